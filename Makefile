@@ -1,0 +1,66 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pip speaks up only when something is wrong: what it says of its own version is no news.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+
+.PHONY: help serve test check format demo soak bench migrate schema lock clean
+
+help: ## Show what there is to run
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+serve: $(VENV)/run ## Start the server on a PostgreSQL of its own: http://127.0.0.1:8000/graphql
+	@exec $(BIN)/videocredits serve
+
+test: check ## Set up, then run every check and every test (.ci/run runs exactly this)
+	$(BIN)/pytest
+
+check: $(VENV)/dev ## Lint, types, layers and SQL, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --processes 2 db/queries db/migrations
+
+format: $(VENV)/dev ## Put code and SQL into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --processes 2 db/queries db/migrations
+
+demo: $(VENV)/run ## Play the original app's day against a throwaway server, then verify every balance
+	@exec $(BIN)/videocredits demo
+
+soak: $(VENV)/dev ## The races and the lifecycle model, twenty times over (about an hour)
+	$(BIN)/pytest -m soak
+
+bench: $(VENV)/dev ## Measure mutations and reads: over HTTP, through asyncpg, through pgbench
+	$(BIN)/python -m benchmarks.mutations
+
+migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
+	@exec $(BIN)/videocredits migrate
+
+schema: $(VENV)/run ## Print schema.graphql anew
+	$(BIN)/videocredits schema > schema.graphql
+
+lock: $(VENV)/dev ## Resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean: ## Remove the environment (data directories stay)
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# `make serve` installs what runs, `make test` what develops; each is redone when its lock changes.
+$(VENV)/run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@test -e $(VENV)/dev || { echo "Installing the pinned dependencies (once, about a minute) …"; $(PIP) install --require-hashes -r requirements.lock; }
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the pinned dependencies and tools (once, about two minutes) …"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""What is measured, side by side in one run; nothing here asserts a time."""

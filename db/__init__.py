@@ -1,0 +1,1 @@
+"""SQL and the rows it returns: one function per statement."""

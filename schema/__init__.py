@@ -1,0 +1,1 @@
+"""GraphQL's nouns: types, inputs and results, with the words that users read in GraphiQL."""

@@ -1,0 +1,1 @@
+"""What puts it together: settings, identities, HTTP, and the command line."""

@@ -1,0 +1,1 @@
+"""Every promise, held to on a real PostgreSQL with real concurrent connections."""
