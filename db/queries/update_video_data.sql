@@ -1,0 +1,72 @@
+-- Store what the generation job and the editor page store; only the columns named in $4 change, unless somebody else saved first.
+-- $1 user_id, $2 id, $3 expected version (null: any), $4 the columns that are given (text[]), then their values:
+-- $5 script, $6 music_track_name, $7 music_track_url, $8 images, $9 caption_json, $10 config, $11 volume_background_music,
+-- $12 volume_voice, $13 audio_url, $14 download_url, $15 render_id, $16 bucket_name.
+-- Always exactly one row: outcome (video_data_not_found, version_conflict, updated) and the video, if there is one.
+-- Race-free because the video is locked before its version is compared.
+WITH present AS (
+  SELECT
+    user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
+    download_url, created_by, status, comments, render_progress, render_id, bucket_name, queue_number, queued_at,
+    render_started_at, trashed_at, volume_background_music, volume_voice, attempt, cost, version, created_at,
+    updated_at
+  FROM video_data
+  WHERE user_id = $1 AND id = $2
+  FOR NO KEY UPDATE
+),
+
+changed AS (
+  UPDATE video_data SET
+    script = CASE WHEN 'script' = any($4) THEN $5 ELSE video_data.script END,
+    music_track_name = CASE WHEN 'music_track_name' = any($4) THEN $6 ELSE video_data.music_track_name END,
+    music_track_url = CASE WHEN 'music_track_url' = any($4) THEN $7 ELSE video_data.music_track_url END,
+    images = CASE WHEN 'images' = any($4) THEN $8 ELSE video_data.images END,
+    caption_json = CASE WHEN 'caption_json' = any($4) THEN $9 ELSE video_data.caption_json END,
+    config = CASE WHEN 'config' = any($4) THEN $10 ELSE video_data.config END,
+    volume_background_music = CASE WHEN 'volume_background_music' = any($4) THEN $11 ELSE video_data.volume_background_music END,
+    volume_voice = CASE WHEN 'volume_voice' = any($4) THEN $12 ELSE video_data.volume_voice END,
+    audio_url = CASE WHEN 'audio_url' = any($4) THEN $13 ELSE video_data.audio_url END,
+    download_url = CASE WHEN 'download_url' = any($4) THEN $14 ELSE video_data.download_url END,
+    render_id = CASE WHEN 'render_id' = any($4) THEN $15 ELSE video_data.render_id END,
+    bucket_name = CASE WHEN 'bucket_name' = any($4) THEN $16 ELSE video_data.bucket_name END,
+    version = video_data.version + 1,
+    updated_at = now()
+  FROM present
+  WHERE video_data.user_id = present.user_id AND video_data.id = present.id AND coalesce(present.version = $3, TRUE)
+  RETURNING
+    video_data.user_id, video_data.id, video_data.title, video_data.video_style, video_data.topic,
+    video_data.voice_id, video_data.voice_name, video_data.music_track_name, video_data.music_track_url,
+    video_data.audio_url, video_data.download_url, video_data.created_by, video_data.status, video_data.comments,
+    video_data.render_progress, video_data.render_id, video_data.bucket_name, video_data.queue_number,
+    video_data.queued_at, video_data.render_started_at, video_data.trashed_at, video_data.volume_background_music,
+    video_data.volume_voice, video_data.attempt, video_data.cost, video_data.version, video_data.created_at,
+    video_data.updated_at
+),
+
+video AS (
+  SELECT * FROM changed
+  UNION ALL
+  SELECT * FROM present
+  WHERE NOT EXISTS (SELECT FROM changed)
+)
+
+SELECT
+  CASE
+    WHEN video.id IS NULL THEN 'video_data_not_found'
+    WHEN EXISTS (SELECT FROM changed) THEN 'updated'
+    ELSE 'version_conflict'
+  END AS outcome,
+  video.user_id AS video_user_id, video.id AS video_id, video.title AS video_title,
+  video.video_style AS video_video_style, video.topic AS video_topic, video.voice_id AS video_voice_id,
+  video.voice_name AS video_voice_name, video.music_track_name AS video_music_track_name,
+  video.music_track_url AS video_music_track_url, video.audio_url AS video_audio_url,
+  video.download_url AS video_download_url, video.created_by AS video_created_by, video.status AS video_status,
+  video.comments AS video_comments, video.render_progress AS video_render_progress,
+  video.render_id AS video_render_id, video.bucket_name AS video_bucket_name,
+  video.queue_number AS video_queue_number, video.queued_at AS video_queued_at,
+  video.render_started_at AS video_render_started_at, video.trashed_at AS video_trashed_at,
+  video.volume_background_music AS video_volume_background_music, video.volume_voice AS video_volume_voice,
+  video.attempt AS video_attempt, video.cost AS video_cost, video.version AS video_version,
+  video.created_at AS video_created_at, video.updated_at AS video_updated_at
+FROM (VALUES (1)) AS always (one)
+LEFT JOIN video ON TRUE
