@@ -1,0 +1,122 @@
+"""How the text of one environment variable becomes a setting, and what it must look like."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlsplit
+
+import jwt
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What a setting's text must be, in words, and how it is read: ValueError when it is something else."""
+
+    must_be: str
+    read: Callable[[str], T]
+
+
+def setting(default: str | None, kind: Kind[T], meaning: str, *, secret: bool = False) -> T:
+    """Make a dataclass field that carries its documentation; a secret one appears in no message and no repr."""
+
+    def read_default() -> T:
+        return cast("T", None) if default is None else kind.read(default)
+
+    metadata = {"default": default, "kind": kind, "meaning": meaning, "secret": secret}
+    return field(default_factory=read_default, repr=not secret, metadata=metadata)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on this host."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def text(pattern: str, must_be: str) -> Kind[str]:
+    """Read text that the pattern matches as a whole."""
+
+    def read(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError
+        return value
+
+    return Kind(must_be, read)
+
+
+def whole_number(low: int, high: int) -> Kind[int]:
+    """Read a whole number, in decimal digits alone."""
+
+    def read(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", value) or not low <= int(value) <= high:
+            raise ValueError
+        return int(value)
+
+    return Kind(f"a whole number from {low} to {high}", read)
+
+
+def choice(*choices: str) -> Kind[Any]:
+    """Read one of a few words, in any case; its type is the Literal of the field that it is given to."""
+    return Kind(f"{', '.join(choices[:-1])} or {choices[-1]}", lambda value: choices[choices.index(value.lower())])
+
+
+def _read_host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", value):
+        ip_address(value)
+    return value
+
+
+def _read_seconds(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,6})?", value) or not 0 < float(value) <= 3600:
+        raise ValueError
+    return float(value)
+
+
+def _read_path(value: str) -> Path:
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as no_such_user:
+        raise ValueError from no_such_user
+
+
+def _read_url(value: str) -> str:
+    url = urlsplit(value)
+    encrypted = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+    if not encrypted or not url.hostname or url.port == 0 or "@" in url.netloc or re.search(r"[^!-~]", value):
+        raise ValueError
+    return value
+
+
+def _read_secret(value: str) -> str:
+    if not 32 <= len(value.encode()) <= 4096:
+        raise ValueError
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(value)
+    except jwt.InvalidKeyError as public_key:
+        raise ValueError from public_key
+    return value
+
+
+def _read_secret_file(value: str) -> str:
+    try:
+        with _read_path(value).open(encoding="utf-8") as file:
+            return _read_secret(file.read(8192).rstrip("\r\n"))
+    except OSError as unreadable:
+        raise ValueError from unreadable
+
+
+HOST = Kind("an address such as 127.0.0.1 or ::1, or a name, without scheme, brackets or port", _read_host)
+SECONDS = Kind("a number of seconds above 0, at most 3600", _read_seconds)
+PATH = Kind("a path", _read_path)
+DATABASE_URL = text(r"postgres(ql)?://\S+", "an address that starts with postgresql:// or postgres://")
+PUBLIC_KEYS_URL = Kind("an https:// address without user name (http:// only for a loopback host)", _read_url)
+WORDS = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}", "1 to 255 characters")
+CLAIM = text(r"(?!(?:aud|exp|iat|iss|jti|nbf|sub)$)[!-~]{1,255}", "a claim's name, and none that JWT itself defines")
+SECRET = Kind("32 to 4096 bytes of text that is no public key; `openssl rand -base64 48` makes one", _read_secret)
+SECRET_FILE = Kind(f"the path of a readable file that holds {SECRET.must_be}", _read_secret_file)
