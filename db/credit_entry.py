@@ -1,0 +1,54 @@
+"""The ledger: one function per statement that reads it. What writes it writes it beside the balance, in the same statement."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from db.database import Database
+from db.statement import statement
+
+GET_CREDIT_ENTRIES = statement("get_credit_entries")
+LIST_CREDIT_ENTRIES = statement("list_credit_entries")
+LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video")
+
+
+class CreditEntryRow(NamedTuple):
+    """One line of a user's ledger, as it was written."""
+
+    user_id: UUID
+    number: int
+    kind: str
+    amount: int
+    balance_after: int
+    video_id: UUID | None
+    attempt: int | None
+    idempotency_key: str | None
+    actor: str
+    memo: str | None
+    created_at: datetime
+
+
+async def get_credit_entries(
+    database: Database, keys: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], CreditEntryRow]:
+    """Return those of the entries that exist, by user's id and number."""
+    records = await database.rows(GET_CREDIT_ENTRIES, [key[0] for key in keys], [key[1] for key in keys])
+    return {(row.user_id, row.number): row for row in (CreditEntryRow(*record) for record in records)}
+
+
+async def list_credit_entries(
+    database: Database, user_ids: Sequence[UUID], after: int, before: int, limit: int, backward: bool
+) -> list[CreditEntryRow]:
+    """Return a page of each user's entries, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward)
+    return [CreditEntryRow(*record) for record in records]
+
+
+async def list_credit_entries_of_video(
+    database: Database, videos: Sequence[tuple[UUID, UUID]], after: int, before: int, limit: int, backward: bool
+) -> list[CreditEntryRow]:
+    """Return a page of each video's entries, newest first; ``backward``: oldest first."""
+    owners, ids = [video[0] for video in videos], [video[1] for video in videos]
+    records = await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, owners, ids, after, before, limit, backward)
+    return [CreditEntryRow(*record) for record in records]

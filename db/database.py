@@ -1,0 +1,124 @@
+"""How statements are run: pooled, once if all is well, and again where that is safe and needed."""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+
+PoolConnection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Answer = TypeVar("Answer")
+
+# Nothing was decided, or nobody can know whether it was: every statement here may be run again (DESIGN: its key tells).
+TRANSIENT = (
+    asyncpg.SerializationError,  # 40001
+    asyncpg.DeadlockDetectedError,  # 40P01
+    asyncpg.LockNotAvailableError,  # 55P03
+    asyncpg.PostgresConnectionError,  # 08xxx
+    asyncpg.AdminShutdownError,  # 57P01
+    asyncpg.CrashShutdownError,  # 57P02
+    asyncpg.CannotConnectNowError,  # 57P03
+    asyncpg.IdleSessionTimeoutError,  # 57P05
+    asyncpg.TooManyConnectionsError,  # 53300
+    OSError,
+)
+
+
+class RetryLaterError(Exception):
+    """The database gave no answer in time: what was asked may or may not have happened; ask again with the same key."""
+
+
+class Database:
+    """A pool of connections to one database, and the two ways to run a statement on it."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], timeout_seconds: float) -> None:
+        self.pool = pool
+        self._timeout_seconds = timeout_seconds
+        self._settling: set[asyncio.Task[asyncpg.Record]] = set()
+
+    async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
+        return await self._until_deadline(lambda connection: connection.fetch(query, *arguments))
+
+    async def answer(self, query: str, *arguments: object) -> asyncpg.Record:
+        """Return the one row of a changing statement, run again while it is 'stale' or the fault is a passing one.
+
+        What has begun is finished although the caller is cancelled: it commits or not, and the idempotency key tells.
+        Raises RetryLaterError when the database does not answer in time.
+        """
+        task = asyncio.create_task(self._until_deadline(lambda connection: _settled(connection, query, arguments)))
+        self._settling.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Let what has begun finish, then close the connections."""
+        if self._settling:
+            await asyncio.wait(self._settling)
+        await self.pool.close()
+
+    def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:
+        self._settling.discard(task)
+        if not task.cancelled():
+            task.exception()  # Retrieved here, since a caller that was cancelled will not do it.
+
+    async def _until_deadline(self, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
+        pause_seconds = 0.002
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while True:
+                    try:
+                        async with self.pool.acquire() as connection:
+                            try:
+                                return await run(connection)
+                            except asyncpg.InterfaceError:
+                                if not connection.is_closed():
+                                    raise  # The statement was called wrongly: running it again would not help.
+                    except TRANSIENT:
+                        pass
+                    await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
+                    pause_seconds = min(2 * pause_seconds, 0.25)
+        except (TimeoutError, asyncpg.QueryCanceledError) as error:
+            raise RetryLaterError from error
+
+
+async def _settled(connection: PoolConnection, query: str, arguments: tuple[object, ...]) -> asyncpg.Record:
+    """Run a statement until its refusal is final: 'stale' says that its snapshot was older than its wait for a lock."""
+    while True:
+        try:
+            record = await connection.fetchrow(query, *arguments)
+        except asyncpg.UniqueViolationError as error:
+            # Two first attempts under one key have met; the second one's next look is a replay.
+            if error.constraint_name not in {"credit_entries_idempotency_key_once", "video_data_idempotency_key_once"}:
+                raise
+        else:
+            assert record is not None  # noqa: S101 - every statement answers with exactly one row
+            if record["outcome"] != "stale":
+                return record
+
+
+async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Database:
+    """Open a database with at most ``pool_size`` connections whose statements take at most ``timeout_seconds``."""
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=min(2, pool_size),
+        max_size=pool_size,
+        init=_teach_json,
+        reset=_keep,
+        server_settings={
+            "application_name": "videocredits",
+            "statement_timeout": str(round(timeout_seconds * 1000)),
+            "jit": "off",  # No statement here runs long enough to be worth compiling.
+        },
+    )
+    return Database(pool, timeout_seconds)
+
+
+async def _teach_json(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+async def _keep(_: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Spare the reset that asyncpg makes, a round trip, after each use: no statement here leaves session state behind."""

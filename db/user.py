@@ -1,0 +1,105 @@
+"""Users and their balances: one function per statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from db.credit_entry import CreditEntryRow
+from db.database import Database
+from db.statement import statement
+
+GET_USERS = statement("get_users")
+LIST_USERS = statement("list_users")
+REGISTER_USER = statement("register_user")
+ADJUST_USER_CREDITS = statement("adjust_user_credits")
+
+
+class UserRow(NamedTuple):
+    """A user as it stands in the table."""
+
+    user_id: UUID
+    number: int
+    name: str | None
+    email: str | None
+    picture: str | None
+    credits: int
+    version: int
+    first_purchased_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterUserRow:
+    """What became of a registration, the user, and the sign-up credits' entry if any were granted."""
+
+    outcome: Literal["registered", "replayed"]
+    user: UserRow
+    entry: CreditEntryRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustUserCreditsRow:
+    """What became of an adjustment, with the user and the entry as far as they exist."""
+
+    outcome: Literal[
+        "idempotency_key_reused",
+        "replayed",
+        "user_not_found",
+        "insufficient_credits",
+        "credits_out_of_range",
+        "adjusted",
+    ]
+    user: UserRow | None
+    entry: CreditEntryRow | None
+
+
+async def get_users(database: Database, user_ids: Sequence[UUID]) -> dict[UUID, UserRow]:
+    """Return those of the users that exist, by id."""
+    return {record["user_id"]: UserRow(*record) for record in await database.rows(GET_USERS, user_ids)}
+
+
+async def list_users(database: Database, after: int, before: int, limit: int, backward: bool) -> list[UserRow]:
+    """Return users with numbers between ``before`` and ``after``, newest first; ``backward``: oldest first."""
+    return [UserRow(*record) for record in await database.rows(LIST_USERS, after, before, limit, backward)]
+
+
+async def register_user(
+    database: Database,
+    user_id: UUID,
+    subject: str,
+    name: str | None,
+    email: str | None,
+    picture: str | None,
+    signup_credits: int,
+    actor: str,
+) -> RegisterUserRow:
+    """Register a user with the sign-up credits, or keep a registered one's profile current."""
+    record = await database.answer(REGISTER_USER, user_id, subject, name, email, picture, signup_credits, actor)
+    return RegisterUserRow(
+        outcome=record["outcome"],
+        user=UserRow(*record[1:10]),
+        entry=None if record["entry_number"] is None else CreditEntryRow(*record[10:21]),
+    )
+
+
+async def adjust_user_credits(
+    database: Database,
+    user_id: UUID,
+    idempotency_key: str,
+    request_hash: bytes,
+    amount: int,
+    kind: str,
+    actor: str,
+    memo: str | None,
+) -> AdjustUserCreditsRow:
+    """Add a signed amount to a user's credits, once per key, unless that would leave 0 to 2,147,483,647."""
+    record = await database.answer(
+        ADJUST_USER_CREDITS, user_id, idempotency_key, request_hash, amount, kind, actor, memo
+    )
+    return AdjustUserCreditsRow(
+        outcome=record["outcome"],
+        user=None if record["user_user_id"] is None else UserRow(*record[1:10]),
+        entry=None if record["entry_number"] is None else CreditEntryRow(*record[10:21]),
+    )

@@ -1,0 +1,325 @@
+"""Videos, their lifecycle and what is stored with them: one function per statement."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from db.credit_entry import CreditEntryRow
+from db.database import Database
+from db.statement import statement
+from db.user import UserRow
+
+COUNT_VIDEO_DATA = statement("count_video_data")
+CREATE_VIDEO_DATA = statement("create_video_data")
+GET_QUEUE_POSITIONS = statement("get_queue_positions")
+GET_VIDEO_CONTENT = statement("get_video_content")
+GET_VIDEO_DATA = statement("get_video_data")
+LIST_ALL_VIDEOS = statement("list_all_videos")
+LIST_RENDER_QUEUE = statement("list_render_queue")
+LIST_VIDEOS = statement("list_videos")
+RETRY_VIDEO_DATA = statement("retry_video_data")
+TRASH_VIDEO_DATA = statement("trash_video_data")
+UPDATE_VIDEO_DATA = statement("update_video_data")
+UPDATE_VIDEO_RECORD_STATUS = statement("update_video_record_status")
+
+# The columns that `update_video_data` can store, in the order of its parameters.
+STORED_COLUMNS = (
+    "script",
+    "music_track_name",
+    "music_track_url",
+    "images",
+    "caption_json",
+    "config",
+    "volume_background_music",
+    "volume_voice",
+    "audio_url",
+    "download_url",
+    "render_id",
+    "bucket_name",
+)
+
+
+class VideoDataRow(NamedTuple):
+    """A video as it stands in the table, but for its large columns."""
+
+    user_id: UUID
+    id: UUID
+    title: str
+    video_style: str
+    topic: str | None
+    voice_id: str | None
+    voice_name: str | None
+    music_track_name: str | None
+    music_track_url: str | None
+    audio_url: str | None
+    download_url: str | None
+    created_by: str | None
+    status: str
+    comments: Any
+    render_progress: int
+    render_id: str | None
+    bucket_name: str | None
+    queue_number: int | None
+    queued_at: datetime | None
+    render_started_at: datetime | None
+    trashed_at: datetime | None
+    volume_background_music: float
+    volume_voice: float
+    attempt: int
+    cost: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class VideoContentRow(NamedTuple):
+    """The large columns of a video; those that were not wanted are None."""
+
+    user_id: UUID
+    id: UUID
+    script: str | None
+    caption: Any
+    images: Any
+    caption_json: Any
+    config: Any
+
+
+class VideoDataCountsRow(NamedTuple):
+    """How many videos there are; ``trashed`` counts videos of every status."""
+
+    total: int
+    completed: int
+    in_progress: int
+    failed: int
+    canceled: int
+    trashed: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVideoDataRow:
+    """What became of a creation, with the objects as far as they exist."""
+
+    outcome: Literal["idempotency_key_reused", "replayed", "user_not_found", "insufficient_credits", "created"]
+    user: UserRow | None
+    video: VideoDataRow | None
+    entry: CreditEntryRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateVideoRecordStatusRow:
+    """What became of a report, with the objects as far as they exist."""
+
+    outcome: Literal[
+        "video_data_not_found",
+        "stale_attempt",
+        "unchanged",
+        "illegal_transition",
+        "credits_out_of_range",
+        "noted",
+        "moved",
+    ]
+    user: UserRow | None
+    video: VideoDataRow | None
+    entry: CreditEntryRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryVideoDataRow:
+    """What became of a retry, with the objects as far as they exist."""
+
+    outcome: Literal[
+        "idempotency_key_reused",
+        "replayed",
+        "video_data_not_found",
+        "illegal_transition",
+        "insufficient_credits",
+        "restarted",
+    ]
+    user: UserRow | None
+    video: VideoDataRow | None
+    entry: CreditEntryRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrashVideoDataRow:
+    """What became of a move into the trash or out of it."""
+
+    outcome: Literal["video_data_not_found", "unchanged", "changed"]
+    video: VideoDataRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateVideoDataRow:
+    """What became of an update, and the video as it is now."""
+
+    outcome: Literal["video_data_not_found", "version_conflict", "updated"]
+    video: VideoDataRow | None
+
+
+async def create_video_data(
+    database: Database,
+    user_id: UUID,
+    idempotency_key: str,
+    request_hash: bytes,
+    cost: int,
+    actor: str,
+    title: str,
+    video_style: str,
+    topic: str | None,
+    script: str | None,
+    caption: Any,
+    voice_id: str | None,
+    voice_name: str | None,
+    created_by: str | None,
+) -> CreateVideoDataRow:
+    """Create a video and charge its user, once per key, if the credits suffice."""
+    record = await database.answer(
+        CREATE_VIDEO_DATA,
+        user_id,
+        idempotency_key,
+        request_hash,
+        cost,
+        actor,
+        title,
+        video_style,
+        topic,
+        script,
+        caption,
+        voice_id,
+        voice_name,
+        created_by,
+    )
+    return CreateVideoDataRow(record["outcome"], *_objects(record))
+
+
+async def update_video_record_status(
+    database: Database,
+    user_id: UUID,
+    video_id: UUID,
+    status: str | None,
+    comments: Any,
+    render_progress: int | None,
+    download_url: str | None,
+    attempt: int | None,
+    actor: str,
+) -> UpdateVideoRecordStatusRow:
+    """Take a report about a video; refund its attempt exactly once if that ends it in FAILED or CANCELED."""
+    record = await database.answer(
+        UPDATE_VIDEO_RECORD_STATUS,
+        user_id,
+        video_id,
+        status,
+        comments,
+        render_progress,
+        download_url,
+        attempt,
+        actor,
+    )
+    return UpdateVideoRecordStatusRow(record["outcome"], *_objects(record))
+
+
+async def retry_video_data(
+    database: Database, user_id: UUID, video_id: UUID, idempotency_key: str, request_hash: bytes, cost: int, actor: str
+) -> RetryVideoDataRow:
+    """Begin a new attempt at a FAILED or CANCELED video and charge for it, once per key."""
+    record = await database.answer(RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor)
+    return RetryVideoDataRow(record["outcome"], *_objects(record))
+
+
+async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
+    """Put a video into the trash, or take it out again."""
+    record = await database.answer(TRASH_VIDEO_DATA, user_id, video_id, trashed)
+    return TrashVideoDataRow(record["outcome"], None if record["video_id"] is None else VideoDataRow(*record[1:29]))
+
+
+async def update_video_data(
+    database: Database, user_id: UUID, video_id: UUID, expected_version: int | None, stored: Mapping[str, Any]
+) -> UpdateVideoDataRow:
+    """Store the given columns of a video and no others, unless somebody else saved first."""
+    record = await database.answer(
+        UPDATE_VIDEO_DATA,
+        user_id,
+        video_id,
+        expected_version,
+        list(stored),
+        *(stored.get(column) for column in STORED_COLUMNS),
+    )
+    return UpdateVideoDataRow(record["outcome"], None if record["video_id"] is None else VideoDataRow(*record[1:29]))
+
+
+async def get_video_data(
+    database: Database, keys: Sequence[tuple[UUID, UUID]]
+) -> dict[tuple[UUID, UUID], VideoDataRow]:
+    """Return those of the videos that exist, by owner's id and video's id."""
+    records = await database.rows(GET_VIDEO_DATA, [key[0] for key in keys], [key[1] for key in keys])
+    return {(row.user_id, row.id): row for row in (VideoDataRow(*record) for record in records)}
+
+
+async def get_video_content(
+    database: Database, keys: Sequence[tuple[UUID, UUID]], columns: Sequence[str]
+) -> dict[tuple[UUID, UUID], VideoContentRow]:
+    """Return the wanted large columns of videos, by owner's id and video's id."""
+    records = await database.rows(GET_VIDEO_CONTENT, [key[0] for key in keys], [key[1] for key in keys], columns)
+    return {(row.user_id, row.id): row for row in (VideoContentRow(*record) for record in records)}
+
+
+async def get_queue_positions(database: Database, queue_numbers: Sequence[int]) -> dict[int, int]:
+    """Return each queue number's place in the render queue, the next one being 1."""
+    records = await database.rows(GET_QUEUE_POSITIONS, queue_numbers)
+    return {record["queue_number"]: record["position"] for record in records}
+
+
+async def list_videos(
+    database: Database,
+    user_ids: Sequence[UUID],
+    after: UUID,
+    before: UUID,
+    limit: int,
+    backward: bool,
+    statuses: Sequence[str] | None,
+    trashed: bool | None,
+) -> list[VideoDataRow]:
+    """Return a page of each user's videos, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed)
+    return [VideoDataRow(*record) for record in records]
+
+
+async def list_all_videos(
+    database: Database,
+    after: UUID,
+    before: UUID,
+    limit: int,
+    backward: bool,
+    statuses: Sequence[str] | None,
+    trashed: bool | None,
+) -> list[VideoDataRow]:
+    """Return a page of all videos, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_ALL_VIDEOS, after, before, limit, backward, statuses, trashed)
+    return [VideoDataRow(*record) for record in records]
+
+
+async def list_render_queue(
+    database: Database, after: int, before: int, limit: int, backward: bool
+) -> list[VideoDataRow]:
+    """Return a page of the videos that wait to be rendered, longest waiting first; ``backward``: last."""
+    records = await database.rows(LIST_RENDER_QUEUE, after, before, limit, backward)
+    return [VideoDataRow(*record) for record in records]
+
+
+async def count_video_data(database: Database) -> VideoDataCountsRow:
+    """Count all videos by what became of them."""
+    (record,) = await database.rows(COUNT_VIDEO_DATA)
+    return VideoDataCountsRow(*record)
+
+
+def _objects(record: asyncpg.Record) -> tuple[UserRow | None, VideoDataRow | None, CreditEntryRow | None]:
+    """Take the user, the video and the entry out of an answer: columns 1 to 9, 10 to 37 and 38 to 48."""
+    return (
+        None if record["user_user_id"] is None else UserRow(*record[1:10]),
+        None if record["video_id"] is None else VideoDataRow(*record[10:38]),
+        None if record["entry_number"] is None else CreditEntryRow(*record[38:49]),
+    )

@@ -1,0 +1,42 @@
+"""The status history of videos: one function per statement that reads it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from db.database import Database
+from db.statement import statement
+
+GET_VIDEO_EVENTS = statement("get_video_events")
+LIST_VIDEO_EVENTS = statement("list_video_events")
+
+
+class VideoEventRow(NamedTuple):
+    """One change of a video's status, as it was written."""
+
+    user_id: UUID
+    video_id: UUID
+    number: int
+    status: str
+    attempt: int
+    actor: str
+    comments: Any
+    created_at: datetime
+
+
+async def get_video_events(
+    database: Database, keys: Sequence[tuple[UUID, UUID, int]]
+) -> dict[tuple[UUID, UUID, int], VideoEventRow]:
+    """Return those of the events that exist, by owner's id, video's id and number."""
+    records = await database.rows(GET_VIDEO_EVENTS, *(list(column) for column in zip(*keys, strict=True)))
+    return {(row.user_id, row.video_id, row.number): row for row in (VideoEventRow(*record) for record in records)}
+
+
+async def list_video_events(
+    database: Database, videos: Sequence[tuple[UUID, UUID]], after: int, before: int, limit: int, backward: bool
+) -> list[VideoEventRow]:
+    """Return a page of each video's events, newest first; ``backward``: oldest first."""
+    owners, ids = [video[0] for video in videos], [video[1] for video in videos]
+    records = await database.rows(LIST_VIDEO_EVENTS, owners, ids, after, before, limit, backward)
+    return [VideoEventRow(*record) for record in records]
