@@ -254,7 +254,7 @@ def acting_as(user: str, *, groups: Sequence[int] = ()) -> Iterator[None]:
 @pytest.mark.parametrize("account", ["postgres", "nobody"])
 def test_root_opens_no_door(open_directory: Path, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     """Root's server steps down to another user, and changes no mode and no owner of anything that was there before."""
-    known = {"nobody": pwd.getpwnam("nobody")}
+    known = {name: pwd.getpwnam(name) for name in ("root", "nobody")}
     if account == "postgres" and account in {entry.pw_name for entry in pwd.getpwall()}:
         known[account] = pwd.getpwnam(account)
     monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
