@@ -4,11 +4,12 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 
-PoolConnection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+# Quoted: asyncpg's classes are generic only to type checkers.
+PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
 
 # Nothing was decided, or nobody can know whether it was: every statement here may be run again (DESIGN: its key tells).
@@ -33,7 +34,7 @@ class RetryLaterError(Exception):
 class Database:
     """A pool of connections to one database, and the two ways to run a statement on it."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], timeout_seconds: float) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout_seconds: float) -> None:
         self.pool = pool
         self._timeout_seconds = timeout_seconds
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
@@ -78,7 +79,7 @@ class Database:
                                     raise  # The statement was called wrongly: running it again would not help.
                     except TRANSIENT:
                         pass
-                    await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
+                    await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads retries
                     pause_seconds = min(2 * pause_seconds, 0.25)
         except (TimeoutError, asyncpg.QueryCanceledError) as error:
             raise RetryLaterError from error
@@ -116,9 +117,9 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
     return Database(pool, timeout_seconds)
 
 
-async def _teach_json(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def _teach_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
 
 
-async def _keep(_: asyncpg.Connection[asyncpg.Record]) -> None:
+async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Spare the reset that asyncpg makes, a round trip, after each use: no statement here leaves session state behind."""

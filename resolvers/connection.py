@@ -1,0 +1,104 @@
+"""From the arguments of a page to the bounds of a statement, and from its rows to the page."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from schema.connection import Connection, Edge, Page, PageInfo
+from schema.error import RequestError
+from schema.limits import PAGE_SIZE, PAGE_SIZE_MAX
+
+Bound = TypeVar("Bound", int, UUID)
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Order(Generic[Bound]):
+    """What a list is ordered by: its statement's bounds where no cursor is given, both exclusive."""
+
+    start: Bound
+    end: Bound
+
+
+NEWEST_NUMBER_FIRST = Order(start=2**63 - 1, end=0)
+NEWEST_EVENT_FIRST = Order(start=2**31 - 1, end=0)
+NEWEST_ID_FIRST = Order(start=UUID(int=2**128 - 1), end=UUID(int=0))
+OLDEST_NUMBER_FIRST = Order(start=0, end=2**63 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Window(Generic[Bound]):
+    """The part of a list that a page shows. Its statement looks for one row more, which tells whether more follow."""
+
+    after: Bound
+    before: Bound
+    size: int
+    backward: bool
+    bounded: bool  # whether a cursor was given on the side that the page does not grow to
+
+    @property
+    def bounds(self) -> tuple[Bound, Bound, int, bool]:
+        """The statement's parameters: after, before, limit, backward."""
+        return self.after, self.before, self.size + 1, self.backward
+
+
+def window(page: Page, order: Order[Bound]) -> Window[Bound]:
+    """Read the arguments of a page; what is wrong with them is BAD_USER_INPUT."""
+    if page.first is not None and page.last is not None:
+        raise RequestError("BAD_USER_INPUT", "Give `first` or `last`, not both.")
+    backward = page.last is not None
+    size = page.first if page.first is not None else page.last if page.last is not None else PAGE_SIZE
+    if not 0 <= size <= PAGE_SIZE_MAX:
+        name = "last" if backward else "first"
+        raise RequestError("BAD_USER_INPUT", f"`{name}` must be 0 to {PAGE_SIZE_MAX}, and is {size}.")
+    return Window(
+        after=order.start if page.after is None else _bound("after", page.after, order),
+        before=order.end if page.before is None else _bound("before", page.before, order),
+        size=size,
+        backward=backward,
+        bounded=(page.before if backward else page.after) is not None,
+    )
+
+
+def connection(
+    rows: Sequence[Row], window: Window[Bound], bound: Callable[[Row], Bound], item: Callable[[Row], Item]
+) -> Connection[Item]:
+    """Make a page of the rows that its window's statement returned."""
+    more = len(rows) > window.size
+    shown = rows[: window.size]
+    if window.backward:
+        shown = shown[::-1]
+    nodes = [item(row) for row in shown]
+    edges = [Edge(cursor=_cursor(bound(row)), node=node) for row, node in zip(shown, nodes, strict=True)]
+    return Connection(
+        edges=edges,
+        nodes=nodes,
+        page_info=PageInfo(
+            has_next_page=window.bounded if window.backward else more,
+            has_previous_page=more if window.backward else window.bounded,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+    )
+
+
+def _cursor(bound: int | UUID) -> str:
+    packed = bound.bytes if isinstance(bound, UUID) else bound.to_bytes(8, "big")
+    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def _bound(name: str, cursor: str, order: Order[Bound]) -> Bound:
+    try:
+        packed = urlsafe_b64decode(f"{cursor[:32]}{'=' * (-len(cursor) % 4)}")
+        if isinstance(order.start, UUID):
+            bound: Bound = UUID(bytes=packed)
+        else:
+            bound = int.from_bytes(packed, "big")
+    except ValueError:
+        bound = order.start
+    if _cursor(bound) != cursor or not min(order.start, order.end) <= bound <= max(order.start, order.end):
+        raise RequestError("BAD_USER_INPUT", f"`{name}` is not a cursor of this list.")
+    return bound

@@ -1,0 +1,72 @@
+"""One operation: who asks, the database, and what its nested fields see."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import strawberry
+
+from db.database import Database
+from resolvers import objects
+from resolvers.connection import NEWEST_EVENT_FIRST, NEWEST_ID_FIRST, NEWEST_NUMBER_FIRST, connection, window
+from resolvers.identity import Identity
+from resolvers.loaders import Loaders
+from resolvers.video_filter import wanted
+from schema.connection import Connection, Page
+from schema.credit_entry import CreditEntry
+from schema.user import User
+from schema.video_data import VideoData, VideoFilter
+from schema.video_event import VideoEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator has set about credits."""
+
+    signup_credits: int
+    video_cost: int
+
+
+class Context:
+    """Lives for one operation; answers what `schema.context.Context` asks."""
+
+    def __init__(self, database: Database, terms: Terms, identity: Identity | None) -> None:
+        self.database = database
+        self.terms = terms
+        self.identity = identity
+        self.loaders = Loaders(database)
+
+    async def user(self, user_id: UUID) -> User:
+        return objects.user(objects.known(await self.loaders.user.load(user_id)))
+
+    async def video_data(self, user_id: UUID, video_id: UUID) -> VideoData:
+        return objects.video_data(objects.known(await self.loaders.video_data.load((user_id, video_id))))
+
+    async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any:
+        return await self.loaders.video_content.load(((user_id, video_id), column))
+
+    async def queue_position(self, queue_number: int) -> int | None:
+        return await self.loaders.queue_position.load(queue_number)
+
+    async def videos(self, user_id: UUID, page: Page, video_filter: VideoFilter | None) -> Connection[VideoData]:
+        part = window(page, NEWEST_ID_FIRST)
+        rows = await self.loaders.videos.load((user_id, (part, wanted(video_filter))))
+        return connection(rows, part, lambda row: row.id, objects.video_data)
+
+    async def credit_entries(self, user_id: UUID, page: Page) -> Connection[CreditEntry]:
+        part = window(page, NEWEST_NUMBER_FIRST)
+        rows = await self.loaders.credit_entries.load((user_id, part))
+        return connection(rows, part, lambda row: row.number, objects.credit_entry)
+
+    async def credit_entries_of_video(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[CreditEntry]:
+        part = window(page, NEWEST_NUMBER_FIRST)
+        rows = await self.loaders.credit_entries_of_video.load(((user_id, video_id), part))
+        return connection(rows, part, lambda row: row.number, objects.credit_entry)
+
+    async def video_events(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[VideoEvent]:
+        part = window(page, NEWEST_EVENT_FIRST)
+        rows = await self.loaders.video_events.load(((user_id, video_id), part))
+        return connection(rows, part, lambda row: row.number, objects.video_event)
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,85 @@
+"""Refusals, each with its code and the sentence that developers read."""
+
+from db.user import UserRow
+from db.video_data import VideoDataRow
+from resolvers import objects
+from schema.error import (
+    CreditsOutOfRange,
+    IdempotencyKeyReused,
+    InsufficientCredits,
+    OperationRefused,
+    UserNotFound,
+    VersionConflict,
+    VideoDataNotFound,
+)
+from schema.limits import CREDITS_MAX
+from schema.video_mutation import IllegalTransition, StaleAttempt
+from schema.video_status import VideoStatus
+
+
+def user_not_found() -> UserNotFound:
+    return UserNotFound(code="USER_NOT_FOUND", message="There is no such user, or it is not yours to see.")
+
+
+def video_data_not_found() -> VideoDataNotFound:
+    return VideoDataNotFound(code="VIDEO_DATA_NOT_FOUND", message="There is no such video, or it is not yours to see.")
+
+
+def insufficient_credits(user: UserRow, required: int) -> InsufficientCredits:
+    return InsufficientCredits(
+        code="INSUFFICIENT_CREDITS",
+        message=f"It takes {required:,} credits, and the balance is {user.credits:,}.",
+        balance=user.credits,
+        required=required,
+    )
+
+
+def credits_out_of_range(user: UserRow) -> CreditsOutOfRange:
+    return CreditsOutOfRange(
+        code="CREDITS_OUT_OF_RANGE",
+        message=f"The balance is {user.credits:,}, and an account holds at most {CREDITS_MAX:,} credits.",
+        balance=user.credits,
+        maximum=CREDITS_MAX,
+    )
+
+
+def refund_out_of_range(user: UserRow) -> OperationRefused:
+    return OperationRefused(
+        code="CREDITS_OUT_OF_RANGE",
+        message=f"The balance is {user.credits:,}: with the refund it would be more than an account can hold, "
+        f"{CREDITS_MAX:,} credits. Lower it first; the video is as it was.",
+    )
+
+
+def idempotency_key_reused(idempotency_key: str) -> IdempotencyKeyReused:
+    return IdempotencyKeyReused(
+        code="IDEMPOTENCY_KEY_REUSED",
+        message="This idempotency key was used before, with other arguments: take a fresh one for a new request.",
+        idempotency_key=idempotency_key,
+    )
+
+
+def illegal_transition(video: VideoDataRow, wanted: VideoStatus) -> IllegalTransition:
+    return IllegalTransition(
+        code="ILLEGAL_TRANSITION",
+        message=f"A video that is {video.status} cannot become {wanted.name}.",
+        current_status=VideoStatus(video.status),
+        video_data=objects.video_data(video),
+    )
+
+
+def stale_attempt(video: VideoDataRow) -> StaleAttempt:
+    return StaleAttempt(
+        code="STALE_ATTEMPT",
+        message=f"The report is about another attempt: the video is in attempt {video.attempt}.",
+        current_attempt=video.attempt,
+    )
+
+
+def version_conflict(video: VideoDataRow, expected_version: int) -> VersionConflict:
+    return VersionConflict(
+        code="VERSION_CONFLICT",
+        message=f"The video has version {video.version}, not {expected_version}: somebody saved first.",
+        expected_version=expected_version,
+        current_version=video.version,
+    )

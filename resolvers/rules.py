@@ -1,0 +1,81 @@
+"""Who may do what: one table, and the two questions asked of it."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+from resolvers.context import Info
+from resolvers.identity import Identity, Role
+from resolvers.loaders import Loaders
+from schema.error import RequestError
+
+
+class Reach(Enum):
+    """Whose rows."""
+
+    OWN = auto()
+    ANY = auto()
+
+
+USER, WORKER, ADMIN = Role.USER, Role.WORKER, Role.ADMIN
+OWN, ANY = Reach.OWN, Reach.ANY
+
+# Each root field: the roles that may use it, and whose rows they reach with it. What is not here is not allowed.
+# A row beyond one's reach is answered as one that does not exist.
+RULES: dict[str, dict[Role, Reach]] = {
+    "viewer": {USER: OWN, ADMIN: OWN},
+    "node": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # and then as the field below that shows such an object
+    "nodes": {USER: OWN, WORKER: ANY, ADMIN: ANY},
+    "user": {USER: OWN, ADMIN: ANY},
+    "users": {ADMIN: ANY},
+    "videoData": {USER: OWN, WORKER: ANY, ADMIN: ANY},
+    "videos": {ADMIN: ANY},
+    "renderQueue": {WORKER: ANY, ADMIN: ANY},
+    "videoDataStats": {ADMIN: ANY},
+    "registerUser": {USER: OWN, ADMIN: OWN},
+    "adjustUserCredits": {ADMIN: ANY},
+    "createVideoData": {USER: OWN, ADMIN: ANY},
+    "updateVideoRecordStatus": {WORKER: ANY, ADMIN: ANY},
+    "updateVideoData": {USER: OWN, WORKER: ANY, ADMIN: ANY},
+    "cancelVideoData": {USER: OWN, ADMIN: ANY},
+    "retryVideoData": {USER: OWN, ADMIN: ANY},
+    "trashVideoData": {USER: OWN, ADMIN: ANY},
+    "restoreVideoData": {USER: OWN, ADMIN: ANY},
+}
+
+# What `updateVideoData` stores for workers alone: the farm's handles and what the farm has made.
+WORKERS_COLUMNS = frozenset({"audio_url", "download_url", "render_id", "bucket_name"})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a rule gives a caller."""
+
+    identity: Identity
+    reach: Reach
+
+    def reaches(self, user_id: UUID) -> bool:
+        """Tell whether a user's rows are within reach."""
+        return self.reach is ANY or user_id == self.identity.user_id
+
+
+def admit(info: Info) -> Access:
+    """Let the caller into the root field that is being resolved; else UNAUTHENTICATED or FORBIDDEN.
+
+    In a mutation, what was read for an earlier root field is forgotten, so that each shows what the others changed.
+    """
+    identity = info.context.identity
+    if identity is None:
+        raise RequestError("UNAUTHENTICATED", "Sign in: send a bearer token in the Authorization header.")
+    reach = RULES[info.field_name].get(identity.role)
+    if reach is None:
+        raise RequestError("FORBIDDEN", f"`{info.field_name}` is not for the role {identity.role}.")
+    if info.operation.operation.value == "mutation":
+        info.context.loaders = Loaders(info.context.database)
+    return Access(identity, reach)
+
+
+def sees(access: Access, field: str, user_id: UUID) -> bool:
+    """Tell whether a caller would see a user's row through another root field."""
+    reach = RULES[field].get(access.identity.role)
+    return reach is not None and Access(access.identity, reach).reaches(user_id)

@@ -1,0 +1,106 @@
+"""Users and their credits."""
+
+from typing import Annotated, assert_never
+
+import strawberry
+
+import db.user
+from resolvers import objects, refusals
+from resolvers.connection import NEWEST_NUMBER_FIRST, connection, window
+from resolvers.context import Info
+from resolvers.idempotency import request_hash
+from resolvers.objects import known
+from resolvers.rules import admit
+from schema.connection import After, Before, Connection, First, Last, Page
+from schema.node import UserKey, decode_id
+from schema.user import (
+    AdjustUserCreditsInput,
+    AdjustUserCreditsResult,
+    AdjustUserCreditsSuccess,
+    RegisterUserInput,
+    RegisterUserResult,
+    RegisterUserSuccess,
+    User,
+)
+
+
+async def viewer(info: Info) -> User | None:
+    row = await info.context.loaders.user.load(admit(info).identity.user_id)
+    return row and objects.user(row)
+
+
+async def user(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The user's id.")]
+) -> User | None:
+    access = admit(info)
+    key = decode_id(id)
+    if not isinstance(key, UserKey) or not access.reaches(key.user_id):
+        return None
+    row = await info.context.loaders.user.load(key.user_id)
+    return row and objects.user(row)
+
+
+async def users(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[User]:
+    admit(info)
+    part = window(Page(first, after, last, before), NEWEST_NUMBER_FIRST)
+    rows = await db.user.list_users(info.context.database, *part.bounds)
+    return connection(rows, part, lambda row: row.number, objects.user)
+
+
+async def register_user(
+    info: Info, input: Annotated[RegisterUserInput, strawberry.argument(description="Your profile.")]
+) -> RegisterUserResult:
+    identity = admit(info).identity
+    row = await db.user.register_user(
+        info.context.database,
+        identity.user_id,
+        identity.subject,
+        input.name,
+        input.email,
+        input.picture,
+        info.context.terms.signup_credits,
+        identity.actor,
+    )
+    return RegisterUserSuccess(
+        user=objects.user(row.user),
+        entry=None if row.entry is None else objects.credit_entry(row.entry),
+        replayed=row.outcome == "replayed",
+    )
+
+
+async def adjust_user_credits(
+    info: Info, input: Annotated[AdjustUserCreditsInput, strawberry.argument(description="Whose balance, and how.")]
+) -> AdjustUserCreditsResult:
+    access = admit(info)
+    key = decode_id(input.user_id)
+    if not isinstance(key, UserKey) or not access.reaches(key.user_id):
+        return refusals.user_not_found()
+    row = await db.user.adjust_user_credits(
+        info.context.database,
+        key.user_id,
+        input.idempotency_key,
+        request_hash("adjustUserCredits", amount=input.amount, kind=input.kind.name, memo=input.memo),
+        input.amount,
+        input.kind.name,
+        access.identity.actor,
+        input.memo,
+    )
+    match row.outcome:
+        case "idempotency_key_reused":
+            return refusals.idempotency_key_reused(input.idempotency_key)
+        case "user_not_found":
+            return refusals.user_not_found()
+        case "insufficient_credits":
+            return refusals.insufficient_credits(known(row.user), -input.amount)
+        case "credits_out_of_range":
+            return refusals.credits_out_of_range(known(row.user))
+        case "adjusted" | "replayed":
+            return AdjustUserCreditsSuccess(
+                user=objects.user(known(row.user)),
+                entry=objects.credit_entry(known(row.entry)),
+                replayed=row.outcome == "replayed",
+            )
+        case _:
+            assert_never(row.outcome)

@@ -1,0 +1,323 @@
+"""Videos: to find, create, report on, and change."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, assert_never
+
+import strawberry
+
+import db.video_data
+from resolvers import objects, refusals
+from resolvers.connection import NEWEST_ID_FIRST, OLDEST_NUMBER_FIRST, connection, window
+from resolvers.context import Info
+from resolvers.idempotency import request_hash
+from resolvers.identity import Role
+from resolvers.objects import known
+from resolvers.rules import WORKERS_COLUMNS, Access, admit
+from resolvers.video_filter import wanted
+from schema.connection import After, Before, Connection, First, Last, Page
+from schema.error import RequestError, VideoDataNotFound
+from schema.node import UserKey, VideoKey, decode_id
+from schema.video_data import VideoData, VideoDataStats, VideoFilter
+from schema.video_mutation import (
+    CancelVideoDataInput,
+    CancelVideoDataResult,
+    CancelVideoDataSuccess,
+    CreateVideoDataInput,
+    CreateVideoDataResult,
+    CreateVideoDataSuccess,
+    RestoreVideoDataInput,
+    RestoreVideoDataResult,
+    RestoreVideoDataSuccess,
+    RetryVideoDataInput,
+    RetryVideoDataResult,
+    RetryVideoDataSuccess,
+    TrashVideoDataInput,
+    TrashVideoDataResult,
+    TrashVideoDataSuccess,
+    UpdateVideoDataInput,
+    UpdateVideoDataResult,
+    UpdateVideoDataSuccess,
+    UpdateVideoRecordStatusInput,
+    UpdateVideoRecordStatusResult,
+    UpdateVideoRecordStatusSuccess,
+    VolumeInput,
+)
+from schema.video_status import VideoStatus
+
+
+def _within_reach(access: Access, id: str) -> VideoKey | None:
+    key = decode_id(id)
+    return key if isinstance(key, VideoKey) and access.reaches(key.user_id) else None
+
+
+async def video_data(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The video's id.")]
+) -> VideoData | None:
+    key = _within_reach(admit(info), id)
+    row = key and await info.context.loaders.video_data.load(key)
+    return row and objects.video_data(row)
+
+
+async def videos(
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    filter: Annotated[
+        VideoFilter | None, strawberry.argument(description="Which videos; all but the trashed ones if not given.")
+    ] = None,
+) -> Connection[VideoData]:
+    admit(info)
+    part = window(Page(first, after, last, before), NEWEST_ID_FIRST)
+    rows = await db.video_data.list_all_videos(info.context.database, *part.bounds, *wanted(filter))
+    return connection(rows, part, lambda row: row.id, objects.video_data)
+
+
+async def render_queue(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[VideoData]:
+    admit(info)
+    part = window(Page(first, after, last, before), OLDEST_NUMBER_FIRST)
+    rows = await db.video_data.list_render_queue(info.context.database, *part.bounds)
+    return connection(rows, part, lambda row: known(row.queue_number), objects.video_data)
+
+
+async def video_data_stats(info: Info) -> VideoDataStats:
+    admit(info)
+    counts = await db.video_data.count_video_data(info.context.database)
+    return VideoDataStats(**counts._asdict())
+
+
+async def create_video_data(
+    info: Info, input: Annotated[CreateVideoDataInput, strawberry.argument(description="The new video.")]
+) -> CreateVideoDataResult:
+    access = admit(info)
+    key = UserKey(access.identity.user_id) if input.user_id is None else decode_id(input.user_id)
+    if not isinstance(key, UserKey) or not access.reaches(key.user_id):
+        return refusals.user_not_found()
+    voice = input.voice
+    cost = info.context.terms.video_cost
+    row = await db.video_data.create_video_data(
+        info.context.database,
+        key.user_id,
+        input.idempotency_key,
+        request_hash(
+            "createVideoData",
+            title=input.title,
+            video_style=input.video_style,
+            topic=input.topic,
+            script=input.script,
+            caption=input.caption,
+            voice=None if voice is None else asdict(voice),
+            created_by=input.created_by,
+        ),
+        cost,
+        access.identity.actor,
+        input.title,
+        input.video_style,
+        input.topic,
+        input.script,
+        input.caption,
+        None if voice is None else voice.voice_id,
+        None if voice is None else voice.name,
+        input.created_by,
+    )
+    match row.outcome:
+        case "idempotency_key_reused":
+            return refusals.idempotency_key_reused(input.idempotency_key)
+        case "user_not_found":
+            return refusals.user_not_found()
+        case "insufficient_credits":
+            return refusals.insufficient_credits(known(row.user), cost)
+        case "created" | "replayed":
+            return CreateVideoDataSuccess(
+                video_data=objects.video_data(known(row.video)),
+                user=objects.user(known(row.user)),
+                entry=objects.credit_entry(known(row.entry)),
+                replayed=row.outcome == "replayed",
+            )
+        case _:
+            assert_never(row.outcome)
+
+
+async def update_video_record_status(
+    info: Info, input: Annotated[UpdateVideoRecordStatusInput, strawberry.argument(description="The report.")]
+) -> UpdateVideoRecordStatusResult:
+    access = admit(info)
+    key = _within_reach(access, input.record_id)
+    if key is None:
+        return refusals.video_data_not_found()
+    row = await db.video_data.update_video_record_status(
+        info.context.database,
+        key.user_id,
+        key.video_id,
+        input.status and input.status.name,
+        input.comments,
+        input.render_progress,
+        input.download_url,
+        input.attempt,
+        access.identity.actor,
+    )
+    match row.outcome:
+        case "video_data_not_found":
+            return refusals.video_data_not_found()
+        case "stale_attempt":
+            return refusals.stale_attempt(known(row.video))
+        case "illegal_transition":
+            return refusals.illegal_transition(known(row.video), known(input.status))
+        case "credits_out_of_range":
+            return refusals.refund_out_of_range(known(row.user))
+        case "unchanged" | "noted" | "moved":
+            return UpdateVideoRecordStatusSuccess(
+                video_data=objects.video_data(known(row.video)),
+                user=objects.user(known(row.user)),
+                entry=row.entry and objects.credit_entry(row.entry),
+                replayed=row.outcome == "unchanged",
+            )
+        case _:
+            assert_never(row.outcome)
+
+
+async def cancel_video_data(
+    info: Info, input: Annotated[CancelVideoDataInput, strawberry.argument(description="Which video.")]
+) -> CancelVideoDataResult:
+    access = admit(info)
+    key = _within_reach(access, input.record_id)
+    if key is None:
+        return refusals.video_data_not_found()
+    row = await db.video_data.update_video_record_status(
+        info.context.database,
+        key.user_id,
+        key.video_id,
+        VideoStatus.CANCELED.name,
+        None,
+        None,
+        None,
+        None,
+        access.identity.actor,
+    )
+    match row.outcome:
+        case "video_data_not_found":
+            return refusals.video_data_not_found()
+        case "illegal_transition":
+            return refusals.illegal_transition(known(row.video), VideoStatus.CANCELED)
+        case "credits_out_of_range":
+            return refusals.refund_out_of_range(known(row.user))
+        case "unchanged" | "moved":
+            return CancelVideoDataSuccess(
+                video_data=objects.video_data(known(row.video)),
+                user=objects.user(known(row.user)),
+                entry=objects.credit_entry(known(row.entry)),
+                replayed=row.outcome == "unchanged",
+            )
+        case "stale_attempt" | "noted":
+            raise AssertionError(row.outcome)  # Neither an attempt nor a note was given.
+        case _:
+            assert_never(row.outcome)
+
+
+async def retry_video_data(
+    info: Info, input: Annotated[RetryVideoDataInput, strawberry.argument(description="Which video.")]
+) -> RetryVideoDataResult:
+    access = admit(info)
+    key = _within_reach(access, input.record_id)
+    if key is None:
+        return refusals.video_data_not_found()
+    cost = info.context.terms.video_cost
+    row = await db.video_data.retry_video_data(
+        info.context.database,
+        key.user_id,
+        key.video_id,
+        input.idempotency_key,
+        request_hash("retryVideoData", record_id=input.record_id),
+        cost,
+        access.identity.actor,
+    )
+    match row.outcome:
+        case "idempotency_key_reused":
+            return refusals.idempotency_key_reused(input.idempotency_key)
+        case "video_data_not_found":
+            return refusals.video_data_not_found()
+        case "illegal_transition":
+            return refusals.illegal_transition(known(row.video), VideoStatus.QUEUED)
+        case "insufficient_credits":
+            return refusals.insufficient_credits(known(row.user), cost)
+        case "restarted" | "replayed":
+            return RetryVideoDataSuccess(
+                video_data=objects.video_data(known(row.video)),
+                user=objects.user(known(row.user)),
+                entry=objects.credit_entry(known(row.entry)),
+                replayed=row.outcome == "replayed",
+            )
+        case _:
+            assert_never(row.outcome)
+
+
+async def trash_video_data(
+    info: Info, input: Annotated[TrashVideoDataInput, strawberry.argument(description="Which video.")]
+) -> TrashVideoDataResult:
+    found = await _trash(info, input.record_id, trashed=True)
+    return found if isinstance(found, VideoDataNotFound) else TrashVideoDataSuccess(**found)
+
+
+async def restore_video_data(
+    info: Info, input: Annotated[RestoreVideoDataInput, strawberry.argument(description="Which video.")]
+) -> RestoreVideoDataResult:
+    found = await _trash(info, input.record_id, trashed=False)
+    return found if isinstance(found, VideoDataNotFound) else RestoreVideoDataSuccess(**found)
+
+
+async def _trash(info: Info, record_id: str, *, trashed: bool) -> dict[str, Any] | VideoDataNotFound:
+    key = _within_reach(admit(info), record_id)
+    row = key and await db.video_data.trash_video_data(info.context.database, key.user_id, key.video_id, trashed)
+    if row is None or row.outcome == "video_data_not_found":
+        return refusals.video_data_not_found()
+    return {"video_data": objects.video_data(known(row.video)), "replayed": row.outcome == "unchanged"}
+
+
+async def update_video_data(
+    info: Info, input: Annotated[UpdateVideoDataInput, strawberry.argument(description="What to store.")]
+) -> UpdateVideoDataResult:
+    access = admit(info)
+    stored = _columns(input)
+    if access.identity.role is Role.USER and (forbidden := WORKERS_COLUMNS & stored.keys()):
+        names = ", ".join(f"`{name}`" for name in sorted(forbidden))
+        raise RequestError("FORBIDDEN", f"{names}: for workers alone.")
+    key = _within_reach(access, input.record_id)
+    if key is None:
+        return refusals.video_data_not_found()
+    row = await db.video_data.update_video_data(
+        info.context.database, key.user_id, key.video_id, input.expected_version, stored
+    )
+    match row.outcome:
+        case "video_data_not_found":
+            return refusals.video_data_not_found()
+        case "version_conflict":
+            return refusals.version_conflict(known(row.video), known(input.expected_version))
+        case "updated":
+            return UpdateVideoDataSuccess(video_data=objects.video_data(known(row.video)))
+        case _:
+            assert_never(row.outcome)
+
+
+def _columns(input: UpdateVideoDataInput) -> dict[str, Any]:
+    """Name the columns that are given; null empties one, but a volume, which has defaults."""
+    columns: dict[str, Any] = {
+        "script": input.script,
+        "images": input.images and [asdict(image) for image in input.images],
+        "caption_json": input.caption_json,
+        "config": input.config,
+        "audio_url": input.audio_url,
+        "download_url": input.download_url,
+        "render_id": input.render_id,
+        "bucket_name": input.bucket_name,
+    }
+    if input.music_track is not strawberry.UNSET:
+        columns["music_track_name"] = input.music_track and input.music_track.name
+        columns["music_track_url"] = input.music_track and input.music_track.url
+    if input.volume is not strawberry.UNSET:
+        volume = input.volume or VolumeInput()
+        columns["volume_background_music"] = volume.background_music
+        columns["volume_voice"] = volume.voice
+    return {column: value for column, value in columns.items() if value is not strawberry.UNSET}

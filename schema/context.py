@@ -1,0 +1,37 @@
+"""What a type's fields may ask of the operation they run in; `resolvers` answers."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import strawberry
+
+from schema.connection import Connection, Page
+
+if TYPE_CHECKING:
+    from schema.credit_entry import CreditEntry
+    from schema.user import User
+    from schema.video_data import VideoData, VideoFilter
+    from schema.video_event import VideoEvent
+
+
+class Context(Protocol):
+    """Nested objects and lists, gathered over one operation so that a page of parents costs one statement."""
+
+    async def user(self, user_id: UUID) -> "User": ...
+
+    async def video_data(self, user_id: UUID, video_id: UUID) -> "VideoData": ...
+
+    async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any: ...
+
+    async def queue_position(self, queue_number: int) -> int: ...
+
+    async def videos(self, user_id: UUID, page: Page, wanted: "VideoFilter | None") -> "Connection[VideoData]": ...
+
+    async def credit_entries(self, user_id: UUID, page: Page) -> "Connection[CreditEntry]": ...
+
+    async def credit_entries_of_video(self, user_id: UUID, video_id: UUID, page: Page) -> "Connection[CreditEntry]": ...
+
+    async def video_events(self, user_id: UUID, video_id: UUID, page: Page) -> "Connection[VideoEvent]": ...
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,76 @@
+"""What can go wrong: refusals, which are data, and errors, which stand in the response's `errors`."""
+
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+
+
+class RequestError(GraphQLError):
+    """A request that cannot be served as it is: `code` goes to `extensions.code`, `details` stand beside it."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(message, extensions={"code": code, **details})
+
+
+@strawberry.interface(
+    description="A refusal: what you asked for was understood, and not done. Nothing has changed. "
+    "Ask for `code` and `message` on any of them, and for the details of those that your page shows in its own words."
+)
+class Error:
+    code: str = strawberry.field(
+        description="Which refusal this is, in capitals, such as `INSUFFICIENT_CREDITS`. It never changes."
+    )
+    message: str = strawberry.field(
+        description="What happened, in a sentence for developers. Its wording may change: decide by `code` or type."
+    )
+
+
+@strawberry.type(
+    description="The user's credits do not cover it. Nothing was charged, and the idempotency key stays free."
+)
+class InsufficientCredits(Error):
+    balance: int = strawberry.field(description="The credits that the user has.")
+    required: int = strawberry.field(description="The credits that it takes.")
+
+
+@strawberry.type(description="There is no such user, or it is not yours to see.")
+class UserNotFound(Error):
+    pass
+
+
+@strawberry.type(description="There is no such video, or it is not yours to see.")
+class VideoDataNotFound(Error):
+    pass
+
+
+@strawberry.type(
+    description="This idempotency key was used before, with other arguments. "
+    "Send the same arguments again to get the first answer, or take a fresh key for a new request."
+)
+class IdempotencyKeyReused(Error):
+    idempotency_key: str = strawberry.field(description="The key that was used before.")
+
+
+@strawberry.type(description="The balance would go beyond what an account can hold.")
+class CreditsOutOfRange(Error):
+    balance: int = strawberry.field(description="The credits that the user has.")
+    maximum: int = strawberry.field(description="The most credits that a user can have.")
+
+
+@strawberry.type(
+    description="Another tab or program saved the video first, so what you saw when you changed it is out of date. "
+    "Nothing was saved: read the video anew, put your change on top, and save with its version."
+)
+class VersionConflict(Error):
+    expected_version: int = strawberry.field(description="The version that you expected.")
+    current_version: int = strawberry.field(description="The version that the video has now.")
+
+
+@strawberry.type(
+    description="Refused for a reason that has no type of its own yet: `code` says which. "
+    "It is part of every result from the start, so that a new refusal breaks no client. Today: `CREDITS_OUT_OF_RANGE`, "
+    "when a refund would push the balance beyond what an account can hold."
+)
+class OperationRefused(Error):
+    pass

@@ -1,0 +1,139 @@
+"""Every limit on what a client may send, in one place; each field's description tells its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import strawberry
+from strawberry.utils.str_converters import to_camel_case
+
+from schema.error import RequestError
+
+PAGE_SIZE = 20
+PAGE_SIZE_MAX = 100
+NODES_MAX = 100
+CREDITS_MAX = 2_147_483_647
+IDEMPOTENCY_KEY_LENGTH_MAX = 255
+URL_LENGTH_MAX = 2_048
+JSON_BYTES_MAX = 262_144
+JSON_DEPTH_MAX = 32
+NAME_LENGTH_MAX = 255  # names, handles, styles, e-mail addresses
+TITLE_LENGTH_MAX = 500
+MEMO_LENGTH_MAX = 1_000
+TOPIC_LENGTH_MAX = 2_000
+SCRIPT_LENGTH_MAX = 50_000
+IMAGES_MAX = 100
+SECONDS_MAX = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    length_max: int
+
+    def __str__(self) -> str:
+        return f"1 to {self.length_max:,} characters"
+
+    def fault(self, value: Any) -> str | None:
+        if not 1 <= len(value) <= self.length_max:
+            return f"must have {self}, and has {len(value):,}"
+        return unstorable(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    minimum: float
+    maximum: float
+
+    def __str__(self) -> str:
+        return f"{self.minimum:,} to {self.maximum:,}"
+
+    def fault(self, value: Any) -> str | None:
+        return None if self.minimum <= value <= self.maximum else f"must be {self}, and is {value:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class _NotZero:
+    def __str__(self) -> str:
+        return "Not 0"
+
+    def fault(self, value: Any) -> str | None:
+        return "must not be 0" if value == 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    length_max: int
+
+    def __str__(self) -> str:
+        return f"At most {self.length_max:,}"
+
+    def fault(self, value: Any) -> str | None:
+        return (
+            None if len(value) <= self.length_max else f"must have at most {self.length_max:,}, and has {len(value):,}"
+        )
+
+
+Limit = _Text | _Number | _NotZero | _List
+
+
+def text(description: str, length_max: int, **options: Any) -> Any:
+    """Declare an input field that holds text; its description tells the limit."""
+    return _limited(description, _Text(length_max), options)
+
+
+def number(description: str, minimum: float, maximum: float, **options: Any) -> Any:
+    """Declare an input field that holds a number; its description tells the range."""
+    return _limited(description, _Number(minimum, maximum), options)
+
+
+def not_zero(description: str, **options: Any) -> Any:
+    """Declare an input field that holds a number other than 0."""
+    return _limited(description, _NotZero(), options)
+
+
+def items(description: str, length_max: int, **options: Any) -> Any:
+    """Declare an input field that holds a list; its description tells the limit."""
+    return _limited(description, _List(length_max), options)
+
+
+def _limited(description: str, limit: Limit, options: dict[str, Any]) -> Any:
+    return strawberry.field(description=f"{description} {limit}.", metadata={"limit": limit}, **options)
+
+
+def unstorable(value: str) -> str | None:
+    """Say what keeps PostgreSQL from storing a text: it takes any but NUL, and UTF-8 has no lone surrogates."""
+    if "\0" in value:
+        return "holds the character NUL, which cannot be stored"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "holds half a character (a lone surrogate), which cannot be stored"
+    return None
+
+
+class Limited:
+    """An input whose limits are checked when it is built, before any resolver sees it: all that is wrong at once."""
+
+    _limits: ClassVar[list[tuple[str, str, Limit]] | None] = None
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise RequestError(
+                "BAD_USER_INPUT",
+                " ".join(f"`{field}` {fault}." for field, fault in faults),
+                fields=[{"field": field, "message": fault} for field, fault in faults],
+            )
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        cls = type(self)
+        if cls._limits is None:
+            cls._limits = [
+                (field.name, to_camel_case(field.name), field.metadata["limit"])
+                for field in fields(cls)  # type: ignore[arg-type]  # its subclasses are inputs, which are dataclasses
+                if "limit" in field.metadata
+            ]
+        for name, public_name, limit in cls._limits:
+            value = getattr(self, name)
+            if value is not None and value is not strawberry.UNSET and (fault := limit.fault(value)):
+                yield public_name, fault

@@ -1,0 +1,77 @@
+"""Objects with an id: opaque, typed, and telling whose row it is, so that the owner is known before it is read."""
+
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from typing import NamedTuple
+from uuid import UUID
+
+import strawberry
+
+
+class UserKey(NamedTuple):
+    """What a user's id says."""
+
+    user_id: UUID
+
+
+class VideoKey(NamedTuple):
+    """What a video's id says: its owner and its own id."""
+
+    user_id: UUID
+    video_id: UUID
+
+
+class EntryKey(NamedTuple):
+    """What a credit entry's id says: its user and its number."""
+
+    user_id: UUID
+    number: int
+
+
+class EventKey(NamedTuple):
+    """What a video event's id says: the video's owner, the video, and the event's number."""
+
+    user_id: UUID
+    video_id: UUID
+    number: int
+
+
+Key = UserKey | VideoKey | EntryKey | EventKey
+
+_LAYOUTS: dict[str, tuple[Callable[..., Key], struct.Struct]] = {
+    "user": (UserKey, struct.Struct(">16s")),
+    "video": (VideoKey, struct.Struct(">16s16s")),
+    "entry": (EntryKey, struct.Struct(">16sq")),
+    "event": (EventKey, struct.Struct(">16s16si")),
+}
+_NAMES = {key_type: name for name, (key_type, _) in _LAYOUTS.items()}
+_ID_LENGTH_MAX = 64
+
+
+def encode_id(key: Key) -> strawberry.ID:
+    """Write a key as the id that clients see: `video_` and base64url of the owner's id and the row's own."""
+    name = _NAMES[type(key)]
+    packed = _LAYOUTS[name][1].pack(*(part.bytes if isinstance(part, UUID) else part for part in key))
+    return strawberry.ID(f"{name}_{urlsafe_b64encode(packed).rstrip(b'=').decode()}")
+
+
+def decode_id(text: str) -> Key | None:
+    """Read an id; None if it is malformed. There is one spelling for each key, so equal ids are equal texts."""
+    name, _, payload = text.partition("_")
+    if len(text) > _ID_LENGTH_MAX or name not in _LAYOUTS:
+        return None
+    key_type, layout = _LAYOUTS[name]
+    try:
+        packed = urlsafe_b64decode(f"{payload}{'=' * (-len(payload) % 4)}")
+        key = key_type(*(UUID(bytes=part) if isinstance(part, bytes) else part for part in layout.unpack(packed)))
+    except (ValueError, struct.error):
+        return None
+    return key if encode_id(key) == text else None
+
+
+@strawberry.interface(description="An object with an id, which `node(id:)` finds again.")
+class Node:
+    id: strawberry.ID = strawberry.field(
+        description="Identifies the object among all of them. Opaque: it has no parts that you could rely on."
+    )

@@ -1,0 +1,123 @@
+"""Custom scalars: DateTime, JSON and URL, each bounded where it is read."""
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, NewType
+from urllib.parse import urlsplit
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.scalars import JSON
+from strawberry.types.scalar import ScalarDefinition
+
+from schema.limits import JSON_BYTES_MAX, JSON_DEPTH_MAX, URL_LENGTH_MAX, unstorable
+
+URL = NewType("URL", str)
+
+
+def scalar_map(*, loopback_http: bool) -> Mapping[object, ScalarDefinition]:
+    """Define the custom scalars; ``loopback_http`` admits http:// URLs of this machine, for development."""
+
+    def parse_url(value: object) -> str:
+        fault = _url_fault(value, loopback_http=loopback_http)
+        if fault:
+            raise GraphQLError(f"Not a URL that is accepted here: {fault}.")
+        return str(value)
+
+    return {
+        datetime.datetime: strawberry.scalar(
+            name="DateTime",
+            description="A point in time as RFC 3339 text in UTC, such as `2026-11-24T09:30:00.123456Z`.",
+            specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
+            serialize=_serialize_datetime,
+            parse_value=_parse_datetime,
+        ),
+        JSON: strawberry.scalar(
+            name="JSON",
+            description="Any JSON value, passed through as it is. "
+            f"At most {JSON_BYTES_MAX // 1024} KiB as text and {JSON_DEPTH_MAX} levels deep.",
+            specified_by_url="https://www.ecma-international.org/publications-and-standards/standards/ecma-404/",
+            serialize=_pass_through,
+            parse_value=_parse_json,
+        ),
+        URL: strawberry.scalar(
+            name="URL",
+            description=f"An absolute https URL of at most {URL_LENGTH_MAX} characters, without user name or password. "
+            "(In development, http is accepted for this machine.) The server stores it and never fetches it.",
+            specified_by_url="https://www.rfc-editor.org/rfc/rfc3986",
+            serialize=str,
+            parse_value=parse_url,
+        ),
+    }
+
+
+def _serialize_datetime(value: datetime.datetime) -> str:
+    return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _parse_datetime(value: object) -> datetime.datetime:
+    try:
+        parsed = datetime.datetime.fromisoformat(str(value))
+    except ValueError:
+        raise GraphQLError("Not a point in time: give RFC 3339 text such as 2026-11-24T09:30:00Z.") from None
+    if parsed.tzinfo is None:
+        raise GraphQLError("This point in time lacks its offset: end it with Z or with one such as +01:00.")
+    return parsed
+
+
+def _pass_through(value: Any) -> Any:
+    return value
+
+
+def _parse_json(value: Any) -> Any:
+    fault = _json_fault(value, JSON_DEPTH_MAX)
+    if fault is None and len(json.dumps(value, ensure_ascii=False).encode()) > JSON_BYTES_MAX:
+        fault = f"it is larger than {JSON_BYTES_MAX // 1024} KiB"
+    if fault:
+        raise GraphQLError(f"Not a JSON value that can be stored: {fault}.")
+    return value
+
+
+def _json_fault(value: Any, depth_left: int) -> str | None:
+    """Say what keeps PostgreSQL from storing a JSON value and every client from reading it back."""
+    match value:
+        case str():
+            return unstorable(value)
+        case float() if not math.isfinite(value):
+            return "it holds a number that is not finite"
+        case dict() | list() if depth_left == 0:
+            return f"it is nested more than {JSON_DEPTH_MAX} levels deep"
+        case dict():
+            parts = (part for pair in value.items() for part in pair)
+        case list():
+            parts = (part for part in value)
+        case _:
+            return None
+    return next((fault for part in parts if (fault := _json_fault(part, depth_left - 1))), None)
+
+
+def _url_fault(value: object, *, loopback_http: bool) -> str | None:
+    if not isinstance(value, str) or not value.isprintable() or " " in value:
+        return "it is not text without spaces and control characters"
+    if len(value) > URL_LENGTH_MAX:
+        return f"it is longer than {URL_LENGTH_MAX} characters"
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "it cannot be parsed"
+    if not host or parts.username is not None or parts.password is not None:
+        return "it names no host, or a user with it"
+    if parts.scheme == "https" or (parts.scheme == "http" and loopback_http and _is_loopback(host)):
+        return None
+    return "it must begin with https://"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,101 @@
+"""The API's table of contents: each root field bound to its resolver."""
+
+from functools import partial
+
+import strawberry
+from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.schema.config import StrawberryConfig
+
+import resolvers.node
+import resolvers.user
+import resolvers.video_data
+from schema.scalar import scalar_map
+
+# So many different documents are remembered parsed and validated: an app sends a few dozen.
+DOCUMENTS_REMEMBERED = 1000
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    viewer = strawberry.field(
+        resolver=resolvers.user.viewer, description="You; null until you are registered (see `registerUser`)."
+    )
+    node = strawberry.field(
+        resolver=resolvers.node.node,
+        description="Any object by its id; null if there is none, or it is not yours to see.",
+    )
+    nodes = strawberry.field(
+        resolver=resolvers.node.nodes, description="Objects by their ids, in the same order; null for those not found."
+    )
+    user = strawberry.field(
+        resolver=resolvers.user.user, description="A user by id: yourself, or anyone for an ADMIN; null if not found."
+    )
+    users = strawberry.field(resolver=resolvers.user.users, description="All users, newest first. For an ADMIN.")
+    video_data = strawberry.field(
+        resolver=resolvers.video_data.video_data, description="A video by id: your own, or any for a WORKER or ADMIN."
+    )
+    videos = strawberry.field(
+        resolver=resolvers.video_data.videos, description="All users' videos, newest first. For an ADMIN."
+    )
+    render_queue = strawberry.field(
+        resolver=resolvers.video_data.render_queue,
+        description="The videos that wait to be rendered, the longest waiting first. For a WORKER: move one to "
+        "RENDERING with `updateVideoRecordStatus`, and start the render if the answer is not `replayed`.",
+    )
+    video_data_stats = strawberry.field(
+        resolver=resolvers.video_data.video_data_stats, description="How many videos there are. For an ADMIN."
+    )
+
+
+@strawberry.type(
+    description="What can be changed. Each field is one transaction of one statement: it happens whole or not at all. "
+    "Each answers with the changed objects, or with a refusal."
+)
+class Mutation:
+    register_user = strawberry.field(
+        resolver=resolvers.user.register_user,
+        description="Registers you, with the sign-up credits, or brings your profile up to date. Call it after each "
+        "sign-in: the credits are granted once.",
+    )
+    create_video_data = strawberry.field(
+        resolver=resolvers.video_data.create_video_data,
+        description="Creates a video and charges for it, once per idempotency key.",
+    )
+    update_video_record_status = strawberry.field(
+        resolver=resolvers.video_data.update_video_record_status,
+        description="Takes a report about a video: status, progress, comments, download URL. A video that ends in "
+        "FAILED or CANCELED gives back what its attempt was charged, once. For a WORKER.",
+    )
+    update_video_data = strawberry.field(
+        resolver=resolvers.video_data.update_video_data,
+        description="Stores what the generation job or the editor page has made. Only the fields given change.",
+    )
+    cancel_video_data = strawberry.field(
+        resolver=resolvers.video_data.cancel_video_data, description="Calls a video off and gives its credits back."
+    )
+    retry_video_data = strawberry.field(
+        resolver=resolvers.video_data.retry_video_data,
+        description="Begins a new attempt at a FAILED or CANCELED video and charges for it, once per idempotency key.",
+    )
+    trash_video_data = strawberry.field(
+        resolver=resolvers.video_data.trash_video_data,
+        description="Puts a video into the trash. It goes on if it was under way.",
+    )
+    restore_video_data = strawberry.field(
+        resolver=resolvers.video_data.restore_video_data, description="Takes a video out of the trash."
+    )
+    adjust_user_credits = strawberry.field(
+        resolver=resolvers.user.adjust_user_credits,
+        description="Adds credits to a user's balance, or takes them, once per idempotency key. For an ADMIN, and for "
+        "payment webhooks, which act as one.",
+    )
+
+
+def build_schema(*, development: bool = False) -> strawberry.Schema:
+    """Build the GraphQL schema; in ``development``, URLs of this machine may be plain http."""
+    return strawberry.Schema(
+        Query,
+        Mutation,
+        config=StrawberryConfig(scalar_map=scalar_map(loopback_http=development)),
+        extensions=[partial(ParserCache, DOCUMENTS_REMEMBERED), partial(ValidationCache, DOCUMENTS_REMEMBERED)],
+    )
