@@ -1,0 +1,134 @@
+"""The log: one line per event on standard error, for machines or for eyes, without what nobody should read there."""
+
+import logging
+import math
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
+from pathlib import PurePath
+from typing import Any, Literal, TextIO
+from uuid import UUID
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+WITHHELD = "[withheld]"
+TEXT_CHARACTERS_MAX = 16_384
+DEPTH_MAX = 5
+
+# How the name of a private value ends, in lower case without underscores and hyphens.
+_PRIVATE_NAMES = (
+    *("authorization", "cookie", "token", "jwt", "secret", "password", "dsn", "databaseurl"),
+    *("variables", "script", "caption", "captions", "captionjson", "images", "imageprompts"),
+)
+# A JSON Web Token starts with the base64 of `{"`. Whole runs of its characters are looked at, not every place in them
+# where one may start, so that the time stays linear in the text.
+_RUN = re.compile(r"[A-Za-z0-9_.=-]{12,}")
+_BEARER = re.compile(r"(?i)\bbearer +[^\s'\"]+")
+_URL_USER = re.compile(r"(?<=://)[^\s/@'\"]*@")
+# PostgreSQL quotes the row that it refuses, and a row has scripts and captions; it may have line breaks too.
+_QUOTED_ROW = re.compile(r"\bDETAIL: .*?(?=\n\n(?:The above exception was|During handling of the above)|\Z)", re.DOTALL)
+# graphql-core quotes the lines of the document that an error is about, and they may have a script.
+_QUOTED_QUERY = re.compile(r"(GraphQL request:\d+:\d+)(?:\n *\d* *\|.*)+")
+
+
+def _without_token(run: re.Match[str]) -> str:
+    before, start, rest = run[0].partition("eyJ")
+    return f"{before}{WITHHELD}" if rest.count(".") >= 2 else before + start + rest
+
+
+def clean_text(text: str) -> str:
+    """Return the text cut to size, without tokens, passwords in addresses, or rows and queries that an error quotes."""
+    text = _RUN.sub(_without_token, text)
+    text = _BEARER.sub(f"Bearer {WITHHELD}", text)
+    text = _URL_USER.sub(f"{WITHHELD}@", text)
+    text = _QUOTED_ROW.sub(f"DETAIL: {WITHHELD}", text)
+    text = _QUOTED_QUERY.sub(r"\1", text)
+    missing = len(text) - TEXT_CHARACTERS_MAX
+    if missing <= 0:
+        return text
+    half = TEXT_CHARACTERS_MAX // 2  # A traceback tells most at its end.
+    return f"{text[:half]}… {missing} characters more …{text[-half:]}"
+
+
+def _is_private(name: str) -> bool:
+    return name.lower().replace("_", "").replace("-", "").endswith(_PRIVATE_NAMES)
+
+
+def _clean(value: Any, depth: int = 0) -> Any:
+    cleaned: Any
+    match value:
+        case None | bool() | int():
+            cleaned = value
+        case float():
+            cleaned = value if math.isfinite(value) else str(value)  # JSON has no infinity.
+        case str() | UUID() | date() | PurePath():
+            cleaned = clean_text(str(value))
+        case BaseException():
+            cleaned = clean_text(f"{type(value).__name__}: {value}")
+        case Mapping() if depth < DEPTH_MAX:
+            cleaned = {
+                clean_text(str(name)): WITHHELD if _is_private(str(name)) else _clean(inner, depth + 1)
+                for name, inner in value.items()
+            }
+        case list() | tuple() | set() | frozenset() if depth < DEPTH_MAX:
+            cleaned = [_clean(inner, depth + 1) for inner in value]
+        case _:
+            cleaned = f"<{type(value).__name__}>"  # Named and not shown: a row's repr would show its script.
+    return cleaned
+
+
+def _clean_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    first = {name: event.pop(name, None) for name in ("time", "level", "event")}
+    rest: dict[str, Any] = _clean(event)
+    return first | rest | {"event": clean_text(str(first["event"]))}
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - The standard library's name.
+        """Say that an event was lost; the standard library's own handling prints all that it held."""
+        lost = self.format(logging.LogRecord(record.name, logging.ERROR, "", 0, "event_not_logged", None, None))
+        with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
+            self.stream.write(lost + self.terminator)
+
+
+def configure(log_format: Literal["console", "json"], log_level: str) -> None:
+    """Send all that is logged, ours and the libraries', to standard error in one format; may be called again."""
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    if log_format == "json":
+        render: Processor = structlog.processors.JSONRenderer()
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,  # For eyes too: pretty tracebacks show what variables hold.
+                structlog.processors.StackInfoRenderer(),
+                _clean_event,  # Last, because by now the traceback is text.
+                render,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(log_level.upper())
+    logging.captureWarnings(capture=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # Uvicorn's command gives them handlers of their own.
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    structlog.configure(
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(log_level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )

@@ -1,0 +1,259 @@
+"""What the log shows, and what it must not."""
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import graphql
+import jwt
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.logging import WITHHELD, clean_text, configure
+
+TOKEN = jwt.encode({"sub": "ada"}, "0123456789abcdef0123456789abcdef", "HS256")
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+def fail() -> None:
+    raise RuntimeError(f"could not read {TOKEN}")
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def lines(restored: None, capsys: pytest.CaptureFixture[str]) -> Lines:  # noqa: ARG001 - It is wanted for what it undoes.
+    """Read what was logged as JSON: nothing on standard output, an object a line on standard error."""
+
+    def read() -> list[dict[str, Any]]:
+        logged = capsys.readouterr()
+        assert logged.out == ""
+        return [json.loads(line) for line in logged.err.splitlines()]
+
+    return read
+
+
+def test_an_event_is_one_json_line(lines: Lines) -> None:
+    """An event is one line of JSON: the time in UTC, the level, the event, then whatever belongs to it."""
+    configure("json", "info")
+    structlog.contextvars.bind_contextvars(request_id="r-1")
+    user_id = UUID(int=1)
+    structlog.get_logger("videos").warning("moved\nhouse", user_id=user_id, seconds=0.5, at=datetime.now(UTC))
+    (line,) = lines()
+    assert list(line)[:3] == ["time", "level", "event"]
+    assert line["time"].endswith("Z")
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(line["time"])).days == 0
+    assert (line["level"], line["event"], line["logger"]) == ("warning", "moved\nhouse", "videos")
+    assert (line["request_id"], line["user_id"], line["seconds"]) == ("r-1", str(user_id), 0.5)
+    assert datetime.fromisoformat(line["at"]).tzinfo is not None
+
+
+def test_level(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
+    """Events below the level are not logged, neither ours nor a library's."""
+    for level, count in (("error", 2), ("info", 4), ("debug", 6)):
+        configure("json", level)
+        for log in (structlog.get_logger("ours"), logging.getLogger("theirs")):
+            log.debug("one")
+            log.info("two")
+            log.error("three")
+        assert len(capsys.readouterr().err.splitlines()) == count
+
+
+def test_libraries_log_in_the_same_way(lines: Lines) -> None:
+    """What uvicorn, asyncpg and Python's warnings have to say comes in the same lines, once each."""
+    uvicorn = logging.getLogger("uvicorn.error")
+    uvicorn.addHandler(logging.StreamHandler())
+    uvicorn.propagate = False
+    configure("json", "info")
+    uvicorn.info("Started %s", "process", extra={"color_message": "\x1b[1mStarted"})
+    logging.getLogger("asyncpg").warning("slow")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    first, second, third = lines()
+    assert (first["logger"], first["level"], first["event"]) == ("uvicorn.error", "info", "Started process")
+    assert (second["logger"], second["level"], second["event"]) == ("asyncpg", "warning", "slow")
+    assert "color_message" not in first
+    assert "DeprecationWarning: old" in third["event"]
+
+
+def test_an_exception_is_logged_with_its_traceback(lines: Lines) -> None:
+    """A fault is logged with where it came from, and a token in its text is withheld."""
+    configure("json", "info")
+    try:
+        fail()
+    except RuntimeError as error:
+        structlog.get_logger().exception("fault", error=error)
+    (line,) = lines()
+    assert "test_logging.py" in line["exception"]
+    assert f"RuntimeError: could not read {WITHHELD}" in line["exception"]
+    assert line["error"] == f"RuntimeError: could not read {WITHHELD}"
+
+
+def test_a_line_that_cannot_be_written(lines: Lines) -> None:
+    """An event that cannot be logged leaves a line that says so, and nothing of what it held."""
+    configure("json", "info")
+
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("hunter2")
+
+    structlog.get_logger("ours").info("odd", error=OddError(), note="hunter2")
+    logging.getLogger("theirs").info("%d", "hunter2")
+    structlog.get_logger("ours").info("even")
+    first, second, third = lines()
+    assert (first["level"], first["event"], first["logger"]) == ("error", "event_not_logged", "ours")
+    assert (second["level"], second["event"], second["logger"]) == ("error", "event_not_logged", "theirs")
+    assert third["event"] == "even"
+    assert "hunter2" not in json.dumps([first, second])
+
+
+@dataclass
+class Row:
+    """A row as a statement returns it."""
+
+    script: str
+
+
+def test_private_values_are_withheld(lines: Lines) -> None:
+    """Tokens, secrets, scripts and captions are withheld by their names, at any depth; a row is only named."""
+    configure("json", "info")
+    names = ["authorization", "Cookie", "access_token", "idToken", "jwt_secret", "password", "database_url", "script"]
+    names += ["caption", "captionJson", "caption_json", "images", "variables"]
+    structlog.get_logger().info(
+        "called",
+        **dict.fromkeys(names, "hunter2"),
+        input={"videos": [{"script": "hunter2", "title": "Cats"}]},
+        row=Row(script="hunter2"),
+        rows=[Row(script="hunter2")],
+        data=b"hunter2",
+        path=Path("/data"),
+    )
+    (line,) = lines()
+    assert "hunter2" not in json.dumps(line)
+    assert {line[name] for name in names} == {WITHHELD}
+    assert line["input"] == {"videos": [{"script": WITHHELD, "title": "Cats"}]}
+    assert (line["row"], line["rows"], line["data"], line["path"]) == ("<Row>", ["<Row>"], "<bytes>", "/data")
+
+
+def test_any_value_makes_a_line(lines: Lines) -> None:
+    """Values that JSON does not have, and ones that hold themselves, still make one line of JSON."""
+    configure("json", "info")
+    circle: dict[str, Any] = {}
+    circle["again"] = circle
+    structlog.get_logger().info(
+        "odd", infinity=float("inf"), circle=circle, keys={1: 2, None: 3, (4,): 5}, bad="\ud800"
+    )
+    (line,) = lines()
+    assert line["infinity"] == "inf"
+    assert line["keys"] == {"1": 2, "None": 3, "(4,)": 5}
+    assert line["bad"] == "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (f"got {TOKEN}.", f"got {WITHHELD}"),
+        (f"GET /graphql?token={TOKEN}&x=1", f"GET /graphql?token={WITHHELD}&x=1"),
+        (f"\\n{TOKEN}\\n", f"\\n{WITHHELD}\\n"),
+        (f'{{"a": "{TOKEN}", "b": "{TOKEN}"}}', f'{{"a": "{WITHHELD}", "b": "{WITHHELD}"}}'),
+        ("Authorization: bearer opaque-key", f"Authorization: Bearer {WITHHELD}"),
+        ("postgresql://app:hunter2@db/videos", f"postgresql://{WITHHELD}@db/videos"),
+        ("a keyJob is none, nor is eyJ.x", "a keyJob is none, nor is eyJ.x"),
+        ("12 of 20 videos at 127.0.0.1:8000", "12 of 20 videos at 127.0.0.1:8000"),
+    ],
+)
+def test_tokens_and_passwords_in_text(text: str, clean: str) -> None:
+    """Tokens, and passwords in addresses, are withheld wherever in a text they stand; other text stays as it is."""
+    assert clean_text(text) == clean
+
+
+def test_rows_that_postgresql_quotes(lines: Lines) -> None:
+    """PostgreSQL's message and the constraint's name are logged, but not the row that it quotes."""
+    configure("json", "info")
+    refused = asyncpg.PostgresError.new(
+        {
+            "S": "ERROR",
+            "C": "23514",
+            "M": 'new row for relation "users" violates check constraint "users_credits_not_negative"',
+            "D": "Failing row contains (1, hunter2).\nhunter2\n\nhunter2).",
+        },
+        query="",
+    )
+    try:
+        try:
+            raise refused
+        except asyncpg.PostgresError as error:
+            raise RuntimeError("outer") from error
+    except RuntimeError:
+        structlog.get_logger().exception("fault", error=refused)
+    (line,) = lines()
+    assert "hunter2" not in json.dumps(line)
+    assert "users_credits_not_negative" in line["exception"]
+    assert line["exception"].endswith("RuntimeError: outer")
+
+
+def test_queries_that_graphql_quotes() -> None:
+    """An error of graphql-core says where in the document it is, without the document's words."""
+    with pytest.raises(graphql.GraphQLSyntaxError) as caught:
+        graphql.parse('{\n  create(script: "hunter2", ) {\n    hunter2 +\n  }\n}')
+    assert "hunter2" in str(caught.value)
+    assert clean_text(str(caught.value)) == f"{caught.value.message}\n\nGraphQL request:3:13"
+
+
+def test_long_text_is_cut() -> None:
+    """Of a long text the first and the last 8,192 characters are kept, and between them how many are missing."""
+    assert clean_text("x" * 16_384) == "x" * 16_384
+    assert clean_text("x" * 10_000 + "y" * 10_000) == "x" * 8192 + "… 3616 characters more …" + "y" * 8192
+
+
+@given(st.text(), st.text())
+def test_a_token_in_any_text(before: str, after: str) -> None:
+    """Whatever stands before and after a token, the token is not shown."""
+    assert TOKEN.split(".")[1] not in clean_text(before + TOKEN + after)
+
+
+def test_console(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
+    """The readable log says the same, withholds the same, and shows no local variables in tracebacks."""
+    configure("console", "info")
+    structlog.contextvars.bind_contextvars(request_id="r-1")
+    private = "hunter" + str(len("xx"))
+    try:
+        fail()
+    except RuntimeError:
+        structlog.get_logger().exception("fault", script=private)
+    logged = capsys.readouterr()
+    assert logged.out == ""
+    assert time.strftime("%Y-") in logged.err
+    for word in (
+        "error",
+        "fault",
+        "request_id=r-1",
+        f"script={WITHHELD}",
+        "RuntimeError: could not read ",
+        "test_logging.py",
+    ):
+        assert word in logged.err
+    assert private not in logged.err
+    assert TOKEN not in logged.err
