@@ -118,5 +118,7 @@ DATABASE_URL = text(r"postgres(ql)?://\S+", "an address that starts with postgre
 PUBLIC_KEYS_URL = Kind("an https:// address without user name (http:// only for a loopback host)", _read_url)
 WORDS = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}", "1 to 255 characters")
 CLAIM = text(r"(?!(?:aud|exp|iat|iss|jti|nbf|sub)$)[!-~]{1,255}", "a claim's name, and none that JWT itself defines")
-SECRET = Kind("32 to 4096 bytes of text that is no public key; `openssl rand -base64 48` makes one", _read_secret)
+SECRET = Kind(
+    "32 to 4096 bytes of secret text, such as `openssl rand -base64 48` prints, and no public key", _read_secret
+)
 SECRET_FILE = Kind(f"the path of a readable file that holds {SECRET.must_be}", _read_secret_file)
