@@ -139,7 +139,7 @@ class UpdateVideoRecordStatusInput(Limited):
         yield from super()._faults()
         report = (self.status, self.comments, self.render_progress, self.download_url)
         if all(part is None for part in report):
-            yield "status", "`comments`, `renderProgress` and `downloadUrl` are all missing: a report needs one of them"
+            yield "status", "is missing, and so are `comments`, `renderProgress` and `downloadUrl`: report one of them"
 
 
 @strawberry.type(description="The report was taken.")

@@ -3,8 +3,10 @@
 from functools import partial
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.extensions import ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
 
 import resolvers.node
 import resolvers.user
@@ -91,9 +93,14 @@ class Mutation:
     )
 
 
+class _Schema(strawberry.Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Leave the log to `server.errors`, which knows refusals and bad input from faults."""
+
+
 def build_schema(*, development: bool = False) -> strawberry.Schema:
     """Build the GraphQL schema; in ``development``, URLs of this machine may be plain http."""
-    return strawberry.Schema(
+    return _Schema(
         Query,
         Mutation,
         config=StrawberryConfig(scalar_map=scalar_map(loopback_http=development)),

@@ -1,0 +1,148 @@
+"""The API as tests call it: documents that select whatever a test may want to see, and a client that signs in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+
+from resolvers.identity import Role
+from server.identity import mint_token
+
+SECRET = "a secret for tests, of more than 32 bytes"
+
+USER = "fragment user on User { id name email picture credits version firstPurchasedAt createdAt }"
+VIDEO = """fragment video on VideoData {
+  id title videoStyle topic voice { voiceId name } musicTrack { name url } volume { backgroundMusic voice }
+  audioUrl downloadUrl createdBy status comments renderProgress renderId bucketName queuedAt renderStartedAt
+  trashedAt attempt cost version createdAt updatedAt queuePosition
+}"""
+ENTRY = """fragment entry on CreditEntry {
+  id number kind amount balanceAfter attempt idempotencyKey actor memo createdAt
+}"""
+REFUSAL = """fragment refusal on Error {
+  code message
+  ... on InsufficientCredits { balance required }
+  ... on CreditsOutOfRange { balance maximum }
+  ... on IllegalTransition { currentStatus videoData { ...video } }
+  ... on StaleAttempt { currentAttempt }
+  ... on VersionConflict { expectedVersion currentVersion }
+  ... on IdempotencyKeyReused { idempotencyKey }
+}"""
+
+
+def mutation(name: str, *shown: str) -> str:
+    """Write a mutation's document: its one input, its success with ``shown``, and every refusal."""
+    kind = name[0].upper() + name[1:]
+    selections = {
+        "user": "user { ...user }",
+        "videoData": "videoData { ...video }",
+        "entry": "entry { ...entry }",
+        "replayed": "replayed",
+    }
+    fragments = [VIDEO, REFUSAL] + [USER] * ("user" in shown) + [ENTRY] * ("entry" in shown)
+    return f"""mutation {kind}($input: {kind}Input!) {{
+      {name}(input: $input) {{
+        __typename
+        ...refusal
+        ... on {kind}Success {{ {" ".join(selections[each] for each in shown)} }}
+      }}
+    }}
+    """ + "\n".join(fragments)
+
+
+MUTATIONS = {
+    "registerUser": mutation("registerUser", "user", "entry", "replayed"),
+    "adjustUserCredits": mutation("adjustUserCredits", "user", "entry", "replayed"),
+    "createVideoData": mutation("createVideoData", "videoData", "user", "entry", "replayed"),
+    "updateVideoRecordStatus": mutation("updateVideoRecordStatus", "videoData", "user", "entry", "replayed"),
+    "updateVideoData": mutation("updateVideoData", "videoData"),
+    "cancelVideoData": mutation("cancelVideoData", "videoData", "user", "entry", "replayed"),
+    "retryVideoData": mutation("retryVideoData", "videoData", "user", "entry", "replayed"),
+    "trashVideoData": mutation("trashVideoData", "videoData", "replayed"),
+    "restoreVideoData": mutation("restoreVideoData", "videoData", "replayed"),
+}
+
+
+class Api:
+    """A client of the API that can be anybody."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self.client = client
+
+    async def post(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, subject: str | None, role: Role = Role.USER
+    ) -> dict[str, Any]:
+        """Run a document as somebody, or as nobody, and return the whole response."""
+        response = await self.client.post(
+            "/graphql", json={"query": document, "variables": variables or {}}, headers=headers(subject, role)
+        )
+        body: dict[str, Any] = response.json()
+        return body
+
+    async def query(
+        self, document: str, /, *, subject: str = "ann", role: Role = Role.USER, **variables: Any
+    ) -> dict[str, Any]:
+        """Return a query's data; an error fails the test."""
+        body = await self.post(document, variables, subject=subject, role=role)
+        assert "errors" not in body, body["errors"]
+        data: dict[str, Any] = body["data"]
+        return data
+
+    async def mutate(
+        self, name: str, /, *, subject: str = "ann", role: Role = Role.USER, **input: Any
+    ) -> dict[str, Any]:
+        """Run a mutation and return its result, success or refusal; an error fails the test."""
+        data = await self.query(MUTATIONS[name], subject=subject, role=role, input=input)
+        result: dict[str, Any] = data[name]
+        return result
+
+    async def register(self, subject: str = "ann", credits: int = 10) -> str:
+        """Register a user, bring the balance to ``credits``, and return the user's id."""
+        registered = await self.mutate("registerUser", subject=subject)
+        user_id: str = registered["user"]["id"]
+        amount = credits - registered["user"]["credits"]
+        if amount:
+            await self.adjust(user_id, amount, f"set-up of {subject}")
+        return user_id
+
+    async def adjust(
+        self, user_id: str, amount: int, key: str, kind: str = "ADJUSTMENT", **more: Any
+    ) -> dict[str, Any]:
+        """Adjust a balance as an administrator."""
+        return await self.mutate(
+            "adjustUserCredits",
+            subject="root",
+            role=Role.ADMIN,
+            userId=user_id,
+            amount=amount,
+            kind=kind,
+            idempotencyKey=key,
+            **more,
+        )
+
+    async def create(self, key: str, /, subject: str = "ann", **more: Any) -> dict[str, Any]:
+        """Create a video as its user."""
+        video = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": key, **more}
+        return await self.mutate("createVideoData", subject=subject, **video)
+
+    async def report(self, record_id: str, /, subject: str = "render-1", **report: Any) -> dict[str, Any]:
+        """Report on a video as a worker."""
+        return await self.mutate(
+            "updateVideoRecordStatus", subject=subject, role=Role.WORKER, recordId=record_id, **report
+        )
+
+
+def headers(subject: str | None, role: Role = Role.USER) -> dict[str, str]:
+    """Sign a request, or leave it unsigned for nobody."""
+    if subject is None:
+        return {}
+    token = mint_token(
+        SECRET,
+        role=role,
+        subject=subject,
+        audience="videocredits",
+        issuer="videocredits",
+        role_claim="role",
+        expires_in_seconds=3600,
+    )
+    return {"Authorization": f"Bearer {token}"}
