@@ -209,7 +209,7 @@ async def update_video_record_status(
     actor: str,
 ) -> UpdateVideoRecordStatusRow:
     """Take a report about a video; refund its attempt exactly once if that ends it in FAILED or CANCELED."""
-    if status is None and comments is None and download_url is None:
+    if render_progress is not None and status is None and comments is None and download_url is None:
         # Progress alone is the commonest report by far, and a quarter cheaper by a statement that can do nothing else.
         record = await database.answer(UPDATE_RENDER_PROGRESS, user_id, video_id, render_progress, attempt)
     else:
