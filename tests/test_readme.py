@@ -1,0 +1,27 @@
+"""The README, executed."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.api import Api
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+async def test_the_readme_shows_what_the_server_answers(api: Api) -> None:
+    """The README's mutation, sent with its variables by a new user, is answered as the README says, and then replayed."""
+    (document,) = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
+    variables, reply = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", README, re.DOTALL))
+    await api.register()
+    assert await api.post(document, variables, subject="ann") == reply
+    reply["data"]["createVideoData"]["replayed"] = True
+    assert await api.post(document, variables, subject="ann") == reply
+
+
+async def test_the_readmes_shell_query_is_answered(api: Api) -> None:
+    """The query that the README sends by curl is answered without an error."""
+    (body,) = re.findall(r"-d '(.*?)'", README)
+    await api.register()
+    data = await api.query(json.loads(body)["query"])
+    assert data["viewer"]["creditEntries"]["nodes"][0]["kind"] == "SIGNUP"
