@@ -10,7 +10,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 async def test_the_readme_shows_what_the_server_answers(api: Api) -> None:
-    """The README's mutation, sent with its variables by a new user, is answered as the README says, and then replayed."""
+    """The README's mutation, sent by a new user, is answered as the README says, and replayed when it is sent again."""
     (document,) = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
     variables, reply = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", README, re.DOTALL))
     await api.register()
