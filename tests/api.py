@@ -1,12 +1,15 @@
 """The API as tests call it: documents that select whatever a test may want to see, and a client that signs in."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 
 from resolvers.identity import Role
+from server.app import create_app
 from server.identity import mint_token
+from server.settings import Settings
 
 SECRET = "a secret for tests, of more than 32 bytes"
 
@@ -130,6 +133,16 @@ class Api:
         return await self.mutate(
             "updateVideoRecordStatus", subject=subject, role=Role.WORKER, recordId=record_id, **report
         )
+
+
+@asynccontextmanager
+async def serving(dsn: str, settings: Settings) -> AsyncIterator[Api]:
+    """Serve a database with these settings, and call it over HTTP."""
+    app = create_app(settings, dsn=dsn)
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            yield Api(client)
 
 
 def headers(subject: str | None, role: Role = Role.USER) -> dict[str, str]:

@@ -9,16 +9,14 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
-import httpx2
 import pytest
 
 import db.database
 from db.database import Database
 from db.migrate import migrate
-from server.app import create_app
 from server.embedded import embedded_postgres
 from server.settings import Settings
-from tests.api import SECRET, Api
+from tests.api import SECRET, Api, serving
 
 
 class NewDatabase(Protocol):
@@ -90,8 +88,5 @@ def settings() -> Settings:
 @pytest.fixture
 async def api(dsn: str, settings: Settings) -> AsyncIterator[Api]:
     """Call the API over HTTP, on the test's own database."""
-    app = create_app(settings, dsn=dsn)
-    async with app.router.lifespan_context(app):
-        transport = httpx2.ASGITransport(app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            yield Api(client)
+    async with serving(dsn, settings) as opened:
+        yield opened
