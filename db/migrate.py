@@ -1,0 +1,194 @@
+"""Migrations: bringing a database up to this code, or saying in one sentence why that cannot be."""
+# ruff: noqa: PLC0415 - Alembic and SQLAlchemy take 0.4 s to import, and most starts have nothing to migrate.
+
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+CONNECT_SECONDS_MAX = 10.0
+LOCK_SECONDS_MAX = 60.0
+
+
+class DatabaseUnfit(Exception):  # noqa: N818 - Unfit is what the database is; nothing in this code went wrong.
+    """This code cannot work on that database: one sentence that says why, and what to do about it."""
+
+
+async def migrate(dsn: str) -> None:
+    """Bring the database up to this code, wholly or not at all.
+
+    Harmless when there is nothing to do, which costs a connection and one statement, and from many processes at once.
+    Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
+    """
+    connection = await _connect(dsn)
+    try:
+        settings = connection.get_settings()
+        if fault := server_fault(settings.server_version, settings.server_encoding):
+            raise DatabaseUnfit(fault)
+        if await _recorded_revision(connection) != shipped_revisions()[-1]:
+            await _upgrade(connection)
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
+        raise DatabaseUnfit(
+            f"The role that videocredits connects as may not make its tables here ({error.args[0]}): "
+            "let it own the database (ALTER DATABASE … OWNER TO …), or migrate as a role that may."
+        ) from error
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise DatabaseUnfit(
+            "This database only lets itself be read, as a standby does: point VIDEOCREDITS_DATABASE_URL at the primary."
+        ) from error
+    except asyncpg.DuplicateTableError as error:
+        raise DatabaseUnfit(
+            f"This database holds something else already ({error.args[0]}): give videocredits an empty one."
+        ) from error
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseUnfit(
+            f"Nothing was changed, for somebody held a lock the migration needs for {LOCK_SECONDS_MAX:g} seconds: "
+            "see who it is in pg_stat_activity, let them finish or end them, and try again."
+        ) from error
+    finally:
+        await connection.close()
+
+
+async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record] | asyncpg.Pool[asyncpg.Record]") -> str | None:
+    """Say what keeps this code from working on the database, or ``None`` when it is migrated: one cheap statement.
+
+    Not for use within a transaction: on an empty database the statement fails.
+    """
+    recorded, shipped = await _recorded_revision(connection), shipped_revisions()
+    if recorded == shipped[-1]:
+        return None
+    if recorded is None:
+        return "The database has no tables yet: run `videocredits migrate`."
+    if recorded in shipped:
+        return f"The database is at migration {recorded}, this code at {shipped[-1]}: run `videocredits migrate`."
+    return _newer_than_this_code(recorded)
+
+
+def server_fault(server_version: str, server_encoding: str) -> str | None:
+    """Say what makes a server, by its settings of these names, unfit whatever its tables are."""
+    number = server_version.partition(" ")[0]  # "15.4 (Debian 15.4-1)", "19beta1"
+    if int(re.split(r"\D", number, maxsplit=1)[0]) < 18:
+        return (
+            f"The PostgreSQL at VIDEOCREDITS_DATABASE_URL runs {number}; "
+            "videocredits needs 18 or newer: upgrade it or unset VIDEOCREDITS_DATABASE_URL."
+        )
+    if server_encoding != "UTF8":
+        return (
+            f"The database has the encoding {server_encoding}, too small for all text: make one with ENCODING 'UTF8'."
+        )
+    return None
+
+
+def shipped_revisions() -> list[str]:
+    """List the revisions that this code ships, oldest first: the numbers that their file names begin with."""
+    return sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
+def run_sql_beside(revision_file: str) -> None:
+    """Run the ``.sql`` file beside a revision, whole, in the transaction that alembic works in."""
+    from alembic import op
+    from sqlalchemy import AdaptedConnection
+
+    sql = Path(revision_file).with_suffix(".sql").read_text("utf-8")
+    connection = op.get_bind().connection.dbapi_connection
+    assert isinstance(connection, AdaptedConnection)  # noqa: S101 - Says to mypy what `_upgrade` gave to alembic.
+    # SQLAlchemy prepares what it runs, and only one command can be prepared at a time.
+    connection.run_async(lambda driver_connection: driver_connection.execute(sql))
+
+
+async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
+    url = "VIDEOCREDITS_DATABASE_URL"
+    try:
+        return await asyncpg.connect(
+            dsn, timeout=CONNECT_SECONDS_MAX, server_settings={"application_name": "videocredits migrate"}
+        )
+    except TimeoutError as error:
+        raise DatabaseUnfit(
+            f"The PostgreSQL at {url} did not answer within {CONNECT_SECONDS_MAX:g} seconds: "
+            "check its host and port, and what stands between."
+        ) from error
+    except (OSError, asyncpg.PostgresConnectionError) as error:
+        raise DatabaseUnfit(
+            f"The PostgreSQL at {url} cannot be reached ({error}): check its host and port, and that it is running."
+        ) from error
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        raise DatabaseUnfit(
+            f"PostgreSQL refused ({error.args[0]}): correct the user and the password in {url}."
+        ) from error
+    except asyncpg.InvalidCatalogNameError as error:
+        raise DatabaseUnfit(
+            f"PostgreSQL refused ({error.args[0]}): create it, or correct its name in {url}."
+        ) from error
+    except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+        raise DatabaseUnfit(f"PostgreSQL refused ({error.args[0]}): mend that, or correct {url}.") from error
+    except (ValueError, IndexError, asyncpg.InterfaceError) as error:
+        # What asyncpg takes for a host or port may be half of a password, if one with an "@" or "/" was not encoded.
+        known = isinstance(error, asyncpg.InterfaceError) and "@" not in str(error)
+        raise DatabaseUnfit(
+            f"{url} cannot be used{f' ({error})' if known else ''}: write it as "
+            "postgresql://user:password@host:5432/database, with %40 %2F %3A %3F %23 for any @ / : ? # in the password."
+        ) from None
+
+
+async def _recorded_revision(
+    connection: "asyncpg.Connection[asyncpg.Record] | asyncpg.Pool[asyncpg.Record]",
+) -> str | None:
+    try:
+        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    return revision
+
+
+async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # It talks from the moment that it is imported.
+
+    from alembic.command import upgrade
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import StaticPool
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+
+    def upgrade_within(alchemy: "sqlalchemy.Connection") -> None:
+        recorded = MigrationContext.configure(alchemy).get_current_revision()
+        if recorded is not None and recorded not in shipped_revisions():
+            raise DatabaseUnfit(_newer_than_this_code(recorded))
+        config.attributes["connection"] = alchemy
+        upgrade(config, "head")
+
+    async def the_connection() -> "asyncpg.Connection[asyncpg.Record]":
+        return connection
+
+    # With AUTOCOMMIT SQLAlchemy begins and ends nothing: all of it happens in the one transaction below.
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=the_connection, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
+    )
+    # READ COMMITTED, whatever the role's default is: what a rival committed while this one waited must be seen.
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(
+            "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true)",
+            f"{LOCK_SECONDS_MAX * 1000:.0f}ms",
+        )
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('videocredits migrations', 0))")
+        async with engine.connect() as alchemy:
+            try:
+                await alchemy.run_sync(upgrade_within)
+            except DBAPIError as error:
+                raise error.driver_exception from None
+
+
+def _newer_than_this_code(recorded: str) -> str:
+    return (
+        f"The database is at migration {recorded}, which this code does not know: "
+        "run the newer videocredits that migrated it, or restore a backup from before that."
+    )

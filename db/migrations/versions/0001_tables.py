@@ -1,0 +1,10 @@
+"""The first tables: users, their ledger, their videos, and what happened to the videos."""
+
+from db.migrate import run_sql_beside
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    run_sql_beside(__file__)
