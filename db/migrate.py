@@ -58,16 +58,15 @@ async def migrate(dsn: str) -> None:
 async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record] | asyncpg.Pool[asyncpg.Record]") -> str | None:
     """Say what keeps this code from working on the database, or ``None`` when it is migrated: one cheap statement.
 
+    A database that newer code has migrated since will do: in a rolling deployment the old processes go on serving.
     Not for use within a transaction: on an empty database the statement fails.
     """
     recorded, shipped = await _recorded_revision(connection), shipped_revisions()
-    if recorded == shipped[-1]:
-        return None
     if recorded is None:
         return "The database has no tables yet: run `videocredits migrate`."
-    if recorded in shipped:
+    if recorded in shipped[:-1]:
         return f"The database is at migration {recorded}, this code at {shipped[-1]}: run `videocredits migrate`."
-    return _newer_than_this_code(recorded)
+    return None
 
 
 def server_fault(server_version: str, server_encoding: str) -> str | None:
@@ -162,7 +161,10 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     def upgrade_within(alchemy: "sqlalchemy.Connection") -> None:
         recorded = MigrationContext.configure(alchemy).get_current_revision()
         if recorded is not None and recorded not in shipped_revisions():
-            raise DatabaseUnfit(_newer_than_this_code(recorded))
+            raise DatabaseUnfit(
+                f"The database is at migration {recorded}, which this code does not know: "
+                "run the newer videocredits that migrated it, or restore a backup from before that."
+            )
         config.attributes["connection"] = alchemy
         upgrade(config, "head")
 
@@ -185,10 +187,3 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
                 await alchemy.run_sync(upgrade_within)
             except DBAPIError as error:
                 raise error.driver_exception from None
-
-
-def _newer_than_this_code(recorded: str) -> str:
-    return (
-        f"The database is at migration {recorded}, which this code does not know: "
-        "run the newer videocredits that migrated it, or restore a backup from before that."
-    )
