@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, assert_never
 
 import strawberry
+from strawberry.utils.str_converters import to_camel_case
 
 import db.video_data
 from resolvers import objects, refusals
@@ -282,8 +283,8 @@ async def update_video_data(
     access = admit(info)
     stored = _columns(input)
     if access.identity.role is Role.USER and (forbidden := WORKERS_COLUMNS & stored.keys()):
-        names = ", ".join(f"`{name}`" for name in sorted(forbidden))
-        raise RequestError("FORBIDDEN", f"{names}: for workers alone.")
+        names = ", ".join(f"`{to_camel_case(name)}`" for name in sorted(forbidden))
+        raise RequestError("FORBIDDEN", f"Only workers store {names}: leave it out.")
     key = _within_reach(access, input.record_id)
     if key is None:
         return refusals.video_data_not_found()
