@@ -134,6 +134,35 @@ class Api:
             "updateVideoRecordStatus", subject=subject, role=Role.WORKER, recordId=record_id, **report
         )
 
+    async def video(self, key: str = "new", /, subject: str = "ann", **report: Any) -> str:
+        """Create a video, report on it once if there is something to report, and return its id."""
+        video_id: str = (await self.create(key, subject=subject))["videoData"]["id"]
+        if report:
+            await self.report(video_id, **report)
+        return video_id
+
+    async def cancel(self, record_id: str, /, subject: str = "ann") -> dict[str, Any]:
+        """Call a video off as its user."""
+        return await self.mutate("cancelVideoData", subject=subject, recordId=record_id)
+
+    async def retry(self, record_id: str, key: str, /, subject: str = "ann") -> dict[str, Any]:
+        """Retry a video as its user."""
+        return await self.mutate("retryVideoData", subject=subject, recordId=record_id, idempotencyKey=key)
+
+    async def balance(self, subject: str = "ann") -> int:
+        """Read a user's credits."""
+        present: int = (await self.query("{ viewer { credits } }", subject=subject))["viewer"]["credits"]
+        return present
+
+    async def history(self, record_id: str, /) -> list[dict[str, Any]]:
+        """Read a video's events, oldest first."""
+        document = """query($id: ID!) {
+          videoData(id: $id) { events(last: 100) { nodes { number status attempt actor comments } } }
+        }"""
+        data = await self.query(document, subject="root", role=Role.ADMIN, id=record_id)
+        events: list[dict[str, Any]] = data["videoData"]["events"]["nodes"]
+        return events[::-1]
+
 
 @asynccontextmanager
 async def serving(dsn: str, settings: Settings) -> AsyncIterator[Api]:

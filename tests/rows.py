@@ -1,0 +1,13 @@
+"""All that a database holds: what a refusal must leave as it was."""
+
+from typing import Any
+
+from db.database import Database
+
+
+async def every_row(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Read every row of every table."""
+    return {
+        table: [tuple(record) for record in await database.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3")]
+        for table in ("users", "video_data", "credit_entries", "video_events")
+    }
