@@ -131,7 +131,7 @@ async def test_a_status_report_is_a_newer_version_too(api: Api) -> None:
 
 @pytest.mark.parametrize("field", WORKERS_FIELDS)
 async def test_what_the_farm_makes_is_for_workers(api: Api, database: Database, field: str) -> None:
-    """A USER may not store what the render farm makes, nor empty it, on its own video or any other; it stores nothing."""
+    """A USER may not store what the render farm makes, nor empty it, on its own video or any; it stores nothing."""
     await api.register()
     video_id = await api.video()
     before = await every_row(database)
