@@ -1,9 +1,11 @@
 """From the arguments of a page to the bounds of a statement, and from its rows to the page."""
 
+import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from schema.connection import Connection, Edge, Page, PageInfo
@@ -17,22 +19,31 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Order(Generic[Bound]):
-    """What a list is ordered by: its statement's bounds where no cursor is given, both exclusive."""
+    """What a list is ordered by: its statement's bounds where no cursor is given, both exclusive.
 
+    Its cursors begin with the ``tag``, so that one of another list is known for what it is.
+    """
+
+    tag: bytes
+    layout: struct.Struct
     start: Bound
     end: Bound
 
 
-NEWEST_NUMBER_FIRST = Order(start=2**63 - 1, end=0)
-NEWEST_EVENT_FIRST = Order(start=2**31 - 1, end=0)
-NEWEST_ID_FIRST = Order(start=UUID(int=2**128 - 1), end=UUID(int=0))
-OLDEST_NUMBER_FIRST = Order(start=0, end=2**63 - 1)
+_NUMBER, _ID = struct.Struct(">1sq"), struct.Struct(">1s16s")
+
+NEWEST_USER_FIRST = Order(b"u", _NUMBER, start=2**63 - 1, end=0)
+NEWEST_ENTRY_FIRST = Order(b"c", _NUMBER, start=2**63 - 1, end=0)
+NEWEST_VIDEO_FIRST = Order(b"v", _ID, start=UUID(int=2**128 - 1), end=UUID(int=0))
+NEWEST_EVENT_FIRST = Order(b"e", _NUMBER, start=2**31 - 1, end=0)
+LONGEST_WAITING_FIRST = Order(b"q", _NUMBER, start=0, end=2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Window(Generic[Bound]):
     """The part of a list that a page shows. Its statement looks for one row more, which tells whether more follow."""
 
+    order: Order[Bound]
     after: Bound
     before: Bound
     size: int
@@ -55,6 +66,7 @@ def window(page: Page, order: Order[Bound]) -> Window[Bound]:
         name = "last" if backward else "first"
         raise RequestError("BAD_USER_INPUT", f"`{name}` must be 0 to {PAGE_SIZE_MAX}, and is {size}.")
     return Window(
+        order=order,
         after=order.start if page.after is None else _bound("after", page.after, order),
         before=order.end if page.before is None else _bound("before", page.before, order),
         size=size,
@@ -72,7 +84,7 @@ def connection(
     if window.backward:
         shown = shown[::-1]
     nodes = [item(row) for row in shown]
-    edges = [Edge(cursor=_cursor(bound(row)), node=node) for row, node in zip(shown, nodes, strict=True)]
+    edges = [Edge(cursor=_cursor(window.order, bound(row)), node=node) for row, node in zip(shown, nodes, strict=True)]
     return Connection(
         edges=edges,
         nodes=nodes,
@@ -85,20 +97,18 @@ def connection(
     )
 
 
-def _cursor(bound: int | UUID) -> str:
-    packed = bound.bytes if isinstance(bound, UUID) else bound.to_bytes(8, "big")
+def _cursor(order: Order[Bound], bound: int | UUID) -> str:
+    packed = order.layout.pack(order.tag, bound.bytes if isinstance(bound, UUID) else bound)
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
 def _bound(name: str, cursor: str, order: Order[Bound]) -> Bound:
-    try:
-        packed = urlsafe_b64decode(f"{cursor[:32]}{'=' * (-len(cursor) % 4)}")
-        if isinstance(order.start, UUID):
-            bound: Bound = UUID(bytes=packed)
-        else:
-            bound = int.from_bytes(packed, "big")
-    except ValueError:
-        bound = order.start
-    if _cursor(bound) != cursor or not min(order.start, order.end) <= bound <= max(order.start, order.end):
+    read: Any = order.start
+    with suppress(ValueError, struct.error):
+        _, read = order.layout.unpack(urlsafe_b64decode(f"{cursor[:32]}{'=' * (-len(cursor) % 4)}"))
+    if isinstance(read, bytes):
+        read = UUID(bytes=read)
+    bound: Bound = read
+    if _cursor(order, bound) != cursor or not min(order.start, order.end) <= bound <= max(order.start, order.end):
         raise RequestError("BAD_USER_INPUT", f"`{name}` is not a cursor of this list.")
     return bound

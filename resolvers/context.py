@@ -8,7 +8,7 @@ import strawberry
 
 from db.database import Database
 from resolvers import objects
-from resolvers.connection import NEWEST_EVENT_FIRST, NEWEST_ID_FIRST, NEWEST_NUMBER_FIRST, connection, window
+from resolvers.connection import NEWEST_ENTRY_FIRST, NEWEST_EVENT_FIRST, NEWEST_VIDEO_FIRST, connection, window
 from resolvers.identity import Identity
 from resolvers.loaders import Loaders
 from resolvers.video_filter import wanted
@@ -49,17 +49,17 @@ class Context:
         return await self.loaders.queue_position.load(queue_number)
 
     async def videos(self, user_id: UUID, page: Page, video_filter: VideoFilter | None) -> Connection[VideoData]:
-        part = window(page, NEWEST_ID_FIRST)
+        part = window(page, NEWEST_VIDEO_FIRST)
         rows = await self.loaders.videos.load((user_id, (part, wanted(video_filter))))
         return connection(rows, part, lambda row: row.id, objects.video_data)
 
     async def credit_entries(self, user_id: UUID, page: Page) -> Connection[CreditEntry]:
-        part = window(page, NEWEST_NUMBER_FIRST)
+        part = window(page, NEWEST_ENTRY_FIRST)
         rows = await self.loaders.credit_entries.load((user_id, part))
         return connection(rows, part, lambda row: row.number, objects.credit_entry)
 
     async def credit_entries_of_video(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[CreditEntry]:
-        part = window(page, NEWEST_NUMBER_FIRST)
+        part = window(page, NEWEST_ENTRY_FIRST)
         rows = await self.loaders.credit_entries_of_video.load(((user_id, video_id), part))
         return connection(rows, part, lambda row: row.number, objects.credit_entry)
 

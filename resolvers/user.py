@@ -6,7 +6,7 @@ import strawberry
 
 import db.user
 from resolvers import objects, refusals
-from resolvers.connection import NEWEST_NUMBER_FIRST, connection, window
+from resolvers.connection import NEWEST_USER_FIRST, connection, window
 from resolvers.context import Info
 from resolvers.idempotency import request_hash
 from resolvers.objects import known
@@ -44,7 +44,7 @@ async def users(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[User]:
     admit(info)
-    part = window(Page(first, after, last, before), NEWEST_NUMBER_FIRST)
+    part = window(Page(first, after, last, before), NEWEST_USER_FIRST)
     rows = await db.user.list_users(info.context.database, *part.bounds)
     return connection(rows, part, lambda row: row.number, objects.user)
 

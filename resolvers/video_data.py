@@ -8,7 +8,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 import db.video_data
 from resolvers import objects, refusals
-from resolvers.connection import NEWEST_ID_FIRST, OLDEST_NUMBER_FIRST, connection, window
+from resolvers.connection import LONGEST_WAITING_FIRST, NEWEST_VIDEO_FIRST, connection, window
 from resolvers.context import Info
 from resolvers.idempotency import request_hash
 from resolvers.identity import Role
@@ -70,7 +70,7 @@ async def videos(
     ] = None,
 ) -> Connection[VideoData]:
     admit(info)
-    part = window(Page(first, after, last, before), NEWEST_ID_FIRST)
+    part = window(Page(first, after, last, before), NEWEST_VIDEO_FIRST)
     rows = await db.video_data.list_all_videos(info.context.database, *part.bounds, *wanted(filter))
     return connection(rows, part, lambda row: row.id, objects.video_data)
 
@@ -79,7 +79,7 @@ async def render_queue(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[VideoData]:
     admit(info)
-    part = window(Page(first, after, last, before), OLDEST_NUMBER_FIRST)
+    part = window(Page(first, after, last, before), LONGEST_WAITING_FIRST)
     rows = await db.video_data.list_render_queue(info.context.database, *part.bounds)
     return connection(rows, part, lambda row: known(row.queue_number), objects.video_data)
 
