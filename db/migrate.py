@@ -26,7 +26,7 @@ async def migrate(dsn: str) -> None:
     Harmless when there is nothing to do, which costs a connection and one statement, and from many processes at once.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
     """
-    connection = await _connect(dsn)
+    connection = await connect(dsn)
     try:
         settings = connection.get_settings()
         if fault := server_fault(settings.server_version, settings.server_encoding):
@@ -101,7 +101,8 @@ def run_sql_beside(revision_file: str) -> None:
     connection.run_async(lambda driver_connection: driver_connection.execute(sql))
 
 
-async def _connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open one connection; ``DatabaseUnfit`` says what to correct when there is none to be had."""
     url = "VIDEOCREDITS_DATABASE_URL"
     try:
         return await asyncpg.connect(
