@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -115,7 +115,7 @@ class Endpoint(GraphQL[Context, None]):
         return shown
 
     async def render_graphql_ide(self, request: Request) -> Response:
-        return HTMLResponse(server.graphiql.page(self._settings, request.url.hostname))
+        return await server.graphiql.page(request.app.state.database, self._settings, request.headers.get("host"))
 
 
 def _refusal(request: Request, error: GraphQLError, status: int) -> Response:

@@ -1,7 +1,142 @@
 """The page at /graphql for browsers: GraphiQL with a working example of each operation in its tabs."""
 
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from starlette.responses import HTMLResponse
+
+from db.database import Database
+from resolvers.identity import Role
+from server.development import IDENTITIES, development_token
+from server.seed import seeded_ids
 from server.settings import Settings
 
+_SERVER = files("server")
+_PAGE = (_SERVER / "graphiql.html").read_text(encoding="utf-8")
 
-def page(settings: Settings, host: str | None) -> str:
-    return ""
+# Names that no DNS server is asked for. Under any other, a page of somebody else's could be this server's neighbor and
+# read the tokens (DNS rebinding). It is the header itself that is looked at: where it is odd, Starlette's URL names the
+# address that the server listens on.
+_THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+
+
+class Example(NamedTuple):
+    """A document of `examples/`, named as its operation is, with the role and the variables that it works with."""
+
+    name: str
+    role: Role
+    variables: Mapping[str, Any]
+
+    @property
+    def document(self) -> str:
+        return (_SERVER / "examples" / f"{self.name}.graphql").read_text(encoding="utf-8").rstrip()
+
+
+def examples(ids: Mapping[str, str]) -> list[Example]:
+    """List the examples in the order of their tabs, with fresh idempotency keys, and the ids that the seed gave."""
+
+    def video(name: str) -> str:
+        return ids.get(name, "the id of a video")
+
+    return [
+        Example("Viewer", Role.USER, {}),
+        Example("VideoData", Role.USER, {"id": video("seed-failed")}),
+        Example(
+            "RegisterUser",
+            Role.USER,
+            {
+                "input": {
+                    "name": "Dana Lee",
+                    "email": "dana@example.com",
+                    "picture": "https://images.example.com/dana.png",
+                }
+            },
+        ),
+        Example(
+            "CreateVideoData",
+            Role.USER,
+            {
+                "input": {
+                    "title": "The Night Market",
+                    "videoStyle": "realistic",
+                    "topic": "A market that opens at midnight",
+                    "script": "At midnight, the first lantern is lit.",
+                    "caption": {"name": "Supreme", "color": "yellow"},
+                    "voice": {"voiceId": "am_echo", "name": "Echo"},
+                    "createdBy": "dana@example.com",
+                    "idempotencyKey": str(uuid4()),
+                }
+            },
+        ),
+        # The same key on each visit: once the video is QUEUED again, a fresh one would be refused.
+        Example(
+            "RetryVideoData",
+            Role.USER,
+            {"input": {"recordId": video("seed-failed"), "idempotencyKey": "example-of-a-retry"}},
+        ),
+        Example("CancelVideoData", Role.USER, {"input": {"recordId": video("seed-ready")}}),
+        Example(
+            "UpdateVideoData",
+            Role.USER,
+            {
+                "input": {
+                    "recordId": video("seed-ready"),
+                    "script": "Step out. The sky is pink, and you weigh as much as a child.",
+                    "musicTrack": {"name": "Slow Orbit", "url": "https://music.example.com/slow-orbit.mp3"},
+                    "volume": {"backgroundMusic": 0.3, "voice": 1.0},
+                    "config": {"transition": "fade", "subtitle": "bottom"},
+                }
+            },
+        ),
+        Example("TrashVideoData", Role.USER, {"input": {"recordId": video("seed-completed")}}),
+        Example("RestoreVideoData", Role.USER, {"input": {"recordId": video("seed-completed")}}),
+        Example("RenderQueue", Role.WORKER, {}),
+        Example(
+            "UpdateVideoRecordStatus",
+            Role.WORKER,
+            {"input": {"recordId": video("seed-queued"), "status": "RENDERING", "renderProgress": 40}},
+        ),
+        Example("AdminPage", Role.ADMIN, {"filter": {"status": ["QUEUED", "FAILED"], "trashed": "INCLUDE"}}),
+        Example(
+            "AdjustUserCredits",
+            Role.ADMIN,
+            {
+                "input": {
+                    "userId": ids.get("user", "the id of a user"),
+                    "amount": 10,
+                    "kind": "PURCHASE",
+                    "memo": "10 credits for 5 EUR",
+                    "idempotencyKey": str(uuid4()),
+                }
+            },
+        ),
+    ]
+
+
+async def page(database: Database, settings: Settings, host: str | None) -> HTMLResponse:
+    """Make the page for a browser that asks for it by this Host header.
+
+    With development keys, and for a browser on this machine alone, the tabs hold tokens and ids of the seed.
+    """
+    trusted = settings.development_keys and host is not None and _THIS_MACHINE.fullmatch(host) is not None
+    tokens = {role: development_token(settings, identity) for role, identity in IDENTITIES.items()} if trusted else {}
+    ids = await seeded_ids(database) if trusted else {}
+    tabs = [_tab(example, tokens.get(example.role)) for example in examples(ids)]
+    # In a script element all is as it stands, but for `<`: it may begin the tag that ends it.
+    return HTMLResponse(
+        _PAGE.replace("{{ tabs }}", json.dumps(tabs).replace("<", r"\u003c")),
+        headers={"Cache-Control": "no-store", "Content-Security-Policy": "frame-ancestors 'none'"},
+    )
+
+
+def _tab(example: Example, token: str | None) -> dict[str, str]:
+    variables = json.dumps(example.variables, indent=2) if example.variables else ""
+    if token is None:
+        sign_in = '# First sign in: put {"Authorization": "Bearer <your token>"} into Headers, below.\n'
+        return {"query": sign_in + example.document, "variables": variables, "headers": ""}
+    headers = json.dumps({"Authorization": f"Bearer {token}"}, indent=2)
+    return {"query": example.document, "variables": variables, "headers": headers}
