@@ -20,9 +20,11 @@ earlier AS (
   WHERE user_id = $1 AND idempotency_key = $2
 ),
 
+-- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
+-- the constraints, before PostgreSQL turns to the newest one.
 adjusted AS (
   UPDATE users SET
-    credits = users.credits + $4::integer,
+    credits = account.credits + $4::integer,
     entry_count = users.entry_count + 1,
     version = users.version + 1,
     first_purchased_at = CASE WHEN $5 = 'PURCHASE' THEN coalesce(users.first_purchased_at, now()) ELSE users.first_purchased_at END

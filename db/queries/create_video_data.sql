@@ -37,9 +37,11 @@ created AS (
     updated_at
 ),
 
+-- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
+-- the constraints, before PostgreSQL turns to the newest one.
 charged AS (
-  UPDATE users SET credits = users.credits - created.cost, entry_count = users.entry_count + 1, version = users.version + 1
-  FROM created
+  UPDATE users SET credits = account.credits - created.cost, entry_count = users.entry_count + 1, version = users.version + 1
+  FROM created INNER JOIN account ON created.user_id = account.user_id
   WHERE users.user_id = created.user_id
   RETURNING users.credits, users.entry_count, users.version
 ),

@@ -42,6 +42,7 @@ restarted AS (
     render_progress = 0,
     render_id = NULL,
     bucket_name = NULL,
+    queue_number = NULL, -- It has none by now; but the snapshot's row, which the constraints see first, may have.
     queued_at = NULL,
     render_started_at = NULL,
     download_url = NULL,
@@ -64,9 +65,11 @@ restarted AS (
     video_data.updated_at, video_data.event_count
 ),
 
+-- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
+-- the constraints, before PostgreSQL turns to the newest one.
 charged AS (
-  UPDATE users SET credits = users.credits - restarted.cost, entry_count = users.entry_count + 1, version = users.version + 1
-  FROM restarted
+  UPDATE users SET credits = account.credits - restarted.cost, entry_count = users.entry_count + 1, version = users.version + 1
+  FROM restarted INNER JOIN account ON restarted.user_id = account.user_id
   WHERE users.user_id = restarted.user_id
   RETURNING users.credits, users.entry_count, users.version
 ),
