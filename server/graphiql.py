@@ -18,9 +18,9 @@ from server.settings import Settings
 _SERVER = files("server")
 _PAGE = (_SERVER / "graphiql.html").read_text(encoding="utf-8")
 
-# Names that no DNS server is asked for. Under any other, a page of somebody else's could be this server's neighbor and
-# read the tokens (DNS rebinding). It is the header itself that is looked at: where it is odd, Starlette's URL names the
-# address that the server listens on.
+# Names that no DNS server is asked for. Any other may be a stranger's, whose pages DNS lets read what is served here
+# (rebinding). It is the header itself that is looked at: where that is odd, Starlette's URL names the address that the
+# server listens on.
 _THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
@@ -136,7 +136,7 @@ async def page(database: Database, settings: Settings, host: str | None) -> HTML
 def _tab(example: Example, token: str | None) -> dict[str, str]:
     variables = json.dumps(example.variables, indent=2) if example.variables else ""
     if token is None:
-        sign_in = '# First sign in: put {"Authorization": "Bearer <your token>"} into Headers, below.\n'
+        sign_in = '# Sign in first: put your token into Headers, below, as\n# {"Authorization": "Bearer …"}.\n#\n'
         return {"query": sign_in + example.document, "variables": variables, "headers": ""}
     headers = json.dumps({"Authorization": f"Bearer {token}"}, indent=2)
     return {"query": example.document, "variables": variables, "headers": headers}

@@ -198,7 +198,7 @@ async def test_production(database: Database) -> None:
     html = bytes((await page(database, Settings(jwt_secret=SECRET), HOST)).body).decode()
     for tab in Reader(html).tabs:
         assert tab["headers"] == ""
-        assert tab["query"].startswith("# First sign in: ")
+        assert tab["query"].startswith("# Sign in first: ")
         assert len(parse(tab["query"]).definitions) == 1
     assert not re.search("(user|video)_[A-Za-z0-9]", html)
 
