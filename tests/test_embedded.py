@@ -286,7 +286,7 @@ def test_root_copies_programs_that_the_other_user_cannot_reach(
     for directory in (installed(), installed().with_suffix(".libs")):
         shutil.copytree(directory, home / directory.name, ignore=shutil.ignore_patterns("include", "pgbench", "psql"))
     monkeypatch.syspath_prepend(home)
-    monkeypatch.setattr("server.embedded._CACHE", open_directory / "cache")
+    monkeypatch.setattr("server.postgres_programs.CACHE", open_directory / "cache")
     before = modes(home)
     for _ in range(2):
         with embedded_postgres(home / "data", settings=FAST) as dsn:
