@@ -48,7 +48,7 @@ def find_programs(owner: tuple[int, int] | None) -> Path:
 
 
 def _copied(installed: Path) -> Path:
-    """Copy the package's programs, once per version, to where every user can run them and only root could change them."""
+    """Copy the programs, once per version, to where every user can run them and only root can change them."""
     if not CACHE.exists():
         CACHE.mkdir(parents=True)
         CACHE.chmod(0o755)
