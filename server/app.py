@@ -12,7 +12,7 @@ from graphql import GraphQLError
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -100,6 +100,8 @@ class Endpoint(GraphQL[Context, None]):
         except InvalidToken as error:
             response = _refusal(request, GraphQLError(error.message, original_error=error), 401)
             response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+        except ClientDisconnect:
+            response = Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = _refusal(request, GraphQLError("", original_error=error), 500)
         await response(scope, receive, send)
