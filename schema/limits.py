@@ -43,21 +43,15 @@ class _Text:
 class _Number:
     minimum: float
     maximum: float
+    not_zero: bool
 
     def __str__(self) -> str:
-        return f"{self.minimum:,} to {self.maximum:,}"
+        return f"{self.minimum:,} to {self.maximum:,}{', but not 0' if self.not_zero else ''}"
 
     def fault(self, value: Any) -> str | None:
-        return None if self.minimum <= value <= self.maximum else f"must be {self}, and is {value:,}"
-
-
-@dataclass(frozen=True, slots=True)
-class _NotZero:
-    def __str__(self) -> str:
-        return "Not 0"
-
-    def fault(self, value: Any) -> str | None:
-        return "must not be 0" if value == 0 else None
+        if self.minimum <= value <= self.maximum and not (self.not_zero and value == 0):
+            return None
+        return f"must be {self}, and is {value:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ class _List:
         )
 
 
-Limit = _Text | _Number | _NotZero | _List
+Limit = _Text | _Number | _List
 
 
 def text(description: str, length_max: int, **options: Any) -> Any:
@@ -81,14 +75,9 @@ def text(description: str, length_max: int, **options: Any) -> Any:
     return _limited(description, _Text(length_max), options)
 
 
-def number(description: str, minimum: float, maximum: float, **options: Any) -> Any:
+def number(description: str, minimum: float, maximum: float, *, not_zero: bool = False, **options: Any) -> Any:
     """Declare an input field that holds a number; its description tells the range."""
-    return _limited(description, _Number(minimum, maximum), options)
-
-
-def not_zero(description: str, **options: Any) -> Any:
-    """Declare an input field that holds a number other than 0."""
-    return _limited(description, _NotZero(), options)
+    return _limited(description, _Number(minimum, maximum, not_zero), options)
 
 
 def items(description: str, length_max: int, **options: Any) -> Any:

@@ -22,7 +22,7 @@ from schema.limits import (
     MEMO_LENGTH_MAX,
     NAME_LENGTH_MAX,
     Limited,
-    not_zero,
+    number,
     text,
 )
 from schema.node import Node
@@ -100,7 +100,9 @@ RegisterUserResult = Annotated[
 @strawberry.input(description="A change of a user's balance.")
 class AdjustUserCreditsInput(Limited):
     user_id: strawberry.ID = strawberry.field(description="Whose balance.")
-    amount: int = not_zero("By how many credits: positive to add, negative to take.")
+    amount: int = number(
+        "By how many credits: positive to add, negative to take.", -CREDITS_MAX, CREDITS_MAX, not_zero=True
+    )
     kind: AdjustmentKind = strawberry.field(description="Why.")
     memo: str | None = text("What to note with it: a reason, the amount paid and how.", MEMO_LENGTH_MAX, default=None)
     idempotency_key: str = text(

@@ -11,6 +11,7 @@ from strawberry.scalars import JSON
 from schema.connection import After, Before, Connection, First, Last, Page
 from schema.context import Info
 from schema.credit_entry import CreditEntry
+from schema.limits import Limited, items
 from schema.node import Node
 from schema.scalar import URL
 from schema.video_event import VideoEvent
@@ -53,9 +54,9 @@ class TrashFilter(Enum):
 
 
 @strawberry.input(description="Which videos a list holds.")
-class VideoFilter:
-    status: list[VideoStatus] | None = strawberry.field(
-        description="Only videos with one of these statuses; null for all.", default=None
+class VideoFilter(Limited):
+    status: list[VideoStatus] | None = items(
+        "Only videos with one of these statuses; null for all.", len(VideoStatus), default=None
     )
     trashed: TrashFilter = strawberry.field(
         description="Whether trashed videos are among them.", default=TrashFilter.EXCLUDE
