@@ -14,13 +14,14 @@ from dataclasses import replace
 from importlib.metadata import version
 from types import FrameType
 from typing import Any, Never
+from uuid import UUID
 
 import click
 
-from server.settings import PREFIX, VARIABLES, Settings, StartError, development_secret
+from resolvers.identity import Identity, Role
+from server.development import IDENTITIES, development_token
+from server.settings import PREFIX, VARIABLES, Settings, StartError
 
-DEVELOPMENT_SUBJECTS = {"user": "dev-user", "worker": "dev-worker", "admin": "dev-admin"}
-DEVELOPMENT_TOKEN_SECONDS = 30 * 86_400
 STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
 
@@ -75,6 +76,20 @@ class _Duration(click.ParamType[int]):
         return int(match[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[match[2]]
 
 
+class _UserId(click.ParamType[UUID]):
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
+        from schema.node import UserKey, decode_id
+
+        with suppress(ValueError):
+            return UUID(str(value))
+        key = decode_id(str(value))
+        if not isinstance(key, UserKey):
+            self.fail("It must be a user's id, such as user_AAAAAAAAAAAAAAAAAAAAAA, or a UUID.", param, ctx)
+        return key.user_id
+
+
 @click.group(context_settings={"max_content_width": 120})
 @click.version_option(package_name="videocredits")
 def commands() -> None:
@@ -97,24 +112,24 @@ def serve() -> None:
     data. Unless a key for tokens is set, it makes development keys, registers a development user, and prints a token
     for each role; then it listens only where other machines cannot reach it. It migrates the database first.
     """
-    import uvicorn
-
-    import server.app
-    import server.logging
-
-    settings = Settings.from_environment(os.environ)
-    server.logging.configure(settings.log_format, settings.log_level)
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            _announce(settings, listening[0].getsockname()[1])
-
     # An interrupt is how a server ends well. By the time it is caught here, all that the stack holds has been stopped.
     with suppress(KeyboardInterrupt), ExitStack() as stack:
+        import uvicorn
+
+        import server.app
+        import server.logging
+
+        settings = Settings.from_environment(os.environ)
+        server.logging.configure(settings.log_format, settings.log_level)
         listening = [stack.enter_context(listener) for listener in _listen(settings.host, settings.port)]
         dsn = stack.enter_context(_database(settings))
         asyncio.run(_prepare(dsn, settings))
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                _announce(settings, listening[0].getsockname()[1])
+
         config = uvicorn.Config(
             server.app.create_app(replace(settings, database_url=dsn)),
             loop="uvloop",
@@ -140,8 +155,10 @@ def migrate() -> None:
     `serve` does this itself; the command is for deployments that migrate before the new code starts. It is done wholly
     or not at all, and doing it again is harmless.
     """
+    import db.migrate
+
     with _database(Settings.from_environment(os.environ), shared=True) as dsn:
-        asyncio.run(_migrate(dsn))
+        asyncio.run(db.migrate.migrate(dsn))
     click.echo("The database is up to date.")
 
 
@@ -153,12 +170,16 @@ def migrate() -> None:
     ],
     settings=["DATA_DIR", "JWT_AUDIENCE", "JWT_ISSUER", "ROLE_CLAIM"],
 )
-@click.option("--role", type=click.Choice(list(DEVELOPMENT_SUBJECTS), case_sensitive=False), required=True)
+@click.option("--role", type=click.Choice(Role, case_sensitive=False), required=True)
 @click.option("--subject", help="Whose token it is.  [default: dev-user, dev-worker or dev-admin]")
 @click.option(
-    "--expires-in", type=_Duration(), default="30d", show_default=True, help="How long it is good: 90s, 15m, 12h, 30d."
+    "--expires-in",
+    type=_Duration(),
+    default="30d",
+    show_default=True,
+    help="How long it is good: 90s, 15m, 12h, 30d.",
 )
-def token(role: str, subject: str | None, expires_in: int) -> None:
+def token(role: Role, subject: str | None, expires_in: int) -> None:
     """Print a bearer token for development, and nothing else.
 
     Servers with development keys and the same VIDEOCREDITS_DATA_DIR take it, whether they run already or not. When a
@@ -172,9 +193,10 @@ def token(role: str, subject: str | None, expires_in: int) -> None:
             "unset it to use development keys."
         )
     try:
-        click.echo(_mint(settings, role, subject, expires_in))
+        identity = IDENTITIES[role] if subject is None else Identity(subject, role)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--subject") from error
+    click.echo(development_token(settings, identity, expires_in))
 
 
 @commands.command(cls=_Command, examples=["videocredits schema > schema.graphql"])
@@ -185,59 +207,97 @@ def schema() -> None:
     click.echo(build_schema().as_str())
 
 
+@commands.command(
+    cls=_Command,
+    examples=["videocredits verify", "videocredits verify --user user_AAAAAAAAAAAAAAAAAAAAAA"],
+    settings=["DATABASE_URL", "DATA_DIR"],
+)
+@click.option("--user", type=_UserId(), help="Check this user alone: their id in the API, or in the tables.")
+def verify(user: UUID | None) -> None:
+    """Check every promise about balances, entries, videos and their histories, over the whole database.
+
+    Prints each promise, and below one that is broken, where. The exit code is 0 when all are kept, and 1 when one is
+    not. The server may go on meanwhile: all is checked as of one moment.
+    """
+    with _database(Settings.from_environment(os.environ), shared=True) as dsn:
+        all_kept = asyncio.run(_verify(dsn, user))
+    sys.exit(0 if all_kept else 1)
+
+
+@commands.command(cls=_Command, examples=["videocredits demo", "videocredits demo --users 10 --seed 7"])
+@click.option("--users", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many users play.")
+@click.option("--seed", type=int, default=1, show_default=True, help="What decides who does what when.")
+def demo(users: int, seed: int) -> None:
+    """Play the day of an app on a throwaway server, and check every balance afterwards.
+
+    A hundred users click twice, retry and pay while workers report successes and failures, several times and too late.
+    A table at the end tells what was done and how long it took; the exit code is 1 when a promise was broken.
+    """
+    from server.demo.command import run_demo
+
+    sys.exit(0 if run_demo(users, seed) else 1)
+
+
 @contextmanager
 def _database(settings: Settings, *, shared: bool = False) -> Iterator[str]:
-    """Yield the DSN of the database that the settings name, or of our own, which runs meanwhile."""
-    if settings.database_url is not None:
-        yield settings.database_url
-        return
-    from server.embedded import embedded_postgres
+    """Yield the DSN of the database that the settings name, or of our own, which runs meanwhile.
 
-    connections_max = max(200, settings.database_pool_size + 50)  # The rest is for psql, `verify` and the like.
-    with embedded_postgres(settings.data_dir, settings={"max_connections": str(connections_max)}, shared=shared) as dsn:
-        yield dsn
+    That the database turns out to be unfit becomes a StartError.
+    """
+    from db.migrate import DatabaseUnfit
 
+    with ExitStack() as stack:
+        dsn = settings.database_url
+        if dsn is None:
+            from server.embedded import embedded_postgres
 
-async def _migrate(dsn: str) -> None:
-    import db.migrate
-
-    try:
-        await db.migrate.migrate(dsn)
-    except db.migrate.DatabaseUnfit as error:
-        raise StartError(str(error)) from error
+            # The pool gets what it may ask for, and psql, `verify` and the like find room.
+            at_most = {"max_connections": str(max(200, settings.database_pool_size + 50))}
+            dsn = stack.enter_context(embedded_postgres(settings.data_dir, settings=at_most, shared=shared))
+        try:
+            yield dsn
+        except DatabaseUnfit as unfit:
+            raise StartError(str(unfit)) from unfit
 
 
 async def _prepare(dsn: str, settings: Settings) -> None:
-    """Migrate, and register the user whose token is printed."""
+    """Migrate, and give a development server what its first user needs."""
     import db.database
-    import db.user
-    from resolvers.identity import Identity, Role
+    import db.migrate
+    from resolvers.context import Terms
+    from server.seed import seed
 
-    await _migrate(dsn)
+    await db.migrate.migrate(dsn)
     if settings.development_keys:
-        user = Identity(DEVELOPMENT_SUBJECTS["user"], Role.USER)
         database = await db.database.connect(dsn, pool_size=1, timeout_seconds=settings.request_timeout_seconds)
         try:
-            await db.user.register_user(
-                database, user.user_id, user.subject, None, None, None, settings.signup_credits, user.actor
-            )
+            await seed(database, Terms(settings.signup_credits, settings.video_cost))
         finally:
             await database.close()
 
 
-def _mint(settings: Settings, role: str, subject: str | None = None, seconds: int = DEVELOPMENT_TOKEN_SECONDS) -> str:
-    from resolvers.identity import Role
-    from server.identity import mint_token
+async def _verify(dsn: str, user_id: UUID | None) -> bool:
+    """Print what is kept and what is broken, and return whether all is kept."""
+    import db.migrate
+    import db.verify
 
-    return mint_token(
-        development_secret(settings.data_dir),
-        role=Role(role.upper()),
-        subject=DEVELOPMENT_SUBJECTS[role] if subject is None else subject,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        role_claim=settings.role_claim,
-        expires_in_seconds=seconds,
-    )
+    all_kept = True
+    connection = await db.migrate.connect(dsn)
+    try:
+        if reason := await db.migrate.unfit_reason(connection):
+            raise StartError(reason)
+        async for checked in db.verify.verify(connection, user_id):
+            click.echo(f"{'BROKEN' if checked.broken else 'kept':<8}{checked.invariant.replace('_', ' ')}")
+            for row in checked.broken:
+                places = {"user": row.user_id, "video": row.video_id, "number": row.number}
+                where = ", ".join(f"{name} {value}" for name, value in places.items() if value is not None)
+                click.echo(f"{'':<8}  {where or 'database'}: {row.detail}")
+            if checked.more:
+                click.echo(f"{'':<8}  and {checked.more} more")
+            all_kept = all_kept and not checked.broken
+    finally:
+        await connection.close()
+    return all_kept
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
@@ -275,7 +335,7 @@ def _announce(settings: Settings, port: int) -> None:
     lines = [f"videocredits {version('videocredits')} serves GraphQL at http://{host}:{port}/graphql"]
     if settings.development_keys:
         lines += ["Open that address in a browser for GraphiQL, or send one of these as `Authorization: Bearer …`:"]
-        lines += ["", *(f"{role.upper():<7}{_mint(settings, role)}" for role in DEVELOPMENT_SUBJECTS), ""]
+        lines += ["", *(f"{role:<7}{development_token(settings, IDENTITIES[role])}" for role in IDENTITIES), ""]
     lines += ["Ctrl-C stops it."]
     click.echo("\n".join(lines))
     sys.stdout.flush()
