@@ -9,7 +9,7 @@ from typing import Any, NewType
 from urllib.parse import urlsplit
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, Undefined, ValueNode, value_from_ast_untyped
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
@@ -42,6 +42,7 @@ def scalar_map(*, loopback_http: bool) -> Mapping[object, ScalarDefinition]:
             specified_by_url="https://www.ecma-international.org/publications-and-standards/standards/ecma-404/",
             serialize=_pass_through,
             parse_value=_parse_json,
+            parse_literal=_parse_json_literal,
         ),
         URL: strawberry.scalar(
             name="URL",
@@ -79,6 +80,21 @@ def _parse_json(value: Any) -> Any:
     if fault:
         raise GraphQLError(f"Not a JSON value that can be stored: {fault}.")
     return value
+
+
+def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+    return _parse_json(_without_undefined(value_from_ast_untyped(node, variables)))
+
+
+def _without_undefined(value: Any) -> Any:
+    """Take out the variables that are not given, or not yet: an object lacks them, in a list they are null."""
+    match value:
+        case dict():
+            return {name: _without_undefined(part) for name, part in value.items() if part is not Undefined}
+        case list():
+            return [None if part is Undefined else _without_undefined(part) for part in value]
+        case _:
+            return value
 
 
 def _json_fault(value: Any, depth_left: int) -> str | None:
