@@ -1,0 +1,38 @@
+-- Functions that the tables rely on and that are not what was migrated: the triggers' by their text, the lifecycle's by what they allow.
+-- $1 user_id: the tables are everybody's, so they are looked at only when it is null.
+WITH expected_text (name, digest) AS (
+  VALUES
+  ('refuse_change', 'cb91ea9bea74174d04440f008e05a4ea'),
+  ('require_explained_credits', '44888425bf86138c5f8565691b26ed83')
+),
+
+expected_moves (present, moves) AS ( -- a status, and to how many others it may move: the later ones, and FAILED and CANCELED
+  VALUES
+  ('QUEUED', 10), ('GENERATING_AUDIO', 9), ('GENERATING_CAPTIONS', 8), ('GENERATING_IMAGE_PROMPTS', 7), ('GENERATING_IMAGES', 6),
+  ('READY', 5), ('RENDER_QUEUED', 4), ('RENDERING', 3), ('COMPLETED', 0), ('FAILED', 0), ('CANCELED', 0)
+),
+
+faults AS (
+  SELECT format('function %s is not what was migrated', expected_text.name) AS detail
+  FROM expected_text
+  LEFT JOIN pg_proc ON to_regproc(expected_text.name) = pg_proc.oid AND expected_text.digest = md5(pg_proc.prosrc)
+  WHERE pg_proc.oid IS NULL
+  UNION ALL
+  SELECT
+    format(
+      'function video_status_may_follow allows %s moves from %s, the lifecycle %s',
+      count(*) FILTER (WHERE video_status_may_follow(expected.present, following.present)), expected.present, expected.moves
+    )
+  FROM expected_moves AS expected CROSS JOIN expected_moves AS following
+  GROUP BY expected.present, expected.moves
+  HAVING count(*) FILTER (WHERE video_status_may_follow(expected.present, following.present)) <> expected.moves
+)
+
+SELECT
+  NULL::uuid AS user_id,
+  NULL::uuid AS video_id,
+  NULL::bigint AS number,
+  detail
+FROM faults
+WHERE $1::uuid IS NULL
+ORDER BY detail
