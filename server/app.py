@@ -1,9 +1,11 @@
 """The ASGI application: routes, the lifespan that owns the database, and one log line per request."""
 
+import json
 import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -109,6 +111,12 @@ class Endpoint(GraphQL[Context, None]):
     async def get_context(self, request: Request | WebSocket, response: object) -> Context:  # noqa: ARG002 - Strawberry's
         identity = await self._verifier.identify(request.headers.get("authorization"))
         return Context(request.app.state.database, self._terms, identity)
+
+    def parse_json(self, data: str | bytes) -> Any:
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:  # Not UTF-8, not JSON, a number of 5,000 digits, nested too deep.
+            raise HTTPException(400, "The request cannot be read: send JSON in UTF-8.") from error
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         shown: GraphQLHTTPResponse = {"data": result.data}
