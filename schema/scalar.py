@@ -31,7 +31,7 @@ def scalar_map(*, loopback_http: bool) -> Mapping[object, ScalarDefinition]:
         datetime.datetime: strawberry.scalar(
             name="DateTime",
             description="A point in time as RFC 3339 text in UTC, such as `2026-11-24T09:30:00.123456Z`.",
-            specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
+            specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
             serialize=_serialize_datetime,
             parse_value=_parse_datetime,
         ),
