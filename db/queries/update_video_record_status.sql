@@ -7,7 +7,7 @@
 -- Race-free because the video is locked before it is judged, and the refund depends on what the UPDATE itself returns (old and new),
 -- never on a second look: of many failure reports one moves the video, the others find it moved. Locks the video, then its user's account.
 -- A repeated report answers with the refund and balance as they stand, so it is 'stale' (run it again) when its snapshot is older
--- than the move.
+-- than the move; so is a refund that does not fit the balance, when its snapshot shows another balance.
 WITH present AS (
   SELECT
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
@@ -41,7 +41,7 @@ judged AS (
 account AS (
   SELECT user_id, credits
   FROM users
-  WHERE user_id = $1 AND $3 IN ('FAILED', 'CANCELED') AND EXISTS (SELECT FROM judged WHERE verdict = 'moved')
+  WHERE user_id = $1 AND $3 IN ('FAILED', 'CANCELED') AND (SELECT judged.verdict FROM judged) = 'moved'
   FOR NO KEY UPDATE
 ),
 
@@ -82,9 +82,11 @@ changed AS (
     new.updated_at AS updated_at
 ),
 
+-- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
+-- the range of integers, before PostgreSQL turns to the newest one.
 refunded AS (
-  UPDATE users SET credits = users.credits + changed.cost, entry_count = users.entry_count + 1, version = users.version + 1
-  FROM changed
+  UPDATE users SET credits = account.credits + changed.cost, entry_count = users.entry_count + 1, version = users.version + 1
+  FROM changed INNER JOIN account ON changed.user_id = account.user_id
   WHERE users.user_id = changed.user_id AND changed.status IN ('FAILED', 'CANCELED') AND changed.status_before <> changed.status
   RETURNING
     users.user_id, users.number, users.name, users.email, users.picture, users.credits, users.version,
@@ -163,6 +165,7 @@ SELECT
         WHERE seen.user_id = $1 AND seen.id = $2
       )
       THEN 'stale'
+    WHEN judged.verdict = 'moved' AND NOT EXISTS (SELECT FROM changed) AND (SELECT account.credits FROM account) <> owner.credits THEN 'stale'
     WHEN judged.verdict = 'moved' AND NOT EXISTS (SELECT FROM changed) THEN 'credits_out_of_range'
     ELSE judged.verdict
   END AS outcome,

@@ -1,0 +1,175 @@
+"""What the races share: an account to race for, one start for all, and the check that nobody was misled."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import asyncpg
+
+import db.credit_entry
+import db.user
+import db.video_data
+from db.credit_entry import CreditEntryRow
+from db.database import Database
+from db.user import AdjustUserCreditsRow, RegisterUserRow, UserRow
+from db.verify import verify
+from db.video_data import (
+    CreateVideoDataRow,
+    RetryVideoDataRow,
+    TrashVideoDataRow,
+    UpdateVideoDataRow,
+    UpdateVideoRecordStatusRow,
+    VideoDataRow,
+)
+from resolvers.idempotency import request_hash
+
+Answer = TypeVar("Answer")
+Told = (
+    AdjustUserCreditsRow
+    | CreateVideoDataRow
+    | RegisterUserRow
+    | RetryVideoDataRow
+    | TrashVideoDataRow
+    | UpdateVideoDataRow
+    | UpdateVideoRecordStatusRow
+)
+REFUNDED = {"FAILED", "CANCELED"}
+MANY = 1_000_000
+
+
+@dataclass(frozen=True)
+class Account:
+    """One user's credits and videos, straight on the database, with the arguments that matter to a race."""
+
+    database: Database
+    user_id: UUID
+
+    @classmethod
+    async def open(cls, database: Database, credits: int) -> "Account":
+        account = cls(database, uuid4())
+        await account.register(credits)
+        return account
+
+    async def register(self, credits: int) -> RegisterUserRow:
+        return await db.user.register_user(
+            self.database, self.user_id, str(self.user_id), None, None, None, credits, "USER:racer"
+        )
+
+    async def adjust(self, key: str, amount: int, kind: str = "ADJUSTMENT") -> AdjustUserCreditsRow:
+        arguments = request_hash("adjustUserCredits", amount=amount, kind=kind)
+        return await db.user.adjust_user_credits(
+            self.database, self.user_id, key, arguments, amount, kind, "ADMIN:root", None
+        )
+
+    async def create(self, key: str, title: str = "Whales", cost: int = 1) -> CreateVideoDataRow:
+        arguments = request_hash("createVideoData", title=title)
+        return await db.video_data.create_video_data(
+            self.database, self.user_id, key, arguments, cost, "USER:racer", title, "realistic", *[None] * 6
+        )
+
+    async def report(
+        self,
+        video_id: UUID,
+        status: str | None,
+        comments: str | None = None,
+        *,
+        progress: int | None = None,
+        attempt: int | None = None,
+    ) -> UpdateVideoRecordStatusRow:
+        return await db.video_data.update_video_record_status(
+            self.database, self.user_id, video_id, status, comments, progress, None, attempt, "WORKER:render-1"
+        )
+
+    async def retry(self, video_id: UUID, key: str, cost: int = 1) -> RetryVideoDataRow:
+        arguments = request_hash("retryVideoData", record_id=str(video_id))
+        return await db.video_data.retry_video_data(
+            self.database, self.user_id, video_id, key, arguments, cost, "USER:racer"
+        )
+
+    async def trash(self, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
+        return await db.video_data.trash_video_data(self.database, self.user_id, video_id, trashed)
+
+    async def store(self, video_id: UUID, expected_version: int | None, **stored: object) -> UpdateVideoDataRow:
+        return await db.video_data.update_video_data(self.database, self.user_id, video_id, expected_version, stored)
+
+    async def user(self) -> UserRow:
+        return (await db.user.get_users(self.database, [self.user_id]))[self.user_id]
+
+    async def videos(self) -> list[VideoDataRow]:
+        everything = (UUID(int=2**128 - 1), UUID(int=0), MANY, True, None, None)
+        return await db.video_data.list_videos(self.database, [self.user_id], *everything)
+
+    async def ledger(self) -> list[CreditEntryRow]:
+        """Return the entries, oldest first, having checked that they are numbered from 1 and explain the balance."""
+        entries = await db.credit_entry.list_credit_entries(
+            self.database, [self.user_id], 2**63 - 1, 0, MANY, backward=True
+        )
+        assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
+        balance = 0
+        for entry in entries:
+            balance += entry.amount
+            assert entry.balance_after == balance
+        assert (await self.user()).credits == balance
+        return entries
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
+        """Keep everybody else from changing the account and its videos, and whoever tries waiting."""
+        async with self.database.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT FROM video_data WHERE user_id = $1 FOR NO KEY UPDATE", self.user_id)
+            await connection.execute("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", self.user_id)
+            yield
+
+
+async def at_once(account: Account, calls: Iterable[Coroutine[Any, Any, Answer]], *, held: bool) -> list[Answer]:
+    """Run calls at once; ``held``: each has begun, and taken its snapshot, before any of them is decided."""
+    if not held:
+        return await asyncio.gather(*calls)
+    async with account.locked():
+        running = [asyncio.create_task(call) for call in calls]
+        await waiting(account.database.pool, running)
+    return await asyncio.gather(*running)
+
+
+async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asyncio.Task[Any]]) -> None:
+    """Return when each of these tasks waits for a lock, or has ended without."""
+    tasks = set(running)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while await pool.fetchval(blocked) < sum(not task.done() for task in tasks):  # noqa: ASYNC110 - PostgreSQL sets no event
+        await asyncio.sleep(0.002)
+
+
+def check_told(answers: Iterable[Told]) -> None:
+    """Check that of one version of a user or video, and of one entry, all were told the same."""
+    told: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}
+    for answer in answers:
+        user, video, entry = (getattr(answer, noun, None) for noun in ("user", "video", "entry"))
+        if user:
+            assert told.setdefault(("user", user.user_id, user.version), user) == user
+        if video:
+            assert told.setdefault(("video", video.id, video.version), video) == video
+        if entry:
+            assert told.setdefault(("entry", entry.user_id, entry.number), entry) == entry
+
+
+async def check_verified(dsn: str) -> None:
+    """Check that every promise about the data is kept."""
+    connection = await asyncpg.connect(dsn)
+    assert [checked async for checked in verify(connection) if checked.broken] == []
+    await connection.close()
+
+
+async def deadlocks(database: Database, dsn: str) -> int:
+    """Close the database and return how many deadlocks PostgreSQL found in it."""
+    await database.close()
+    connection = await asyncpg.connect(dsn)
+    # A process adds what it counted when it ends, at the latest.
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    while await connection.fetchval(others):  # noqa: ASYNC110 - PostgreSQL sets no event
+        await asyncio.sleep(0.01)
+    count: int = await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    await connection.close()
+    return count
