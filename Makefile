@@ -35,7 +35,7 @@ soak: $(VENV)/dev ## The races and the lifecycle model, twenty times over (about
 	$(BIN)/pytest -m soak
 
 bench: $(VENV)/dev ## Measure mutations and reads: over HTTP, through asyncpg, through pgbench
-	$(BIN)/python -m benchmarks.mutations
+	$(BIN)/python -m benchmarks
 
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate

