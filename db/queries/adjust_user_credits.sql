@@ -20,11 +20,11 @@ earlier AS (
   WHERE user_id = $1 AND idempotency_key = $2
 ),
 
--- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
--- the constraints, before PostgreSQL turns to the newest one.
+-- The guard in the increment is for the snapshot's row: PostgreSQL computes that one first, and holds it against the constraints, before
+-- it turns to the newest row, which is the locked account's and can bear it. (Were it not so, the trigger would refuse the balance.)
 adjusted AS (
   UPDATE users SET
-    credits = account.credits + $4::integer,
+    credits = users.credits + CASE WHEN users.credits::bigint + $4 BETWEEN 0 AND 2147483647 THEN $4::integer ELSE 0 END,
     entry_count = users.entry_count + 1,
     version = users.version + 1,
     first_purchased_at = CASE WHEN $5 = 'PURCHASE' THEN coalesce(users.first_purchased_at, now()) ELSE users.first_purchased_at END

@@ -37,11 +37,14 @@ created AS (
     updated_at
 ),
 
--- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
--- the constraints, before PostgreSQL turns to the newest one.
+-- The guard in the increment is for the snapshot's row: PostgreSQL computes that one first, and holds it against the constraints, before
+-- it turns to the newest row, which is the locked account's and can bear it. (Were it not so, the trigger would refuse the balance.)
 charged AS (
-  UPDATE users SET credits = account.credits - created.cost, entry_count = users.entry_count + 1, version = users.version + 1
-  FROM created INNER JOIN account ON created.user_id = account.user_id
+  UPDATE users SET
+    credits = users.credits - CASE WHEN users.credits >= created.cost THEN created.cost ELSE 0 END,
+    entry_count = users.entry_count + 1,
+    version = users.version + 1
+  FROM created
   WHERE users.user_id = created.user_id
   RETURNING users.credits, users.entry_count, users.version
 ),

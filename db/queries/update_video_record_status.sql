@@ -82,11 +82,14 @@ changed AS (
     new.updated_at AS updated_at
 ),
 
--- Credits are counted from the locked account: what is counted from `users` is first counted from the snapshot's row, and held against
--- the range of integers, before PostgreSQL turns to the newest one.
+-- The guard in the increment is for the snapshot's row: PostgreSQL computes that one first, and holds it against the constraints, before
+-- it turns to the newest row, which is the locked account's and can bear it. (Were it not so, the trigger would refuse the balance.)
 refunded AS (
-  UPDATE users SET credits = account.credits + changed.cost, entry_count = users.entry_count + 1, version = users.version + 1
-  FROM changed INNER JOIN account ON changed.user_id = account.user_id
+  UPDATE users SET
+    credits = users.credits + CASE WHEN users.credits::bigint + changed.cost <= 2147483647 THEN changed.cost ELSE 0 END,
+    entry_count = users.entry_count + 1,
+    version = users.version + 1
+  FROM changed
   WHERE users.user_id = changed.user_id AND changed.status IN ('FAILED', 'CANCELED') AND changed.status_before <> changed.status
   RETURNING
     users.user_id, users.number, users.name, users.email, users.picture, users.credits, users.version,
