@@ -24,8 +24,9 @@ import benchmarks.pgbench
 import db.database
 import db.user
 from benchmarks.cases import CASES, QUICK, SCRIPT, Case
-from benchmarks.load import SESSION_SETTINGS, Answer, Stage, drive, ready
+from benchmarks.load import Answer, Stage, drive, ready
 from benchmarks.report import PATHS, Result, tables
+from db.database import SESSION_SETTINGS
 from db.migrate import migrate
 from resolvers.identity import Identity, Role
 from server.embedded import embedded_postgres

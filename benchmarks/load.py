@@ -20,6 +20,7 @@ import asyncpg
 import uvloop
 
 from benchmarks.cases import KEY, PROGRESS, USER, VIDEO, Case, Varying
+from db.database import SESSION_SETTINGS
 from db.statement import statement
 from resolvers.identity import Identity
 from schema.node import UserKey, VideoKey, encode_id
@@ -28,8 +29,6 @@ from server.settings import Settings
 
 Call = dict[Varying, Any]
 Ask = Callable[[Call], Awaitable[None]]
-# How connections that are not the server's are set: as the server sets its own, so that plans are the same.
-SESSION_SETTINGS = {"jit": "off"}
 _CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 

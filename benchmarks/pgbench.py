@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.cases import KEY, PROGRESS, USER, USERS, VIDEO, VIDEOS, Case, Varying
-from benchmarks.load import SESSION_SETTINGS, Answer, Stage
+from benchmarks.load import Answer, Stage
+from db.database import SESSION_SETTINGS
 from db.statement import statement
 
 # Digits are hexadecimal digits too, so a number makes a UUID.

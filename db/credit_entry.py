@@ -1,4 +1,4 @@
-"""The ledger: one function per statement that reads it. What writes it writes it beside the balance, in the same statement."""
+"""The ledger: one function per statement that reads it. What writes it stands beside the balance, in one statement."""
 
 from collections.abc import Sequence
 from datetime import datetime

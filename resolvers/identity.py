@@ -1,7 +1,7 @@
 """Who is calling: what a resolver knows of the caller, whatever proved it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
@@ -27,14 +27,12 @@ class Identity:
     subject: str
     role: Role
 
+    user_id: UUID = field(init=False, compare=False)  # of this subject's user, whether or not it exists yet
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}", self.subject):
             raise ValueError("A subject has 1 to 255 characters, no control characters or unpaired surrogates.")
-
-    @property
-    def user_id(self) -> UUID:
-        """The id of this subject's user, whether or not it exists yet."""
-        return uuid5(SUBJECT_NAMESPACE, self.subject)
+        object.__setattr__(self, "user_id", uuid5(SUBJECT_NAMESPACE, self.subject))
 
     @property
     def actor(self) -> str:

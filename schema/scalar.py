@@ -56,7 +56,7 @@ def scalar_map(*, loopback_http: bool) -> Mapping[object, ScalarDefinition]:
 
 
 def _serialize_datetime(value: datetime.datetime) -> str:
-    return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
+    return value.astimezone(datetime.UTC).isoformat()[:-6] + "Z"
 
 
 def _parse_datetime(value: object) -> datetime.datetime:

@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     dsn = dsn or settings.database_url
     if dsn is None:
         raise StartError(
-            "VIDEOCREDITS_DATABASE_URL is missing: set it, or run `videocredits serve`, which brings its own PostgreSQL."
+            "VIDEOCREDITS_DATABASE_URL is missing: set it, or run `videocredits serve`, which has its own PostgreSQL."
         )
     server.logging.configure(settings.log_format, settings.log_level)
 
