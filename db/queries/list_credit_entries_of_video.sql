@@ -1,32 +1,31 @@
 -- Credit entries of each of these videos ($1 owners' ids uuid[], $2 videos' ids uuid[], pairwise), newest first.
 -- $3 after and $4 before: numbers, exclusive, the type's ends where there is none; $5 limit for each; $6 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
+-- A video has two entries for each attempt at most, so all of them are read, and then a page is taken. Without MATERIALIZED the planner
+-- walks the user's whole ledger by number instead, which it takes for as cheap: 2,288 blocks at 47,000 entries, rather than a dozen.
 SELECT
   page.user_id, page.number, page.kind, page.amount, page.balance_after, page.video_id, page.attempt,
   page.idempotency_key, page.actor, page.memo, page.created_at
 FROM unnest($1::uuid[], $2::uuid[]) AS owner (user_id, video_id)
 CROSS JOIN LATERAL (
+  WITH entry AS MATERIALIZED (
+    SELECT
+      user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
+    FROM credit_entries
+    WHERE credit_entries.user_id = owner.user_id AND credit_entries.video_id = owner.video_id
+  )
+
   (
-    SELECT * FROM credit_entries
-    WHERE
-      credit_entries.user_id = owner.user_id
-      AND credit_entries.video_id = owner.video_id
-      AND NOT $6::boolean
-      AND credit_entries.number < $3::bigint
-      AND credit_entries.number > $4::bigint
-    ORDER BY credit_entries.number DESC
+    SELECT * FROM entry
+    WHERE NOT $6::boolean AND entry.number < $3::bigint AND entry.number > $4::bigint
+    ORDER BY entry.number DESC
     LIMIT $5::integer
   )
   UNION ALL
   (
-    SELECT * FROM credit_entries
-    WHERE
-      credit_entries.user_id = owner.user_id
-      AND credit_entries.video_id = owner.video_id
-      AND $6::boolean
-      AND credit_entries.number < $3::bigint
-      AND credit_entries.number > $4::bigint
-    ORDER BY credit_entries.number ASC
+    SELECT * FROM entry
+    WHERE $6::boolean AND entry.number < $3::bigint AND entry.number > $4::bigint
+    ORDER BY entry.number ASC
     LIMIT $5::integer
   )
 ) AS page
