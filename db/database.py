@@ -84,6 +84,9 @@ class Database:
                         async with self.pool.acquire() as connection:
                             try:
                                 return await run(connection)
+                            except asyncpg.InternalClientError:
+                                # The server ended the connection while it was idle, which asyncpg has half noticed.
+                                connection.terminate()
                             except asyncpg.InterfaceError:
                                 if not connection.is_closed():
                                     raise  # The statement was called wrongly: running it again would not help.

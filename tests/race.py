@@ -38,6 +38,7 @@ Told = (
 )
 REFUNDED = {"FAILED", "CANCELED"}
 MANY = 1_000_000
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,7 @@ async def at_once(account: Account, calls: Iterable[Coroutine[Any, Any, Answer]]
 async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asyncio.Task[Any]]) -> None:
     """Return when each of these tasks waits for a lock, or has ended without."""
     tasks = set(running)
-    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while await pool.fetchval(blocked) < sum(not task.done() for task in tasks):  # noqa: ASYNC110 - PostgreSQL sets no event
+    while await pool.fetchval(BLOCKED) < sum(not task.done() for task in tasks):  # noqa: ASYNC110 - PostgreSQL sets no event
         await asyncio.sleep(0.002)
 
 
