@@ -199,6 +199,23 @@ async def test_a_locked_account_is_to_be_retried(api: Api, dsn: str, settings: S
     assert (created["replayed"], created["user"]["credits"]) == (False, 9)
 
 
+async def test_a_canceled_statement_is_to_be_retried(dsn: str, settings: Settings, database: Database) -> None:
+    """A statement that an operator cancels is a RETRY at once, and has not happened."""
+    cancel = """SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    async with serving_logged(dsn, settings) as (api, log), database.pool.acquire() as holder:
+        await api.register()
+        before = await every_row(database)
+        log.read()
+        async with holder.transaction():
+            await holder.execute("SELECT FROM users FOR UPDATE")
+            creation = asyncio.create_task(send(api, MUTATIONS["createVideoData"], input=VIDEO))
+            while await database.pool.fetchval(cancel) == 0:  # noqa: ASYNC110 - PostgreSQL sets no event
+                await asyncio.sleep(0)
+            assert_retry(await creation, log)
+        assert await every_row(database) == before
+
+
 async def test_a_locked_table_is_to_be_retried(api: Api, dsn: str, settings: Settings, database: Database) -> None:
     """A query that a migration keeps waiting for too long is a RETRY."""
     await api.register()
