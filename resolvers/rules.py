@@ -26,7 +26,7 @@ RULES: dict[str, dict[Role, Reach]] = {
     "viewer": {USER: OWN, ADMIN: OWN},
     "node": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # and then as the field below that shows such an object
     "nodes": {USER: OWN, WORKER: ANY, ADMIN: ANY},
-    "user": {USER: OWN, ADMIN: ANY},
+    "user": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # a worker sees whose video it works on, and by it the rest
     "users": {ADMIN: ANY},
     "videoData": {USER: OWN, WORKER: ANY, ADMIN: ANY},
     "videos": {ADMIN: ANY},

@@ -30,7 +30,8 @@ class Query:
         resolver=resolvers.node.nodes, description="Objects by their ids, in the same order; null for those not found."
     )
     user = strawberry.field(
-        resolver=resolvers.user.user, description="A user by id: yourself, or anyone for an ADMIN; null if not found."
+        resolver=resolvers.user.user,
+        description="A user by id: yourself, or any for a WORKER or ADMIN; null if not found.",
     )
     users = strawberry.field(resolver=resolvers.user.users, description="All users, newest first. For an ADMIN.")
     video_data = strawberry.field(

@@ -13,7 +13,7 @@ from schema.node import EntryKey, EventKey, Key, UserKey, VideoKey, decode_id, e
 from server.graphql import build_schema
 from tests.api import Api, headers
 
-OWN, ANY, NONE, FORBIDDEN = "own", "any", "none", "forbidden"
+OWN, ANY, FORBIDDEN = "own", "any", "forbidden"
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Case:
 # Written apart from the rules on purpose: what changes there must be meant.
 CASES = [
     Case("viewer", None, ANY, FORBIDDEN, ANY),
-    Case("user(id: $id)", "user", OWN, FORBIDDEN, ANY),
+    Case("user(id: $id)", "user", OWN, ANY, ANY),
     Case("users", None, FORBIDDEN, FORBIDDEN, ANY),
     Case("videoData(id: $id)", "video", OWN, ANY, ANY),
     Case("videos", None, FORBIDDEN, FORBIDDEN, ANY),
     Case("renderQueue", None, FORBIDDEN, ANY, ANY),
     Case("videoDataStats", None, FORBIDDEN, FORBIDDEN, ANY),
-    *(Case(call, "user", OWN, NONE, ANY) for call in ("node(id: $id)", "nodes(ids: [$id])")),
-    *(Case(call, "entry", OWN, NONE, ANY) for call in ("node(id: $id)", "nodes(ids: [$id])")),
+    *(Case(call, "user", OWN, ANY, ANY) for call in ("node(id: $id)", "nodes(ids: [$id])")),
+    *(Case(call, "entry", OWN, ANY, ANY) for call in ("node(id: $id)", "nodes(ids: [$id])")),
     *(Case(call, "video", OWN, ANY, ANY) for call in ("node(id: $id)", "nodes(ids: [$id])")),
     *(Case(call, "event", OWN, ANY, ANY) for call in ("node(id: $id)", "nodes(ids: [$id])")),
     Case("registerUser(input: {})", None, ANY, FORBIDDEN, ANY),
@@ -155,7 +155,7 @@ async def test_who_reaches_what(api: Api, case: Case) -> None:
         elif case.row is None:
             assert [outcome(answer) for answer in answers] == 3 * ["seen"]
         else:
-            seen = {OWN: ["seen", "hidden"], ANY: ["seen", "seen"], NONE: ["hidden", "hidden"]}[reach]
+            seen = {OWN: ["seen", "hidden"], ANY: ["seen", "seen"]}[reach]
             assert [outcome(answer) for answer in answers] == [*seen, "hidden"]
             assert len({answer for answer in answers if outcome(answer) == "hidden"}) == 1
 
