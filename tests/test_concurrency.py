@@ -397,8 +397,10 @@ class Batches(Database):
         try:
             async with self.pool.acquire() as connection:
                 records = await connection.fetchmany(query, [arrival.arguments for arrival in batch])
-        except asyncpg.UniqueViolationError:  # A first attempt under one of its keys was met: run again call by call.
-            records = []
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "credit_entries_idempotency_key_once":
+                raise  # A creation's duplicate fails no batch.
+            records = []  # Another call's first attempt under one of the keys was met: run again call by call.
         for arrival, record in zip_longest(batch, records):
             if record is None or record["outcome"] == "stale":
                 arrival.answered.set_result(await super().answer(query, *arrival.arguments))
