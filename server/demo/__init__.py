@@ -1,0 +1,1 @@
+"""`videocredits demo`: the day of an app that sells AI-generated videos, played through HTTP and checked."""
