@@ -22,6 +22,7 @@ from resolvers.identity import Identity, Role
 from server.development import IDENTITIES, development_token
 from server.settings import PREFIX, VARIABLES, Settings, StartError
 
+IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now and then send into a connection's end.
 STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
 
@@ -139,6 +140,7 @@ def serve() -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
+            timeout_keep_alive=IDLE_SECONDS_MAX,
             timeout_graceful_shutdown=STOP_SECONDS_MAX,
         )
         Server(config).run(listening)
