@@ -271,6 +271,27 @@ async def test_registrations_grant_once(database: Database) -> None:
         assert {answer.entry for answer in answers} == set(await account.ledger())
 
 
+async def test_savers_of_one_version(database: Database) -> None:
+    """Of 50 tabs that save the version that they all saw, one saves; the others are told the version that it made."""
+    for _, held in ROUNDS:
+        account = await Account.open(database, 1)
+        video_id = await video(account)
+        calls = [account.store(video_id, 1, render_id=f"render {caller}") for caller in range(CALLERS)]
+        answers = await at_once(account, calls, held=held)
+        assert Counter(answer.outcome for answer in answers) == {"updated": 1, "version_conflict": CALLERS - 1}
+        assert [answer.video for answer in answers] == await account.videos() * CALLERS
+
+
+async def test_trashers_of_one_video(database: Database) -> None:
+    """Of 50 that put one video into the trash one changes it, and all are shown the same."""
+    for _, held in ROUNDS:
+        account = await Account.open(database, 1)
+        video_id = await video(account)
+        answers = await at_once(account, [account.trash(video_id, True) for _ in range(CALLERS)], held=held)
+        assert Counter(answer.outcome for answer in answers) == {"changed": 1, "unchanged": CALLERS - 1}
+        assert [answer.video for answer in answers] == await account.videos() * CALLERS
+
+
 async def test_the_seed_scenario(api: Api) -> None:
     """Of 10 credits two creations at once leave 8; one of the videos failing, told by four reporters, makes 9."""
     user_id = await api.register(credits=10)
