@@ -3,7 +3,7 @@
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from typing import Any, NewType
 from urllib.parse import urlsplit
@@ -13,16 +13,20 @@ from graphql import GraphQLError, Undefined, ValueNode, value_from_ast_untyped
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
+from schema.host import is_one_of
 from schema.limits import JSON_BYTES_MAX, JSON_DEPTH_MAX, URL_LENGTH_MAX, unstorable
 
 URL = NewType("URL", str)
 
 
-def scalar_map(*, loopback_http: bool) -> Mapping[object, ScalarDefinition]:
-    """Define the custom scalars; ``loopback_http`` admits http:// URLs of this machine, for development."""
+def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Mapping[object, ScalarDefinition]:
+    """Define the custom scalars; ``loopback_http`` admits http:// URLs of this machine, for development.
+
+    ``url_hosts`` are the hosts that URLs may name, as `schema.host` has them; None means any.
+    """
 
     def parse_url(value: object) -> str:
-        fault = _url_fault(value, loopback_http=loopback_http)
+        fault = _url_fault(value, loopback_http=loopback_http, hosts=url_hosts)
         if fault:
             raise GraphQLError(f"Not a URL that is accepted here: {fault}.")
         return str(value)
@@ -47,7 +51,8 @@ def scalar_map(*, loopback_http: bool) -> Mapping[object, ScalarDefinition]:
         URL: strawberry.scalar(
             name="URL",
             description=f"An absolute https URL of at most {URL_LENGTH_MAX} characters, without user name or password. "
-            "(In development, http is accepted for this machine.) The server stores it and never fetches it.",
+            "(In development, http is accepted for this machine.) "
+            "An installation may accept certain hosts alone. The server stores it and never fetches it.",
             specified_by_url="https://www.rfc-editor.org/rfc/rfc3986",
             serialize=str,
             parse_value=parse_url,
@@ -115,9 +120,10 @@ def _json_fault(value: Any, depth_left: int) -> str | None:
     return next((fault for part in parts if (fault := _json_fault(part, depth_left - 1))), None)
 
 
-def _url_fault(value: object, *, loopback_http: bool) -> str | None:
-    if not isinstance(value, str) or not value.isprintable() or " " in value:
-        return "it is not text without spaces and control characters"
+def _url_fault(value: object, *, loopback_http: bool, hosts: Collection[str] | None) -> str | None:
+    # Browsers take a backslash for a slash, so that with it they would see another host than is seen here.
+    if not isinstance(value, str) or not value.isprintable() or " " in value or "\\" in value:
+        return "it is not text without spaces, backslashes and control characters"
     if len(value) > URL_LENGTH_MAX:
         return f"it is longer than {URL_LENGTH_MAX} characters"
     try:
@@ -127,9 +133,9 @@ def _url_fault(value: object, *, loopback_http: bool) -> str | None:
         return "it cannot be parsed"
     if not host or parts.username is not None or parts.password is not None:
         return "it names no host, or a user with it"
-    if parts.scheme == "https" or (parts.scheme == "http" and loopback_http and _is_loopback(host)):
-        return None
-    return "it must begin with https://"
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback_http and _is_loopback(host)):
+        return "it must begin with https://"
+    return None if hosts is None or is_one_of(host, hosts) else f"its host must be {' or '.join(hosts)}"
 
 
 def _is_loopback(host: str) -> bool:

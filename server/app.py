@@ -87,7 +87,9 @@ class Endpoint(GraphQL[Context, None]):
     """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(build_schema(development=settings.development_keys), subscription_protocols=())
+        super().__init__(
+            build_schema(development=settings.development_keys, url_hosts=settings.url_hosts), subscription_protocols=()
+        )
         self._verifier = TokenVerifier(settings)
         self._terms = Terms(settings.signup_credits, settings.video_cost)
         self._settings = settings

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from schema.host import ascii_host
+
 T = TypeVar("T")
 
 
@@ -93,6 +95,15 @@ def _read_url(value: str) -> str:
     return value
 
 
+def _read_url_hosts(value: str) -> tuple[str, ...]:
+    hosts = []
+    for given in value.split(","):
+        host = given.strip(" ")
+        name = re.sub(r"^\*?\.", "", host)
+        hosts.append(("*." if name != host else "") + ascii_host(name))
+    return tuple(hosts)
+
+
 def _read_secret(value: str) -> str:
     if not 32 <= len(value.encode()) <= 4096:
         raise ValueError
@@ -116,6 +127,9 @@ SECONDS = Kind("a number of seconds above 0, at most 3600", _read_seconds)
 PATH = Kind("a path", _read_path)
 DATABASE_URL = text(r"postgres(ql)?://\S+", "an address that starts with postgresql:// or postgres://")
 PUBLIC_KEYS_URL = Kind("an https:// address without user name (http:// only for a loopback host)", _read_url)
+URL_HOSTS = Kind(
+    "host names separated by commas, without scheme or port, such as cdn.example.com, *.example.org", _read_url_hosts
+)
 WORDS = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}", "1 to 255 characters")
 CLAIM = text(r"(?!(?:aud|exp|iat|iss|jti|nbf|sub)$)[!-~]{1,255}", "a claim's name, and none that JWT itself defines")
 SECRET = Kind(

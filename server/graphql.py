@@ -1,5 +1,6 @@
 """The API's table of contents: each root field bound to its resolver."""
 
+from collections.abc import Collection
 from functools import partial
 
 import strawberry
@@ -99,11 +100,14 @@ class _Schema(strawberry.Schema):
         """Leave the log to `server.errors`, which knows refusals and bad input from faults."""
 
 
-def build_schema(*, development: bool = False) -> strawberry.Schema:
-    """Build the GraphQL schema; in ``development``, URLs of this machine may be plain http."""
+def build_schema(*, development: bool = False, url_hosts: Collection[str] | None = None) -> strawberry.Schema:
+    """Build the GraphQL schema; in ``development``, URLs of this machine may be plain http.
+
+    ``url_hosts`` are the hosts that URLs may name, as `schema.host` has them; None means any.
+    """
     return _Schema(
         Query,
         Mutation,
-        config=StrawberryConfig(scalar_map=scalar_map(loopback_http=development)),
+        config=StrawberryConfig(scalar_map=scalar_map(loopback_http=development, url_hosts=url_hosts)),
         extensions=[partial(ParserCache, DOCUMENTS_REMEMBERED), partial(ValidationCache, DOCUMENTS_REMEMBERED)],
     )

@@ -21,6 +21,7 @@ from server.environment import (
     SECONDS,
     SECRET,
     SECRET_FILE,
+    URL_HOSTS,
     WORDS,
     Kind,
     choice,
@@ -69,6 +70,9 @@ class Settings:
     jwt_audience: str = setting("videocredits", WORDS, "What a token's `aud` claim must name.")
     jwt_issuer: str = setting("videocredits", WORDS, "What a token's `iss` claim must be.")
     role_claim: str = setting("role", CLAIM, "The claim that holds USER, WORKER or ADMIN.")
+    url_hosts: tuple[str, ...] | None = setting(
+        None, URL_HOSTS, "Hosts that stored URLs may name, `*.` for all subdomains of one; without it, any host."
+    )
     request_timeout_seconds: float = setting("10", SECONDS, "How long one request may take.")
     log_format: Literal["console", "json"] = setting(
         "console", choice("console", "json"), "For eyes or for machines; `json` unless development keys are in use."
