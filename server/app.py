@@ -111,7 +111,8 @@ class Endpoint(GraphQL[Context, None]):
         await response(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: object) -> Context:  # noqa: ARG002 - Strawberry's
-        identity = await self._verifier.identify(request.headers.get("authorization"))
+        given = request.headers.getlist("authorization")  # Two are one that is malformed: which to believe?
+        identity = await self._verifier.identify(", ".join(given) if given else None)
         return Context(request.app.state.database, self._terms, identity)
 
     def parse_json(self, data: str | bytes) -> Any:
