@@ -1,5 +1,6 @@
 """The ASGI application: routes, the lifespan that owns the database, and one log line per request."""
 
+import asyncio
 import json
 import os
 import time
@@ -31,9 +32,12 @@ from resolvers.context import Context, Terms
 from server.errors import present
 from server.graphql import build_schema
 from server.identity import InvalidToken, TokenVerifier
+from server.overload import Admission
 from server.settings import Settings, StartError
 
 log = structlog.get_logger()
+
+READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as good as no database.
 
 
 def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> Starlette:
@@ -59,13 +63,26 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     return Starlette(
         routes=[
-            Route("/graphql", Endpoint(settings), name="graphql"),
+            # Health checks are answered however busy the server is.
+            Route("/graphql", Endpoint(settings), name="graphql", middleware=_protection(settings)),
             Route("/livez", _livez),
             Route("/readyz", _readyz),
         ],
         middleware=[Middleware(RequestLog)],
         lifespan=lifespan,
     )
+
+
+def _protection(settings: Settings) -> list[Middleware]:
+    """List what a GraphQL request has to pass, outermost first."""
+    return [
+        Middleware(
+            Admission,
+            at_once_max=settings.requests_at_once_max,
+            waiting_max=settings.requests_waiting_max,
+            wait_seconds_max=settings.request_timeout_seconds,
+        )
+    ]
 
 
 async def _livez(_: Request) -> Response:
@@ -76,7 +93,10 @@ async def _livez(_: Request) -> Response:
 async def _readyz(request: Request) -> Response:
     """Answer whether requests can be served: the database is reachable, and migrated to what this code expects."""
     try:
-        reason = await unfit_reason(request.app.state.database.pool)
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            reason = await unfit_reason(request.app.state.database.pool)
+    except TimeoutError:
+        reason = f"The database has not answered for {READY_SECONDS_MAX} seconds: it is busy, or cannot be reached."
     except Exception as error:
         log.warning("not_ready", exc_info=error)
         reason = "The database cannot be reached."

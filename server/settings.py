@@ -74,6 +74,10 @@ class Settings:
         None, URL_HOSTS, "Hosts that stored URLs may name, `*.` for all subdomains of one; without it, any host."
     )
     request_timeout_seconds: float = setting("10", SECONDS, "How long one request may take.")
+    requests_at_once_max: int = setting("100", whole_number(1, 10000), "GraphQL requests at work at once.")
+    requests_waiting_max: int = setting(
+        "200", whole_number(0, 100000), "GraphQL requests that may wait for a turn; any more are answered 503 at once."
+    )
     log_format: Literal["console", "json"] = setting(
         "console", choice("console", "json"), "For eyes or for machines; `json` unless development keys are in use."
     )

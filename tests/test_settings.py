@@ -41,6 +41,7 @@ def test_no_setting_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert (settings.jwt_secret, settings.jwks_url) == (None, None)
     assert (settings.jwt_audience, settings.jwt_issuer, settings.role_claim) == ("videocredits", "videocredits", "role")
     assert settings.request_timeout_seconds == 10
+    assert (settings.requests_at_once_max, settings.requests_waiting_max) == (100, 200)
     assert (settings.log_format, settings.log_level) == ("console", "info")
     assert settings.development_keys
     assert settings.loopback
@@ -61,6 +62,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         JWT_ISSUER="https://id.example.com/",
         ROLE_CLAIM="https://example.com/role",
         REQUEST_TIMEOUT_SECONDS="2.5",
+        REQUESTS_AT_ONCE_MAX="10000",
+        REQUESTS_WAITING_MAX="0",
         LOG_FORMAT="console",
         LOG_LEVEL="WARNING",
     )
@@ -77,6 +80,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         jwt_issuer="https://id.example.com/",
         role_claim="https://example.com/role",
         request_timeout_seconds=2.5,
+        requests_at_once_max=10000,
+        requests_waiting_max=0,
         log_format="console",
         log_level="warning",
     )
@@ -117,6 +122,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("REQUEST_TIMEOUT_SECONDS", "nan"),
         ("REQUEST_TIMEOUT_SECONDS", "inf"),
         ("REQUEST_TIMEOUT_SECONDS", "3600.1"),
+        ("REQUESTS_AT_ONCE_MAX", "0"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
     ],
