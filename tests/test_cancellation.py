@@ -83,8 +83,9 @@ async def test_closing_lets_what_has_begun_finish(database: Database, dsn: str) 
         await waiting(database.pool, [caller])
         caller.cancel()
         closing = asyncio.create_task(closing_database.close())
-        await asyncio.wait([caller])
+        await asyncio.wait([closing], timeout=0.1)
         assert not closing.done()
+        assert await database.pool.fetchval(BLOCKED) == 1
     await closing
     assert len(await account.ledger()) == 2
 
