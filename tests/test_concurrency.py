@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import zip_longest
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -22,14 +22,19 @@ from tests.api import Api
 from tests.race import REFUNDED, Account, Told, at_once, check_told, check_verified, deadlocks
 
 CALLERS = 50
-# Half of the rounds run free; in the other half each caller has its snapshot before anybody's call is decided.
-ROUNDS = [(number, number % 2 == 1) for number in range(20)]
+Rounds: TypeAlias = list[tuple[int, bool]]
+
+
+@pytest.fixture(params=[20, pytest.param(400, marks=pytest.mark.soak)])
+def rounds(request: pytest.FixtureRequest) -> Rounds:
+    """Let half of the rounds run free, and in the others each call have its snapshot before any is decided."""
+    return [(number, number % 2 == 1) for number in range(request.param)]
 
 
 @pytest.mark.parametrize("cost", [1, 7])
-async def test_creations_share_the_credits(database: Database, cost: int) -> None:
+async def test_creations_share_the_credits(database: Database, rounds: Rounds, cost: int) -> None:
     """Of 50 creations on credits for 30, exactly 30 are charged; the others are told the balance that is left."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, 30 * cost + cost - 1)
         answers = await at_once(
             account, [account.create(f"key {caller}", cost=cost) for caller in range(CALLERS)], held=held
@@ -72,9 +77,9 @@ async def test_creations_share_the_credits_over_http(api: Api) -> None:
     assert sorted(answer["user"]["credits"] for answer in created) == list(range(30))
 
 
-async def test_failure_reporters_refund_once(database: Database) -> None:
+async def test_failure_reporters_refund_once(database: Database, rounds: Rounds) -> None:
     """Of 50 failure reports one refunds; all are told the first one's comments, its refund and the balance after it."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, 3)
         video_id = await video(account)
         reports = [account.report(video_id, "FAILED", f"words {caller}") for caller in range(CALLERS)]
@@ -107,10 +112,10 @@ async def test_failure_reporters_refund_once_over_http(api: Api) -> None:
     )
 
 
-async def test_success_and_failure_exclude_each_other(database: Database) -> None:
+async def test_success_and_failure_exclude_each_other(database: Database, rounds: Rounds) -> None:
     """Of 40 failure and 10 success reports the first decides: refund or charge stands, and the others are refused."""
     ended = Counter[str]()
-    for number, held in ROUNDS:
+    for number, held in rounds:
         account = await Account.open(database, 3)
         video_id = await video(account)
         statuses = ["FAILED"] * 40 + ["COMPLETED"] * 10
@@ -131,9 +136,9 @@ async def test_success_and_failure_exclude_each_other(database: Database) -> Non
     assert set(ended) == {"FAILED", "COMPLETED"}
 
 
-async def test_cancels_and_retries_among_reporters(database: Database) -> None:
+async def test_cancels_and_retries_among_reporters(database: Database, rounds: Rounds) -> None:
     """With cancels and retries among reports, each attempt has one charge and at most one refund."""
-    for number, held in ROUNDS:
+    for number, held in rounds:
         account = await Account.open(database, 6)
         video_id = await video(account)
         await account.report(video_id, "RENDERING", progress=5)
@@ -168,10 +173,10 @@ async def test_cancels_and_retries_among_reporters(database: Database) -> None:
     ],
 )
 async def test_duplicate_creations(
-    database: Database, credits: int, titles: list[str], expected: dict[str, int]
+    database: Database, rounds: Rounds, credits: int, titles: list[str], expected: dict[str, int]
 ) -> None:
     """Of 50 creations under one key one is charged and the others replay it, or are told that the key was reused."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, credits)
         calls = [account.create("key", titles[caller % len(titles)]) for caller in range(CALLERS)]
         answers = await at_once(account, calls, held=held)
@@ -192,9 +197,9 @@ async def test_duplicate_creations_over_http(api: Api) -> None:
 
 
 @pytest.mark.parametrize("credits", [9, 1])
-async def test_duplicate_retries(database: Database, credits: int) -> None:
+async def test_duplicate_retries(database: Database, rounds: Rounds, credits: int) -> None:
     """Of 50 retries under one key one is charged, with the last credit if need be, and the others replay it."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, credits)
         video_id = await video(account)
         await account.report(video_id, "FAILED")
@@ -206,9 +211,9 @@ async def test_duplicate_retries(database: Database, credits: int) -> None:
         assert {answer.entry for answer in answers} == {charge}
 
 
-async def test_retries_of_two_videos_under_one_key(database: Database) -> None:
+async def test_retries_of_two_videos_under_one_key(database: Database, rounds: Rounds) -> None:
     """Of retries of two videos under one key, those of one video win; the others are told that the key was reused."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, 2)
         videos = [await video(account, key) for key in ("one", "two")]
         for video_id in videos:
@@ -224,9 +229,9 @@ async def test_retries_of_two_videos_under_one_key(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("credits", "amount"), [(0, 7), (9, -3), (3, -3), (2**31 - 8, 7)])
-async def test_duplicate_adjustments(database: Database, credits: int, amount: int) -> None:
+async def test_duplicate_adjustments(database: Database, rounds: Rounds, credits: int, amount: int) -> None:
     """Of 50 deliveries of one payment one counts, and all show it, though the balance may have no room for another."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, credits)
         calls = [account.adjust("transaction", amount, "PURCHASE") for _ in range(CALLERS)]
         answers = await at_once(account, calls, held=held)
@@ -238,9 +243,9 @@ async def test_duplicate_adjustments(database: Database, credits: int, amount: i
         }
 
 
-async def test_one_key_for_different_mutations(database: Database) -> None:
+async def test_one_key_for_different_mutations(database: Database, rounds: Rounds) -> None:
     """One key sent at once for a creation, an adjustment and a retry does one of them; the others are told so."""
-    for number, held in ROUNDS:
+    for number, held in rounds:
         account = await Account.open(database, 9)
         video_id = await video(account, "another key")
         await account.report(video_id, "FAILED")
@@ -262,18 +267,18 @@ async def test_one_key_for_different_mutations(database: Database) -> None:
         assert {getattr(answer, "entry", None) for answer in done_answers} == {entry}
 
 
-async def test_registrations_grant_once(database: Database) -> None:
+async def test_registrations_grant_once(database: Database, rounds: Rounds) -> None:
     """Of 50 first registrations at once one is granted the sign-up credits, and all show that entry."""
-    for _ in ROUNDS:
+    for _ in rounds:
         account = Account(database, uuid4())
         answers = await asyncio.gather(*(account.register(10) for _ in range(CALLERS)))
         assert Counter(answer.outcome for answer in answers) == {"registered": 1, "replayed": CALLERS - 1}
         assert {answer.entry for answer in answers} == set(await account.ledger())
 
 
-async def test_savers_of_one_version(database: Database) -> None:
+async def test_savers_of_one_version(database: Database, rounds: Rounds) -> None:
     """Of 50 tabs that save the version that they all saw, one saves; the others are told the version that it made."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, 1)
         video_id = await video(account)
         calls = [account.store(video_id, 1, render_id=f"render {caller}") for caller in range(CALLERS)]
@@ -282,9 +287,9 @@ async def test_savers_of_one_version(database: Database) -> None:
         assert [answer.video for answer in answers] == await account.videos() * CALLERS
 
 
-async def test_trashers_of_one_video(database: Database) -> None:
+async def test_trashers_of_one_video(database: Database, rounds: Rounds) -> None:
     """Of 50 that put one video into the trash one changes it, and all are shown the same."""
-    for _, held in ROUNDS:
+    for _, held in rounds:
         account = await Account.open(database, 1)
         video_id = await video(account)
         answers = await at_once(account, [account.trash(video_id, True) for _ in range(CALLERS)], held=held)
