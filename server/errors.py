@@ -3,11 +3,13 @@
 from typing import Any
 
 import structlog
-from graphql import GraphQLError
+from graphql import GraphQLError, IntValueNode
 
 from db.database import RetryLaterError
 from schema.error import RequestError
 from server.identity import InvalidToken
+
+MESSAGE_CHARACTERS_MAX = 1000
 
 log = structlog.get_logger()
 
@@ -18,8 +20,10 @@ def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
     shown = error.formatted
     extensions: dict[str, Any] = {"code": "BAD_USER_INPUT"}
     match cause:
-        case None:
-            pass  # graphql-core's own: syntax, validation, coercion.
+        case None:  # graphql-core's own: syntax, validation, coercion.
+            shown["message"] = _cut(error.message)
+        case ValueError() if error.nodes and isinstance(error.nodes[0], IntValueNode):
+            shown["message"] = "This whole number has too many digits."  # Python reads none of more than 4,300.
         case RequestError():
             extensions = dict(cause.extensions or {})
             shown["message"] = cause.message
@@ -38,6 +42,14 @@ def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
             shown["message"] = "The server made a mistake. It is logged under this errorId."
             log.error("fault", path=error.path, exc_info=cause)
     return {**shown, "extensions": {**extensions, "errorId": error_id}}
+
+
+def _cut(message: str) -> str:
+    """Shorten a message that quotes what was sent, which may be a whole script; names stand at either end of it."""
+    if len(message) <= MESSAGE_CHARACTERS_MAX:
+        return message
+    half = MESSAGE_CHARACTERS_MAX // 2 - 2
+    return f"{message[:half]} … {message[-half:]}"
 
 
 def _cause(error: GraphQLError) -> Exception | None:

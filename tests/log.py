@@ -33,6 +33,6 @@ async def serving_logged(dsn: str, settings: Settings, **changed: Any) -> AsyncI
     log = Log()
     async with AsyncExitStack() as stack:
         with redirect_stderr(log.stream):  # An app logs to the standard error that it finds when it is made.
-            all_of_it = replace(settings, log_format="json", log_level="info", **changed)
-            api = await stack.enter_async_context(serving(dsn, all_of_it))
+            wanted: dict[str, Any] = {"log_format": "json", "log_level": "info", **changed}
+            api = await stack.enter_async_context(serving(dsn, replace(settings, **wanted)))
         yield api, log
