@@ -1,21 +1,21 @@
 """The API's table of contents: each root field bound to its resolver."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import partial
+from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
 import resolvers.node
 import resolvers.user
 import resolvers.video_data
 from schema.scalar import scalar_map
-
-# So many different documents are remembered parsed and validated: an app sends a few dozen.
-DOCUMENTS_REMEMBERED = 1000
+from server.document import DocumentExtension, Documents
 
 
 @strawberry.type(description="What can be read.")
@@ -95,19 +95,47 @@ class Mutation:
     )
 
 
+class OneOperation(SchemaExtension):
+    """Refuses a document of several operations of which none is named: Strawberry would run the first."""
+
+    def on_parse(self) -> Iterator[None]:
+        yield
+        context = self.execution_context
+        document = context.graphql_document
+        named = context._provided_operation_name is not None  # noqa: SLF001 - What is public falls back on the first.
+        if document and not named and sum(each.kind == "operation_definition" for each in document.definitions) > 1:
+            raise CannotGetOperationTypeError(None)
+
+
 class _Schema(strawberry.Schema):
+    suggestions = True
+
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave the log to `server.errors`, which knows refusals and bad input from faults."""
 
+    def _get_custom_context_kwargs(
+        self, operation_extensions: dict[str, Any] | None = None, *, sync: bool = False
+    ) -> dict[str, Any]:
+        """Have execution keep silent about names, too: it tells of wrong variables."""
+        return {
+            **super()._get_custom_context_kwargs(operation_extensions, sync=sync),
+            "hide_suggestions": not self.suggestions,
+        }
 
-def build_schema(*, development: bool = False, url_hosts: Collection[str] | None = None) -> strawberry.Schema:
+
+def build_schema(
+    *, development: bool = False, url_hosts: Collection[str] | None = None, introspection: bool = True
+) -> strawberry.Schema:
     """Build the GraphQL schema; in ``development``, URLs of this machine may be plain http.
 
     ``url_hosts`` are the hosts that URLs may name, as `schema.host` has them; None means any.
+    Without ``introspection``, clients can neither read the schema nor guess it from suggestions in errors.
     """
-    return _Schema(
+    schema = _Schema(
         Query,
         Mutation,
         config=StrawberryConfig(scalar_map=scalar_map(loopback_http=development, url_hosts=url_hosts)),
-        extensions=[partial(ParserCache, DOCUMENTS_REMEMBERED), partial(ValidationCache, DOCUMENTS_REMEMBERED)],
+        extensions=[OneOperation, partial(DocumentExtension, Documents(introspection=introspection))],
     )
+    schema.suggestions = introspection
+    return schema
