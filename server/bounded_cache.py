@@ -24,7 +24,9 @@ class BoundedCache(Generic[T]):
         return entry[0]
 
     def put(self, key: str, value: T, characters: int) -> None:
-        """Remember a value that counts as so many characters, and forget what has not been used for longest."""
+        """Remember a value, unless it alone is too long, and forget what has not been used for longest."""
+        if characters > self._characters_max:
+            return
         if key in self._entries:
             self._characters -= self._entries.pop(key)[1]
         self._entries[key] = (value, characters)

@@ -78,6 +78,17 @@ class Settings:
     requests_waiting_max: int = setting(
         "200", whole_number(0, 100000), "GraphQL requests that may wait for a turn; any more are answered 503 at once."
     )
+    introspection: Literal["on", "off"] = setting(
+        "on",
+        choice("on", "off"),
+        "Whether clients may read the schema and errors suggest names; `off` unless development keys are in use.",
+    )
+    documents_file: Path | None = setting(
+        None, PATH, "Documents that clients name by `documentId`: graphql-codegen's persisted-documents.json."
+    )
+    trusted_documents_only: Literal["on", "off"] = setting(
+        "off", choice("on", "off"), "Whether only the documents of that file are answered."
+    )
     log_format: Literal["console", "json"] = setting(
         "console", choice("console", "json"), "For eyes or for machines; `json` unless development keys are in use."
     )
@@ -101,7 +112,7 @@ class Settings:
         # Not with starlette.config: it stops at the first wrong value, and knows no unknown ones.
         given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
         keys = [name for name in (JWT_SECRET, JWT_SECRET_FILE, JWKS_URL) if name in given]
-        values: dict[str, Any] = {"log_format": "json"} if keys else {}
+        values: dict[str, Any] = {"log_format": "json", "introspection": "off"} if keys else {}
         problems = []
         for name, value in given.items():
             variable = VARIABLES.get(name)
@@ -153,6 +164,11 @@ def _contradictions(settings: Settings, given: Mapping[str, str], keys: list[str
         for name in (PREFIX + "JWT_AUDIENCE", PREFIX + "JWT_ISSUER"):
             if name not in given:
                 yield f"{name} is missing: {JWKS_URL} needs it, set it to what your identity provider puts into tokens."
+    if settings.trusted_documents_only == "on" and settings.documents_file is None:
+        yield (
+            f"{PREFIX}TRUSTED_DOCUMENTS_ONLY is on, and there are no trusted documents: "
+            f"set {PREFIX}DOCUMENTS_FILE to the file that holds them."
+        )
     if not keys and not settings.loopback:
         yield (
             f"{PREFIX}HOST is {settings.host}, which other machines can reach, and there are only development keys: "

@@ -64,6 +64,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         REQUEST_TIMEOUT_SECONDS="2.5",
         REQUESTS_AT_ONCE_MAX="10000",
         REQUESTS_WAITING_MAX="0",
+        INTROSPECTION="On",
+        DOCUMENTS_FILE=str(tmp_path),
+        TRUSTED_DOCUMENTS_ONLY="on",
         LOG_FORMAT="console",
         LOG_LEVEL="WARNING",
     )
@@ -82,6 +85,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         request_timeout_seconds=2.5,
         requests_at_once_max=10000,
         requests_waiting_max=0,
+        introspection="on",
+        documents_file=tmp_path,
+        trusted_documents_only="on",
         log_format="console",
         log_level="warning",
     )
@@ -123,6 +129,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("REQUEST_TIMEOUT_SECONDS", "inf"),
         ("REQUEST_TIMEOUT_SECONDS", "3600.1"),
         ("REQUESTS_AT_ONCE_MAX", "0"),
+        ("INTROSPECTION", "yes"),
+        ("DOCUMENTS_FILE", "~nobody-of-this-name/documents.json"),
+        ("TRUSTED_DOCUMENTS_ONLY", "1"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),
     ],
@@ -294,6 +303,21 @@ def test_secrets_are_not_shown() -> None:
     )
     assert len(told) == 3
     assert "hunter2" not in "".join(told)
+
+
+def test_introspection_follows_the_keys() -> None:
+    """Without development keys the schema is not shown, unless the operator wants it to be."""
+    assert read().introspection == "on"
+    assert read(JWT_SECRET=SECRET).introspection == "off"
+    assert Settings.from_environment(JWKS).introspection == "off"
+    assert read(JWT_SECRET=SECRET, INTROSPECTION="on").introspection == "on"
+    assert read(INTROSPECTION="off").introspection == "off"
+
+
+def test_trusted_documents_only_needs_documents() -> None:
+    """A server that answers trusted documents only, and has none, does not start."""
+    (problem,) = problems({"VIDEOCREDITS_TRUSTED_DOCUMENTS_ONLY": "on"})
+    assert problem.endswith("set VIDEOCREDITS_DOCUMENTS_FILE to the file that holds them.")
 
 
 def test_log_format_follows_the_keys() -> None:
