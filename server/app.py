@@ -1,42 +1,36 @@
 """The ASGI application: routes, the lifespan that owns the database, and one log line per request."""
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import uuid4
 
 import structlog
-from cross_web import HTTPException
 from graphql import GraphQLError
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
-from strawberry.asgi import GraphQL
-from strawberry.http import GraphQLHTTPResponse
-from strawberry.types import ExecutionResult
 
 import db.database
-import server.graphiql
 import server.logging
 from db.migrate import unfit_reason
-from resolvers.context import Context, Terms
-from server.errors import present
-from server.graphql import build_schema
-from server.identity import InvalidToken, TokenVerifier
+from schema.error import RequestError
+from server.answer import refusal
+from server.endpoint import Endpoint
 from server.overload import Admission
 from server.settings import Settings, StartError
 
 log = structlog.get_logger()
 
+# A statement ends before its request has to be answered: what was told to be sent again is then not still under way.
+STATEMENT_SHARE = 0.9
 READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as good as no database.
 
 
@@ -56,7 +50,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.database = await db.database.connect(
-            dsn, pool_size=settings.database_pool_size, timeout_seconds=settings.request_timeout_seconds
+            dsn,
+            pool_size=settings.database_pool_size,
+            timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
         )
         yield
         await app.state.database.close()
@@ -69,6 +65,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             Route("/readyz", _readyz),
         ],
         middleware=[Middleware(RequestLog)],
+        exception_handlers={HTTPException: _nothing_there},
         lifespan=lifespan,
     )
 
@@ -103,61 +100,22 @@ async def _readyz(request: Request) -> Response:
     return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
 
 
-class Endpoint(GraphQL[Context, None]):
-    """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(
-            build_schema(development=settings.development_keys, url_hosts=settings.url_hosts), subscription_protocols=()
-        )
-        self._verifier = TokenVerifier(settings)
-        self._terms = Terms(settings.signup_credits, settings.video_cost)
-        self._settings = settings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response: Response
-        request = Request(scope, receive)
-        try:
-            response = await self.run(request)
-        except HTTPException as error:
-            response = _refusal(request, GraphQLError(error.reason), error.status_code)
-        except InvalidToken as error:
-            response = _refusal(request, GraphQLError(error.message, original_error=error), 401)
-            response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
-        except ClientDisconnect:
-            response = Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
-        except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
-            response = _refusal(request, GraphQLError("", original_error=error), 500)
-        await response(scope, receive, send)
-
-    async def get_context(self, request: Request | WebSocket, response: object) -> Context:  # noqa: ARG002 - Strawberry's
-        given = request.headers.getlist("authorization")  # Two are one that is malformed: which to believe?
-        identity = await self._verifier.identify(", ".join(given) if given else None)
-        return Context(request.app.state.database, self._terms, identity)
-
-    def parse_json(self, data: str | bytes) -> Any:
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as error:  # Not UTF-8, not JSON, a number of 5,000 digits, nested too deep.
-            raise HTTPException(400, "The request cannot be read: send JSON in UTF-8.") from error
-
-    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
-        shown: GraphQLHTTPResponse = {"data": result.data}
-        if result.errors:
-            shown["errors"] = [present(error, request.state.request_id) for error in result.errors]
-        return shown
-
-    async def render_graphql_ide(self, request: Request) -> Response:
-        return await server.graphiql.page(request.app.state.database, self._settings, request.headers.get("host"))
-
-
-def _refusal(request: Request, error: GraphQLError, status: int) -> Response:
-    """Answer a request that did not come as far as GraphQL."""
-    return JSONResponse({"errors": [present(error, request.state.request_id)]}, status)
+async def _nothing_there(request: Request, error: Exception) -> Response:
+    """Refuse what no route takes, as every other error is told."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's type for handlers of any exception is wider.
+    if error.status_code == 405:
+        message = f"{request.url.path} is asked by {' or '.join(sorted((error.headers or {})['Allow'].split(', ')))}."
+    else:
+        message = "There is nothing here: GraphQL is at /graphql."
+    shown = RequestError("BAD_USER_INPUT", message)
+    return refusal(shown, request.state.request_id, error.status_code, headers=error.headers)
 
 
 class RequestLog:
-    """Gives each request an id, which its response, log line and errors carry, and logs it when it is answered."""
+    """Gives each request an id, which its response, log line and errors carry, and logs it when it is answered.
+
+    A fault that nobody has answered is answered here, so that its id is known too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -168,7 +126,7 @@ class RequestLog:
             return
         started = time.perf_counter()
         request_id = uuid4().hex
-        status = 500
+        status: int | None = None
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
@@ -181,6 +139,10 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if status is not None:  # It was being answered: all that is left is to break off.
+                raise
+            await refusal(GraphQLError("", original_error=error), request_id, 500)(scope, receive, send_with_id)
         finally:
             log.info(
                 "request",

@@ -74,6 +74,10 @@ class Settings:
         None, URL_HOSTS, "Hosts that stored URLs may name, `*.` for all subdomains of one; without it, any host."
     )
     request_timeout_seconds: float = setting("10", SECONDS, "How long one request may take.")
+    body_bytes_max: int = setting("1048576", whole_number(1, 1073741824), "Bytes that the body of a request may have.")
+    draft_status_codes: Literal["on", "off"] = setting(
+        "off", choice("on", "off"), "Whether to use the newer statuses of the GraphQL-over-HTTP draft, 422 and 294."
+    )
     requests_at_once_max: int = setting("100", whole_number(1, 10000), "GraphQL requests at work at once.")
     requests_waiting_max: int = setting(
         "200", whole_number(0, 100000), "GraphQL requests that may wait for a turn; any more are answered 503 at once."

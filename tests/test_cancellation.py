@@ -134,11 +134,12 @@ async def test_a_wait_beyond_the_deadline(database: Database, dsn: str) -> None:
 
 async def test_a_wait_beyond_the_deadline_over_http(database: Database, dsn: str, settings: Settings) -> None:
     """A request that waits beyond the deadline is answered with the error RETRY, and then done under the same key."""
-    async with serving(dsn, replace(settings, request_timeout_seconds=0.2)) as api:
+    hurry = replace(settings, request_timeout_seconds=0.2)
+    async with serving(dsn, settings) as api, serving(dsn, hurry) as hurried:
         await api.register(credits=5)
         creation = {"input": {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "click"}}
         async with Account(database, ANN).locked():
-            body = await api.post(MUTATIONS["createVideoData"], creation, subject="ann")
+            body = await hurried.post(MUTATIONS["createVideoData"], creation, subject="ann")
         assert [error["extensions"]["code"] for error in body["errors"]] == ["RETRY"]
         created = await api.create("click")
     assert (created["replayed"], created["user"]["credits"]) == (False, 4)

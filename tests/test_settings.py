@@ -41,6 +41,7 @@ def test_no_setting_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert (settings.jwt_secret, settings.jwks_url) == (None, None)
     assert (settings.jwt_audience, settings.jwt_issuer, settings.role_claim) == ("videocredits", "videocredits", "role")
     assert settings.request_timeout_seconds == 10
+    assert (settings.body_bytes_max, settings.draft_status_codes) == (1_048_576, "off")
     assert (settings.requests_at_once_max, settings.requests_waiting_max) == (100, 200)
     assert (settings.log_format, settings.log_level) == ("console", "info")
     assert settings.development_keys
@@ -62,6 +63,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         JWT_ISSUER="https://id.example.com/",
         ROLE_CLAIM="https://example.com/role",
         REQUEST_TIMEOUT_SECONDS="2.5",
+        BODY_BYTES_MAX="65536",
+        DRAFT_STATUS_CODES="ON",
         REQUESTS_AT_ONCE_MAX="10000",
         REQUESTS_WAITING_MAX="0",
         INTROSPECTION="On",
@@ -83,6 +86,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         jwt_issuer="https://id.example.com/",
         role_claim="https://example.com/role",
         request_timeout_seconds=2.5,
+        body_bytes_max=65_536,
+        draft_status_codes="on",
         requests_at_once_max=10000,
         requests_waiting_max=0,
         introspection="on",
