@@ -96,6 +96,7 @@ async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> N
 def _server(directory: Path, dsn: str, jwt_secret: str) -> Iterator[tuple[int, int]]:
     """Run the server as its command does; yield its process id and its port."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {f"{PREFIX}RATE_LIMIT_PER_IDENTITY": "off", f"{PREFIX}RATE_LIMIT_PER_ADDRESS": "off"}
     environment |= {f"{PREFIX}DATABASE_URL": dsn, f"{PREFIX}JWT_SECRET": jwt_secret, f"{PREFIX}PORT": "0"}
     command = [sys.executable, "-c", "from server.cli import main; main()", "serve"]
     log = directory / "server.log"

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
 import server.logging
@@ -24,7 +25,9 @@ from db.migrate import unfit_reason
 from schema.error import RequestError
 from server.answer import refusal
 from server.endpoint import Endpoint
+from server.identity import TokenVerifier
 from server.overload import Admission
+from server.rate_limit import RateLimit, Redis, Store, open_store
 from server.settings import Settings, StartError
 
 log = structlog.get_logger()
@@ -47,6 +50,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         )
     server.logging.configure(settings.log_format, settings.log_level)
 
+    store = open_store(settings.rate_limit_storage)
+    verifier = TokenVerifier(settings)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.database = await db.database.connect(
@@ -56,29 +62,37 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         )
         yield
         await app.state.database.close()
+        if isinstance(store, Redis):
+            await store.close()
 
     return Starlette(
         routes=[
             # Health checks are answered however busy the server is.
-            Route("/graphql", Endpoint(settings), name="graphql", middleware=_protection(settings)),
+            Route(
+                "/graphql",
+                Endpoint(settings, verifier),
+                name="graphql",
+                middleware=_protection(settings, store, verifier),
+            ),
             Route("/livez", _livez),
             Route("/readyz", _readyz),
         ],
-        middleware=[Middleware(RequestLog)],
+        middleware=[Middleware(RequestLog), Middleware(ProxyHeadersMiddleware, list(settings.trusted_proxies or ()))],
         exception_handlers={HTTPException: _nothing_there},
         lifespan=lifespan,
     )
 
 
-def _protection(settings: Settings) -> list[Middleware]:
+def _protection(settings: Settings, store: Store, verifier: TokenVerifier) -> list[Middleware]:
     """List what a GraphQL request has to pass, outermost first."""
     return [
+        Middleware(RateLimit, settings=settings, store=store, verifier=verifier),
         Middleware(
             Admission,
             at_once_max=settings.requests_at_once_max,
             waiting_max=settings.requests_waiting_max,
             wait_seconds_max=settings.request_timeout_seconds,
-        )
+        ),
     ]
 
 

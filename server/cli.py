@@ -140,6 +140,7 @@ def serve() -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # The application has them, for every server that may run it.
             timeout_keep_alive=IDLE_SECONDS_MAX,
             timeout_graceful_shutdown=STOP_SECONDS_MAX,
         )

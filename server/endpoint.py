@@ -30,9 +30,9 @@ RETRY = {"Retry-After": "1"}
 class Endpoint:
     """Answers one operation for each request, or says in JSON why not."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
         self._schema = build_schema(development=settings.development_keys, url_hosts=settings.url_hosts)
-        self._verifier = TokenVerifier(settings)
+        self._verifier = verifier
         self._terms = Terms(settings.signup_credits, settings.video_cost)
         self._settings = settings
 

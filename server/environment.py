@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import jwt
+from throttled import Quota, per_hour, per_min, per_sec
 
 from schema.host import ascii_host
 
@@ -104,6 +105,19 @@ def _read_url_hosts(value: str) -> tuple[str, ...]:
     return tuple(hosts)
 
 
+def _read_rate(value: str) -> Quota | None:
+    if value.lower() == "off":
+        return None
+    rate = re.fullmatch(r"([1-9][0-9]{0,6})/(second|minute|hour)", value.lower())
+    if rate is None:
+        raise ValueError
+    return {"second": per_sec, "minute": per_min, "hour": per_hour}[rate[2]](int(rate[1]))
+
+
+def _read_networks(value: str) -> tuple[str, ...]:
+    return tuple(str(ip_network(each.strip(" "))) for each in value.split(","))
+
+
 def _read_secret(value: str) -> str:
     if not 32 <= len(value.encode()) <= 4096:
         raise ValueError
@@ -130,6 +144,9 @@ PUBLIC_KEYS_URL = Kind("an https:// address without user name (http:// only for 
 URL_HOSTS = Kind(
     "host names separated by commas, without scheme or port, such as cdn.example.com, *.example.org", _read_url_hosts
 )
+RATE = Kind("a number of requests by second, minute or hour, such as 600/minute, or off", _read_rate)
+NETWORKS = Kind("addresses or networks separated by commas, such as 10.0.0.7, 10.1.0.0/16, fd00::/8", _read_networks)
+REDIS_URL = text(r"rediss?://\S+", "an address that starts with redis:// or rediss://")
 WORDS = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}", "1 to 255 characters")
 CLAIM = text(r"(?!(?:aud|exp|iat|iss|jti|nbf|sub)$)[!-~]{1,255}", "a claim's name, and none that JWT itself defines")
 SECRET = Kind(

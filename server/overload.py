@@ -2,11 +2,11 @@
 
 import asyncio
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schema.error import RequestError
-from server.errors import present
+from server.answer import refusal
 
 RETRY_SECONDS = 1
 # What is read of a request that waits is kept. Beyond this, only its turn shows whether its client is still there.
@@ -81,5 +81,4 @@ async def _gone(receive: Receive, heard: list[Message]) -> None:
 
 def _overloaded(scope: Scope) -> Response:
     error = RequestError("RETRY", f"The server has too much to do: send the request again in {RETRY_SECONDS} second.")
-    body = {"errors": [present(error, scope["state"]["request_id"])]}
-    return JSONResponse(body, 503, headers={"Retry-After": str(RETRY_SECONDS)})
+    return refusal(error, scope["state"]["request_id"], 503, headers={"Retry-After": str(RETRY_SECONDS)})

@@ -12,12 +12,17 @@ from secrets import token_urlsafe
 from tempfile import NamedTemporaryFile
 from typing import Any, Literal, NamedTuple, Self
 
+from throttled import Quota
+
 from server.environment import (
     CLAIM,
     DATABASE_URL,
     HOST,
+    NETWORKS,
     PATH,
     PUBLIC_KEYS_URL,
+    RATE,
+    REDIS_URL,
     SECONDS,
     SECRET,
     SECRET_FILE,
@@ -92,6 +97,21 @@ class Settings:
     )
     trusted_documents_only: Literal["on", "off"] = setting(
         "off", choice("on", "off"), "Whether only the documents of that file are answered."
+    )
+    rate_limit_per_identity: Quota | None = setting(
+        "600/minute", RATE, "Requests that one user may send, all at once or one by one; for the role USER alone."
+    )
+    rate_limit_per_address: Quota | None = setting(
+        "6000/minute", RATE, "Requests that may come from one address (of IPv6, one /64), whoever sends them."
+    )
+    rate_limit_storage: str | None = setting(
+        None,
+        REDIS_URL,
+        "Redis that counts for all processes (pip install 'throttled-py[redis]'); without it, each counts alone.",
+        secret=True,
+    )
+    trusted_proxies: tuple[str, ...] | None = setting(
+        None, NETWORKS, "Proxies whose X-Forwarded-For is believed; without it, a proxy's clients are one address."
     )
     log_format: Literal["console", "json"] = setting(
         "console", choice("console", "json"), "For eyes or for machines; `json` unless development keys are in use."

@@ -89,7 +89,14 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def settings() -> Settings:
     """Set what the application under test is started with; a test may parametrize it."""
-    return Settings(jwt_secret=SECRET, database_pool_size=60, request_timeout_seconds=60, log_level="warning")
+    return Settings(
+        jwt_secret=SECRET,
+        database_pool_size=60,
+        request_timeout_seconds=60,
+        rate_limit_per_identity=None,
+        rate_limit_per_address=None,
+        log_level="warning",
+    )
 
 
 @pytest.fixture

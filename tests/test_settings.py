@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from throttled import per_hour, per_min
 
 from server.settings import VARIABLES, Settings, StartError, development_secret
 
@@ -43,6 +44,8 @@ def test_no_setting_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert settings.request_timeout_seconds == 10
     assert (settings.body_bytes_max, settings.draft_status_codes) == (1_048_576, "off")
     assert (settings.requests_at_once_max, settings.requests_waiting_max) == (100, 200)
+    assert (settings.rate_limit_per_identity, settings.rate_limit_per_address) == (per_min(600), per_min(6000))
+    assert (settings.rate_limit_storage, settings.trusted_proxies) == (None, None)
     assert (settings.log_format, settings.log_level) == ("console", "info")
     assert settings.development_keys
     assert settings.loopback
@@ -67,6 +70,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         DRAFT_STATUS_CODES="ON",
         REQUESTS_AT_ONCE_MAX="10000",
         REQUESTS_WAITING_MAX="0",
+        RATE_LIMIT_PER_IDENTITY="9/HOUR",
+        RATE_LIMIT_PER_ADDRESS="off",
+        RATE_LIMIT_STORAGE="rediss://app:hunter2@redis",
+        TRUSTED_PROXIES="10.0.0.7, fd00::/8",
         INTROSPECTION="On",
         DOCUMENTS_FILE=str(tmp_path),
         TRUSTED_DOCUMENTS_ONLY="on",
@@ -90,6 +97,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         draft_status_codes="on",
         requests_at_once_max=10000,
         requests_waiting_max=0,
+        rate_limit_per_identity=per_hour(9),
+        rate_limit_per_address=None,
+        rate_limit_storage="rediss://app:hunter2@redis",
+        trusted_proxies=("10.0.0.7/32", "fd00::/8"),
         introspection="on",
         documents_file=tmp_path,
         trusted_documents_only="on",
@@ -134,6 +145,13 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("REQUEST_TIMEOUT_SECONDS", "inf"),
         ("REQUEST_TIMEOUT_SECONDS", "3600.1"),
         ("REQUESTS_AT_ONCE_MAX", "0"),
+        ("RATE_LIMIT_PER_IDENTITY", "0/minute"),
+        ("RATE_LIMIT_PER_IDENTITY", "600"),
+        ("RATE_LIMIT_PER_ADDRESS", "600/day"),
+        ("RATE_LIMIT_STORAGE", "memory"),
+        ("TRUSTED_PROXIES", "*"),
+        ("TRUSTED_PROXIES", "proxy.example.com"),
+        ("TRUSTED_PROXIES", "10.0.0.7/8"),
         ("INTROSPECTION", "yes"),
         ("DOCUMENTS_FILE", "~nobody-of-this-name/documents.json"),
         ("TRUSTED_DOCUMENTS_ONLY", "1"),
