@@ -25,6 +25,7 @@ from db.migrate import unfit_reason
 from schema.error import RequestError
 from server.answer import refusal
 from server.endpoint import Endpoint
+from server.headers import SecurityHeaders, cors
 from server.identity import TokenVerifier
 from server.overload import Admission
 from server.rate_limit import RateLimit, Redis, Store, open_store
@@ -77,7 +78,12 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             Route("/livez", _livez),
             Route("/readyz", _readyz),
         ],
-        middleware=[Middleware(RequestLog), Middleware(ProxyHeadersMiddleware, list(settings.trusted_proxies or ()))],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(RequestLog),
+            Middleware(ProxyHeadersMiddleware, list(settings.trusted_proxies or ())),
+            *cors(settings.cors_origins),
+        ],
         exception_handlers={HTTPException: _nothing_there},
         lifespan=lifespan,
     )

@@ -118,6 +118,14 @@ def _read_networks(value: str) -> tuple[str, ...]:
     return tuple(str(ip_network(each.strip(" "))) for each in value.split(","))
 
 
+def _read_origins(value: str) -> tuple[str, ...]:
+    origins = tuple(each.strip(" ") for each in value.split(","))
+    for each in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]+)?|http://\[::1\](:[0-9]+)?", _read_url(each)):
+            raise ValueError
+    return origins
+
+
 def _read_secret(value: str) -> str:
     if not 32 <= len(value.encode()) <= 4096:
         raise ValueError
@@ -146,6 +154,10 @@ URL_HOSTS = Kind(
 )
 RATE = Kind("a number of requests by second, minute or hour, such as 600/minute, or off", _read_rate)
 NETWORKS = Kind("addresses or networks separated by commas, such as 10.0.0.7, 10.1.0.0/16, fd00::/8", _read_networks)
+ORIGINS = Kind(
+    "origins separated by commas, such as https://app.example.com, without path (http:// only for a loopback host)",
+    _read_origins,
+)
 REDIS_URL = text(r"rediss?://\S+", "an address that starts with redis:// or rediss://")
 WORDS = text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}", "1 to 255 characters")
 CLAIM = text(r"(?!(?:aud|exp|iat|iss|jti|nbf|sub)$)[!-~]{1,255}", "a claim's name, and none that JWT itself defines")

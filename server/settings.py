@@ -19,6 +19,7 @@ from server.environment import (
     DATABASE_URL,
     HOST,
     NETWORKS,
+    ORIGINS,
     PATH,
     PUBLIC_KEYS_URL,
     RATE,
@@ -97,6 +98,9 @@ class Settings:
     )
     trusted_documents_only: Literal["on", "off"] = setting(
         "off", choice("on", "off"), "Whether only the documents of that file are answered."
+    )
+    cors_origins: tuple[str, ...] | None = setting(
+        None, ORIGINS, "Sites whose pages may call the API (CORS); without it, none but its own GraphiQL."
     )
     rate_limit_per_identity: Quota | None = setting(
         "600/minute", RATE, "Requests that one user may send, all at once or one by one; for the role USER alone."

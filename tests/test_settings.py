@@ -45,7 +45,7 @@ def test_no_setting_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert (settings.body_bytes_max, settings.draft_status_codes) == (1_048_576, "off")
     assert (settings.requests_at_once_max, settings.requests_waiting_max) == (100, 200)
     assert (settings.rate_limit_per_identity, settings.rate_limit_per_address) == (per_min(600), per_min(6000))
-    assert (settings.rate_limit_storage, settings.trusted_proxies) == (None, None)
+    assert (settings.rate_limit_storage, settings.trusted_proxies, settings.cors_origins) == (None, None, None)
     assert (settings.log_format, settings.log_level) == ("console", "info")
     assert settings.development_keys
     assert settings.loopback
@@ -70,6 +70,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         DRAFT_STATUS_CODES="ON",
         REQUESTS_AT_ONCE_MAX="10000",
         REQUESTS_WAITING_MAX="0",
+        CORS_ORIGINS="https://app.example.com, http://localhost:3000",
         RATE_LIMIT_PER_IDENTITY="9/HOUR",
         RATE_LIMIT_PER_ADDRESS="off",
         RATE_LIMIT_STORAGE="rediss://app:hunter2@redis",
@@ -97,6 +98,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         draft_status_codes="on",
         requests_at_once_max=10000,
         requests_waiting_max=0,
+        cors_origins=("https://app.example.com", "http://localhost:3000"),
         rate_limit_per_identity=per_hour(9),
         rate_limit_per_address=None,
         rate_limit_storage="rediss://app:hunter2@redis",
@@ -145,6 +147,11 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("REQUEST_TIMEOUT_SECONDS", "inf"),
         ("REQUEST_TIMEOUT_SECONDS", "3600.1"),
         ("REQUESTS_AT_ONCE_MAX", "0"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://app.example.com/"),
+        ("CORS_ORIGINS", "https://App.example.com"),
+        ("CORS_ORIGINS", "http://app.example.com"),
+        ("CORS_ORIGINS", "null"),
         ("RATE_LIMIT_PER_IDENTITY", "0/minute"),
         ("RATE_LIMIT_PER_IDENTITY", "600"),
         ("RATE_LIMIT_PER_ADDRESS", "600/day"),

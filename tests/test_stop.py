@@ -1,0 +1,74 @@
+"""A server that is told to stop finishes what it has begun, takes nothing new, and ends well."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx2
+
+from db.database import Database
+from tests.api import MUTATIONS, SECRET, Api, headers
+from tests.test_cli import serving
+
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+VIDEO = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
+
+
+async def blocked(database: Database) -> None:
+    """Wait until a statement waits for a lock."""
+    while await database.pool.fetchval(BLOCKED) == 0:  # noqa: ASYNC110 - PostgreSQL sets no event
+        await asyncio.sleep(0)
+
+
+async def refused(address: str) -> None:
+    """Wait until whoever comes is turned away."""
+    url = httpx2.URL(address)
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(url.host, url.port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
+
+
+async def test_what_was_begun_is_finished(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
+    """After SIGTERM nobody is let in, a mutation under way is answered when it can go on, and the exit code is 0."""
+    await api.register()
+    with serving(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
+        async with httpx2.AsyncClient(timeout=30) as client:
+            async with database.pool.acquire() as holder, holder.transaction():
+                await holder.execute("SELECT FROM users FOR UPDATE")
+                document = {"query": MUTATIONS["createVideoData"], "variables": {"input": VIDEO}}
+                creation = asyncio.create_task(client.post(server.address, json=document, headers=headers("ann")))
+                await blocked(database)
+                server.process.send_signal(signal.SIGTERM)
+                await refused(server.address)
+                assert not creation.done()
+                assert server.process.poll() is None
+            created = (await creation).json()["data"]["createVideoData"]
+        assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 9)
+        _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
+        assert server.process.returncode == 0, logged
+        assert "Traceback" not in logged
+    assert await api.balance() == 9
+
+
+async def test_what_does_not_end_is_broken_off(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
+    """After SIGTERM a query that never ends keeps the server for only so long; the exit code is 0 then too."""
+    await api.register()
+    settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600"}
+    with serving(tmp_path, **settings) as server:
+        async with (
+            httpx2.AsyncClient(timeout=3600) as client,
+            database.pool.acquire() as holder,
+            holder.transaction(),
+        ):
+            await holder.execute("LOCK TABLE users")
+            document = {"query": "{ viewer { id } }"}
+            query = asyncio.create_task(client.post(server.address, json=document, headers=headers("ann")))
+            await blocked(database)
+            server.process.send_signal(signal.SIGTERM)
+            _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
+            assert server.process.returncode == 0, logged
+            assert (await query).status_code == 500
