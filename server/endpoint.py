@@ -14,11 +14,13 @@ from strawberry.types.graphql import OperationType
 import server.graphiql
 from db.database import RetryLaterError
 from resolvers.context import Context, Terms
+from schema.error import RequestError
 from server.answer import Answer, refusal
 from server.errors import present
 from server.graphql import build_schema
 from server.identity import InvalidToken, TokenVerifier
 from server.media_type import GRAPHQL_RESPONSE, HTML, JSON, preferred
+from server.persisted import persisted_documents
 from server.request import METHODS, Operation, Refused, read_get, read_headers, read_post, read_url
 from server.settings import Settings
 
@@ -31,7 +33,12 @@ class Endpoint:
     """Answers one operation for each request, or says in JSON why not."""
 
     def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
-        self._schema = build_schema(development=settings.development_keys, url_hosts=settings.url_hosts)
+        self._schema = build_schema(
+            development=settings.development_keys,
+            url_hosts=settings.url_hosts,
+            introspection=settings.introspection == "on",
+        )
+        self._persisted = persisted_documents(settings, self._schema)
         self._verifier = verifier
         self._terms = Terms(settings.signup_credits, settings.video_cost)
         self._settings = settings
@@ -68,7 +75,7 @@ class Endpoint:
                 operation = await read_post(receive, headers, bytes_max, deadline)
             case "GET" | "HEAD":
                 parameters = read_url(scope, bytes_max)
-                if "query" not in parameters and preferred(accept, html=True) == HTML:
+                if self._is_for_graphiql(parameters, accept):
                     database = scope["app"].state.database
                     host = _text(headers, b"host") if b"host" in headers else None
                     return await server.graphiql.page(database, self._settings, host)
@@ -84,6 +91,11 @@ class Endpoint:
             await self._execute(scope, headers, operation, allowed, deadline), media_type, scope["state"]["request_id"]
         )
 
+    def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:
+        """Whether a browser asks for the page, which lives on introspection, rather than for an answer."""
+        asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
+        return asks_nothing and self._settings.introspection == "on" and preferred(accept, html=True) == HTML
+
     async def _execute(
         self,
         scope: Scope,
@@ -98,12 +110,14 @@ class Endpoint:
                 authorization = _text(headers, b"authorization") if b"authorization" in headers else None
                 identity = await self._verifier.identify(authorization)
                 return await self._schema.execute(
-                    operation.query,
+                    self._persisted.text_of(operation.query, operation.document_id, operation.extensions),
                     operation.variables,
                     Context(scope["app"].state.database, self._terms, identity),
                     operation_name=operation.name,
                     allowed_operation_types=allowed,
                 )
+        except RequestError as error:
+            return ExecutionResult(None, [error])
         except TimeoutError as error:
             raise RetryLaterError from error
         except CannotGetOperationTypeError as error:

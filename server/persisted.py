@@ -6,12 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from graphql import GraphQLSchema
+import strawberry
 
 from schema.error import RequestError
 from server.bounded_cache import BoundedCache
 from server.document import CHARACTERS_REMEMBERED, DOCUMENTS_REMEMBERED, Documents
-from server.settings import StartError
+from server.settings import Settings, StartError
 
 
 class PersistedDocuments:
@@ -67,11 +67,28 @@ def _hash(extensions: Mapping[str, Any]) -> str | None:
     raise RequestError("BAD_USER_INPUT", "`persistedQuery` must be an object with `version` 1 and a `sha256Hash`.")
 
 
-def read_trusted(path: Path, schema: GraphQLSchema, *, introspection: bool) -> dict[str, str]:
-    """Read a file of trusted documents by their ids, as graphql-codegen writes it.
+def persisted_documents(settings: Settings, schema: strawberry.Schema) -> PersistedDocuments:
+    """Read the file of trusted documents, if there is one, and admit others as the settings say.
 
     Raises a StartError for a file that is not one, or that holds a document that would not be answered.
     """
+    trusted = {}
+    if settings.documents_file:
+        trusted = _read(settings.documents_file)
+        types = schema._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
+        documents = Documents(introspection=settings.introspection == "on")
+        for name, text in trusted.items():
+            errors = documents.prepare(types, text).errors
+            if errors:
+                raise StartError(
+                    f"VIDEOCREDITS_DOCUMENTS_FILE is {settings.documents_file}, whose document {name} is wrong: "
+                    f"{errors[0].message} Generate the file anew, with the schema of this server."
+                )
+    return PersistedDocuments(trusted, trusted_only=settings.trusted_documents_only == "on")
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Read documents by their ids, as graphql-codegen writes them."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -85,12 +102,4 @@ def read_trusted(path: Path, schema: GraphQLSchema, *, introspection: bool) -> d
             f"VIDEOCREDITS_DOCUMENTS_FILE is {path}, which is no JSON object of documents by their ids: "
             "name the persisted-documents.json of graphql-codegen."
         )
-    documents = Documents(introspection=introspection)
-    for name, text in content.items():
-        errors = documents.prepare(schema, text).errors
-        if errors:
-            raise StartError(
-                f"VIDEOCREDITS_DOCUMENTS_FILE is {path}, whose document {name} is wrong: {errors[0].message} "
-                "Generate the file anew, with the schema of this server."
-            )
     return content

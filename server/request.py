@@ -33,9 +33,11 @@ class Refused(RequestError):  # noqa: N818 - It is what is done, and reads so wh
 class Operation(NamedTuple):
     """What a request asks for."""
 
-    query: str
+    query: str | None
     variables: dict[str, Any] | None
     name: str | None
+    document_id: str | None
+    extensions: dict[str, Any]
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
@@ -134,15 +136,18 @@ def _operation(given: Any) -> Operation:
         raise Refused(400, "Send one operation for each request, not a list of them: batching is off.")
     if not isinstance(given, dict):
         raise Refused(400, 'Send a JSON object such as {"query": "{ __typename }"}.')
-    query, name = given.get("query"), given.get("operationName")
-    if not _is_text(query) or not query:
-        raise Refused(400, "`query` must be the text of a GraphQL document.")
-    if name is not None and not _is_text(name):
-        raise Refused(400, "`operationName` must be text or null.")
+    query, name, document_id = given.get("query"), given.get("operationName"), given.get("documentId")
     for key in ("variables", "extensions"):
         if not isinstance(given.get(key), dict | None):
             raise Refused(400, f"`{key}` must be an object or null.")
-    return Operation(query, given.get("variables"), name or None)
+    extensions = given.get("extensions") or {}
+    named = query is None and (document_id is not None or "persistedQuery" in extensions)
+    if not named and (not _is_text(query) or not query):
+        raise Refused(400, "`query` must be the text of a GraphQL document.")
+    for key, value in (("operationName", name), ("documentId", document_id)):
+        if value is not None and not _is_text(value):
+            raise Refused(400, f"`{key}` must be text or null.")
+    return Operation(query, given.get("variables"), name or None, document_id, extensions)
 
 
 def _is_text(value: object) -> TypeGuard[str]:

@@ -115,10 +115,10 @@ def hostile_documents() -> Iterator[tuple[str, str]]:
     """List what costs the most to parse, measure or validate, each with its name, of up to 64 KiB."""
     names = ["id", "title", "status", "script", "caption", "attempt", "version", "topic", "cost", "videoStyle"]
     yield (
-        "fragments that double 200 times",
+        "fragments that double 130 times",
         "{ viewer { ...f0 } }"
-        + "".join(f"fragment f{n} on User {{ ...f{n + 1} ...f{n + 1} }}" for n in range(199))
-        + "fragment f199 on User { id }",
+        + "".join(f"fragment f{n} on User {{ ...f{n + 1} ...f{n + 1} }}" for n in range(130))
+        + "fragment f130 on User { id }",
     )
     yield (
         "a chain of fragments",

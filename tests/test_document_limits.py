@@ -169,6 +169,12 @@ async def test_what_a_list_costs(
         assert (await limited(api, document, variables))["value"] == cost
 
 
+async def test_what_no_number_could_hold(api: Api) -> None:
+    """Of a document that would have 2¹³⁰ selections it is told that there are at least as many as Int can hold."""
+    document = dict(hostile_documents())["fragments that double 130 times"]
+    assert await limited(api, document) == {"limit": "selections", "maximum": 1_000, "value": 2**31 - 1}
+
+
 async def test_each_operation_has_its_cost(api: Api) -> None:
     """Of two operations in a document only the one that runs is held to the limit on cost."""
     document = "query small { users { nodes { id } } } query large { " + OF_SIZE["cost"](10_001)[1:]

@@ -1,6 +1,8 @@
 """What becomes of a document: it is prepared once, remembered within bounds, and told no more than it may know."""
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +12,8 @@ import server.document
 from resolvers.identity import Role
 from server.bounded_cache import BoundedCache
 from server.document import FAULTY_REMEMBERED, Documents
-from tests.api import Api
+from server.settings import Settings
+from tests.api import Api, serving
 from tests.documents import SCHEMA
 
 
@@ -79,13 +82,73 @@ def test_remembered_within_bounds() -> None:
     cache = BoundedCache[int](3, 10)
     for number in range(4):
         cache.put(f"{number}", number, 1)
-        cache.get("1")
-    assert [cache.get(f"{number}") for number in range(4)] == [None, 1, 2, 3]
+        assert cache.get("0") == 0
+    assert [cache.get(f"{number}") for number in range(4)] == [0, None, 2, 3]
     cache.put("3", 33, 8)
-    assert [cache.get(f"{number}") for number in range(4)] == [None, 1, 2, 33]
+    assert [cache.get(f"{number}") for number in range(4)] == [0, None, 2, 33]
     cache.put("4", 4, 3)
     assert [cache.get(f"{number}") for number in range(5)] == [None, None, None, None, 4]
     cache.put("5", 5, 7)
     assert (cache.get("4"), cache.get("5")) == (4, 5)
     cache.put("6", 6, 11)
     assert (cache.get("4"), cache.get("5"), cache.get("6")) == (4, 5, None)
+
+
+# What is asked for, and what it is that must not be told: the name that was nearly met.
+NEAR_MISSES: list[tuple[str, dict[str, Any], str]] = [
+    ("{ viewe { id } }", {}, "viewer"),
+    ("{ node { id } }", {}, "Did you mean"),
+    ("{ node(ids: 1) { id } }", {}, "Did you mean"),
+    ("{ videos(filter: {statu: [QUEUED]}) { nodes { id } } }", {}, "status"),
+    ("{ videos(filter: {status: [QUEUE]}) { nodes { id } } }", {}, "QUEUED"),
+    ("{ videos(filter: {status: [queued]}) { nodes { id } } }", {}, "QUEUED"),
+    ('{ node(id: "a") { credits } }', {}, "User"),
+    ("{ viewer { ... on Usr { id } } }", {}, "User"),
+    ("query($f: VideoFilte) { videos(filter: $f) { nodes { id } } }", {}, "VideoFilter"),
+    ("{ viewer { id @skp(if: true) } }", {}, "@skip"),
+    ("{ viewer { id @skip(f: true) } }", {}, "Did you mean"),
+    ("query($f: VideoFilter) { videos(filter: $f) { nodes { id } } }", {"f": {"status": ["QUEUE"]}}, "QUEUED"),
+    ("query($f: VideoFilter) { videos(filter: $f) { nodes { id } } }", {"f": {"statu": []}}, "status"),
+]
+
+
+@pytest.fixture
+async def closed(dsn: str, settings: Settings) -> AsyncIterator[Api]:
+    """Serve without introspection."""
+    async with serving(dsn, replace(settings, introspection="off")) as api:
+        yield api
+
+
+@pytest.mark.parametrize(("document", "variables", "name"), NEAR_MISSES)
+async def test_no_suggestions(closed: Api, document: str, variables: dict[str, Any], name: str) -> None:
+    """Without introspection no error suggests a name: of a field, argument, type, directive, value or input field."""
+    body = await closed.post(document, variables, subject="root", role=Role.ADMIN)
+    assert body["errors"]
+    for error in body["errors"]:
+        assert "Did you mean" not in error["message"]
+        assert name not in error["message"].replace(document, "")
+
+
+async def test_suggestions(api: Api) -> None:
+    """With introspection errors suggest names, in documents and in variables."""
+    for document, variables, name in (NEAR_MISSES[0], NEAR_MISSES[4], NEAR_MISSES[11]):
+        (error,) = (await api.post(document, variables, subject="root", role=Role.ADMIN))["errors"]
+        assert "Did you mean" in error["message"]
+        assert name in error["message"]
+
+
+@pytest.mark.parametrize("document", ["{ __schema { types { name } } }", '{ __type(name: "User") { name } }'])
+async def test_introspection(api: Api, closed: Api, document: str) -> None:
+    """The schema can be read where introspection is on, and not where it is off; `__typename` can be either way."""
+    assert "errors" not in await api.post(document, subject="ann")
+    errors = (await closed.post(document, subject="ann"))["errors"]
+    assert errors[0]["message"].startswith("GraphQL introspection has been disabled")
+    assert {error["extensions"]["code"] for error in errors} == {"BAD_USER_INPUT"}
+    assert await closed.query("{ __typename }") == {"__typename": "Query"}
+
+
+async def test_no_graphiql_without_introspection(closed: Api) -> None:
+    """Without introspection GraphiQL, which lives on it, is not served."""
+    response = await closed.client.get("/graphql", headers={"Accept": "text/html"})
+    assert response.status_code in {400, 406}
+    assert "graphiql" not in response.text.lower()
