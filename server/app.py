@@ -147,7 +147,7 @@ class RequestLog:
         started = time.perf_counter()
         request_id = uuid4().hex
         status: int | None = None
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, arrived=asyncio.get_running_loop().time())
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
         async def send_with_id(message: Message) -> None:

@@ -65,7 +65,7 @@ class Endpoint:
         await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Response:
-        deadline = asyncio.get_running_loop().time() + self._settings.request_timeout_seconds
+        deadline = scope["state"]["arrived"] + self._settings.request_timeout_seconds
         bytes_max = self._settings.body_bytes_max
         accept = _text(headers, b"accept")
         media_type = preferred(accept, html=False)

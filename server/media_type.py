@@ -14,17 +14,18 @@ _QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 def preferred(accept: str, *, html: bool) -> str | None:
     """Return which type an Accept header ranks highest, None if it accepts none of ours; without one, it is JSON.
 
-    A type by name ranks before a wildcard of the same quality. Of types by name, the page (where there is one) comes
-    before GraphQL's own type, which comes before JSON; a wildcard alone means JSON, and never the page.
+    Of equals, a page (where there is one) comes before GraphQL's own type, which comes before JSON; but for these two
+    to be preferred they must be named, since a wildcard alone means JSON.
     """
     qualities = _qualities(accept) or {"*/*": 1.0}
-    offers = [HTML] * (html and HTML in qualities) + [GRAPHQL_RESPONSE] * (GRAPHQL_RESPONSE in qualities)
-    ranked = []
-    for offer in [*offers, JSON, GRAPHQL_RESPONSE]:
-        matching = [each for each in (offer, "application/*", "*/*") if each in qualities]
-        if matching and qualities[matching[0]] > 0:  # The most specific one decides, also when it says no.
-            ranked.append((qualities[matching[0]], matching[0] == offer, offer))
-    return max(ranked, key=lambda each: each[:2])[2] if ranked else None
+
+    def quality(offer: str) -> float:
+        matching = (each for each in (offer, "application/*", "*/*") if each in qualities)
+        return qualities.get(next(matching, ""), 0)  # The most specific range decides, also when it says no.
+
+    named = [HTML] * (html and HTML in qualities) + [GRAPHQL_RESPONSE] * (GRAPHQL_RESPONSE in qualities)
+    best = max([*named, JSON, GRAPHQL_RESPONSE], key=quality)  # Of equals, the first.
+    return best if quality(best) else None
 
 
 def _qualities(accept: str) -> dict[str, float]:

@@ -14,6 +14,7 @@ from db.database import Database
 from resolvers.identity import Identity, Role
 from server.app import RequestLog
 from server.identity import TokenVerifier
+from server.overload import Admission
 from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
 from tests.log import Log, serving_logged
@@ -105,6 +106,14 @@ async def test_a_malformed_request(logged: tuple[Api, Log], media_type: str) -> 
 async def test_a_batch_is_told_that_batching_is_off(api: Api) -> None:
     """Whoever sends a list learns that one request takes one operation."""
     assert "batching is off" in assert_refused(await post(api, [TYPENAME]), 400)
+
+
+async def test_half_a_character_that_an_error_quotes(api: Api) -> None:
+    """What an error quotes may be half a character, and the answer is UTF-8 all the same."""
+    content = {"query": MUTATIONS["registerUser"], "variables": {"input": {"na\ud83dme": "Ann"}}}
+    (error,) = (await post(api, content, **headers("ann"))).json()["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert "'na?me'" in error["message"]
 
 
 async def test_of_two_equal_keys_the_last_one_counts(api: Api) -> None:
@@ -203,7 +212,7 @@ async def test_the_type_of_the_answer(api: Api, accept: str | None) -> None:
 
 async def test_accept_on_several_lines(api: Api) -> None:
     """Accept may be spread over lines, which count as one."""
-    lines = [("Content-Type", JSON), ("Accept", "image/png"), ("Accept", GRAPHQL)]
+    lines = [("Content-Type", JSON), ("Accept", GRAPHQL), ("Accept", "image/png")]
     response = await api.client.post("/graphql", content=json.dumps(TYPENAME), headers=lines)
     assert response.headers["Content-Type"] == f"{GRAPHQL}; charset=utf-8"
 
@@ -359,7 +368,7 @@ async def test_a_mutation_by_get(api: Api, by: str) -> None:
         b"query={__typename}&operationName=B",
         b"query=subscription{viewer{id}}",
         b"&" * 10_000,
-        b"a=&" * 1_000,
+        b"query={__typename}" + b"".join(b"&a%d=" % number for number in range(100)),
     ],
 )
 async def test_a_malformed_url(api: Api, query_string: bytes) -> None:
@@ -508,3 +517,16 @@ async def test_a_request_has_one_deadline(dsn: str, settings: Settings, monkeypa
         response = await post(api, TYPENAME)
         assert "send it again" in assert_refused(response, 503, "RETRY")
         assert response.headers["Retry-After"] == "1"
+
+
+async def test_a_deadline_begins_on_arrival(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a request waits before its turn counts: one that comes to work an hour late is a 503."""
+    admit = Admission.__call__
+
+    async def admit_late(admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["arrived"] -= 3600
+        await admit(admission, scope, receive, send)
+
+    monkeypatch.setattr(Admission, "__call__", admit_late)
+    response = await api.client.get("/graphql?query={viewer{id}}", headers=headers("ann"))
+    assert_refused(response, 503, "RETRY")
