@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette_compress import CompressMiddleware, add_compress_type
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
@@ -27,6 +28,7 @@ from server.answer import refusal
 from server.endpoint import Endpoint
 from server.headers import SecurityHeaders, cors
 from server.identity import TokenVerifier
+from server.media_type import GRAPHQL_RESPONSE
 from server.overload import Admission
 from server.rate_limit import RateLimit, Redis, Store, open_store
 from server.settings import Settings, StartError
@@ -35,6 +37,7 @@ log = structlog.get_logger()
 
 # A statement ends before its request has to be answered: what was told to be sent again is then not still under way.
 STATEMENT_SHARE = 0.9
+COMPRESSED_BYTES_MIN = 1024  # Below, an answer fits into a packet anyway.
 READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as good as no database.
 
 
@@ -91,7 +94,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
 def _protection(settings: Settings, store: Store, verifier: TokenVerifier) -> list[Middleware]:
     """List what a GraphQL request has to pass, outermost first."""
+    add_compress_type(GRAPHQL_RESPONSE)
     return [
+        Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN),
         Middleware(RateLimit, settings=settings, store=store, verifier=verifier),
         Middleware(
             Admission,

@@ -1,20 +1,20 @@
 """What responses tell browsers: to take each for what it is, to show it in no frame, and whose pages may read it."""
 
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PREFLIGHT_REMEMBERED_SECONDS = 7200  # No browser remembers one for longer.
-_ALWAYS = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"  # GraphiQL's, which is one, comes with a policy of its own.
-_TLS_YEAR = "max-age=31536000"
+_ALWAYS = [
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+]
+_POLICY = b"content-security-policy"
+_NO_PAGE = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")  # GraphiQL's, which is one, has its own policy.
+_TLS_YEAR = (b"strict-transport-security", b"max-age=31536000")
 
 
 class SecurityHeaders:
@@ -26,11 +26,12 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                headers.setdefault("Content-Security-Policy", _NO_PAGE)
+                headers = [*message["headers"], *_ALWAYS]
+                if all(name != _POLICY for name, _ in headers):
+                    headers.append(_NO_PAGE)
                 if scope.get("scheme") == "https":
-                    headers["Strict-Transport-Security"] = _TLS_YEAR
+                    headers.append(_TLS_YEAR)
+                message["headers"] = headers
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

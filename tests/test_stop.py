@@ -44,6 +44,7 @@ async def test_what_was_begun_is_finished(api: Api, dsn: str, database: Database
                 await blocked(database)
                 server.process.send_signal(signal.SIGTERM)
                 await refused(server.address)
+                await asyncio.sleep(0.5)  # Longer than a stop takes that waits for nobody.
                 assert not creation.done()
                 assert server.process.poll() is None
             created = (await creation).json()["data"]["createVideoData"]
