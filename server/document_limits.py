@@ -45,7 +45,7 @@ LIMITS = {
     "tokens": Limit(
         1_500,
         "names, values and punctuators in the document",
-        "each takes about 20 µs to parse and validate, and a kilobyte to remember",
+        "each takes about 20 µs to parse and validate, and half a kilobyte to remember",
     ),
     "selections": Limit(
         1_000,
@@ -64,7 +64,7 @@ LIMITS = {
     "cost": Limit(
         10_000,
         "values in the answer of one operation, if every list is as long as it was asked for",
-        "each takes about 20 µs to answer: this many, a fifth of a second",
+        "each takes 7 to 30 µs to answer, so all of them up to a third of a second",
     ),
 }
 
