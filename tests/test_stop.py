@@ -28,6 +28,8 @@ async def refused(address: str) -> None:
             _, writer = await asyncio.open_connection(url.host, url.port)
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            continue  # It was in the queue just when the listener was closed; the next one is refused.
         writer.close()
         await asyncio.sleep(0.01)
 
