@@ -9,8 +9,11 @@ from db.database import Database
 from db.statement import statement
 
 GET_CREDIT_ENTRIES = statement("get_credit_entries")
+LIST_ADDED_CREDIT_ENTRIES = statement("list_added_credit_entries")
 LIST_CREDIT_ENTRIES = statement("list_credit_entries")
 LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video")
+
+ADDED_MAX = 100  # Who follows a ledger from long ago gets it in so many entries at a time.
 
 
 class CreditEntryRow(NamedTuple):
@@ -35,6 +38,17 @@ async def get_credit_entries(
     """Return those of the entries that exist, by user's id and number."""
     records = await database.rows(GET_CREDIT_ENTRIES, [key[0] for key in keys], [key[1] for key in keys])
     return {(row.user_id, row.number): row for row in (CreditEntryRow(*record) for record in records)}
+
+
+async def list_added_credit_entries(
+    database: Database, keys: Sequence[tuple[UUID, int]]
+) -> dict[tuple[UUID, int], list[CreditEntryRow]]:
+    """Return the entries of each user that follow a number, oldest first, the first ``ADDED_MAX`` of them."""
+    user_ids, numbers = [key[0] for key in keys], [key[1] for key in keys]
+    found: dict[tuple[UUID, int], list[CreditEntryRow]] = {key: [] for key in keys}
+    for record in await database.rows(LIST_ADDED_CREDIT_ENTRIES, user_ids, numbers, ADDED_MAX):
+        found[record["user_id"], record["after"]].append(CreditEntryRow(*record[:-1]))
+    return found
 
 
 async def list_credit_entries(

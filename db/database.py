@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
+from uuid import UUID
 
 import asyncpg
 
@@ -48,18 +49,20 @@ class Database:
         self.pool = pool
         self._timeout_seconds = timeout_seconds
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
+        self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
         return await self._until_deadline(lambda connection: connection.fetch(query, *arguments))
 
-    async def answer(self, query: str, *arguments: object) -> asyncpg.Record:
-        """Return the one row of a changing statement, run again while it is 'stale' or the fault is a passing one.
+    async def answer(self, query: str, user_id: UUID, *arguments: object) -> asyncpg.Record:
+        """Return the one row of a statement that changes a user's rows, its first argument.
 
+        It is run again while it is 'stale' or the fault is a passing one.
         What has begun is finished although the caller is cancelled: it commits or not, and the idempotency key tells.
         Raises RetryLaterError when the database does not answer in time.
         """
-        task = asyncio.create_task(self._until_deadline(lambda connection: _settled(connection, query, arguments)))
+        task = asyncio.create_task(self._settle(query, user_id, arguments))
         self._settling.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
@@ -69,6 +72,14 @@ class Database:
         if self._settling:
             await asyncio.wait(self._settling)
         await self.pool.close()
+
+    async def _settle(self, query: str, user_id: UUID, arguments: tuple[object, ...]) -> asyncpg.Record:
+        try:
+            return await self._until_deadline(lambda connection: _settled(connection, query, user_id, *arguments))
+        finally:
+            # Whatever came of it, since what got no answer may have been done: a needless notice changes nothing.
+            if self.on_change is not None:
+                self.on_change(user_id)
 
     def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:
         self._settling.discard(task)
@@ -98,7 +109,7 @@ class Database:
             raise RetryLaterError from error
 
 
-async def _settled(connection: PoolConnection, query: str, arguments: tuple[object, ...]) -> asyncpg.Record:
+async def _settled(connection: PoolConnection, query: str, *arguments: object) -> asyncpg.Record:
     """Run a statement until its refusal is final: 'stale' says that its snapshot was older than its wait for a lock."""
     while True:
         try:

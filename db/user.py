@@ -11,6 +11,7 @@ from db.database import Database
 from db.statement import statement
 
 GET_USERS = statement("get_users")
+GET_VIEWERS = statement("get_viewers")
 LIST_USERS = statement("list_users")
 REGISTER_USER = statement("register_user")
 ADJUST_USER_CREDITS = statement("adjust_user_credits")
@@ -58,6 +59,19 @@ class AdjustUserCreditsRow:
 async def get_users(database: Database, user_ids: Sequence[UUID]) -> dict[UUID, UserRow]:
     """Return those of the users that exist, by id."""
     return {record["user_id"]: UserRow(*record) for record in await database.rows(GET_USERS, user_ids)}
+
+
+async def get_viewers(
+    database: Database, user_ids: Sequence[UUID]
+) -> dict[UUID, tuple[UserRow, CreditEntryRow | None]]:
+    """Return those of the users that exist, by id, each with the newest entry, which has the balance."""
+    return {
+        record["user_id"]: (
+            UserRow(*record[:9]),
+            None if record["entry_number"] is None else CreditEntryRow(record["user_id"], *record[9:]),
+        )
+        for record in await database.rows(GET_VIEWERS, user_ids)
+    }
 
 
 async def list_users(database: Database, after: int, before: int, limit: int, backward: bool) -> list[UserRow]:

@@ -84,7 +84,7 @@ def connection(
     if window.backward:
         shown = shown[::-1]
     nodes = [item(row) for row in shown]
-    edges = [Edge(cursor=_cursor(window.order, bound(row)), node=node) for row, node in zip(shown, nodes, strict=True)]
+    edges = [Edge(cursor=cursor(window.order, bound(row)), node=node) for row, node in zip(shown, nodes, strict=True)]
     return Connection(
         edges=edges,
         nodes=nodes,
@@ -97,18 +97,19 @@ def connection(
     )
 
 
-def _cursor(order: Order[Bound], bound: int | UUID) -> str:
+def cursor(order: Order[Bound], bound: int | UUID) -> str:
+    """Write the cursor of an item of a list."""
     packed = order.layout.pack(order.tag, bound.bytes if isinstance(bound, UUID) else bound)
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-def _bound(name: str, cursor: str, order: Order[Bound]) -> Bound:
+def _bound(name: str, given: str, order: Order[Bound]) -> Bound:
     read: Any = order.start
     with suppress(ValueError, struct.error):
-        _, read = order.layout.unpack(urlsafe_b64decode(f"{cursor[:32]}{'=' * (-len(cursor) % 4)}"))
+        _, read = order.layout.unpack(urlsafe_b64decode(f"{given[:32]}{'=' * (-len(given) % 4)}"))
     if isinstance(read, bytes):
         read = UUID(bytes=read)
     bound: Bound = read
-    if _cursor(order, bound) != cursor or not min(order.start, order.end) <= bound <= max(order.start, order.end):
+    if cursor(order, bound) != given or not min(order.start, order.end) <= bound <= max(order.start, order.end):
         raise RequestError("BAD_USER_INPUT", f"`{name}` is not a cursor of this list.")
     return bound

@@ -10,6 +10,7 @@ from db.database import Database
 from resolvers import objects
 from resolvers.connection import NEWEST_ENTRY_FIRST, NEWEST_EVENT_FIRST, NEWEST_VIDEO_FIRST, connection, window
 from resolvers.identity import Identity
+from resolvers.live import Live
 from resolvers.loaders import Loaders
 from resolvers.video_filter import wanted
 from schema.connection import Connection, Page
@@ -30,11 +31,15 @@ class Terms:
 class Context:
     """Lives for one operation; answers what `schema.context.Context` asks."""
 
-    def __init__(self, database: Database, terms: Terms, identity: Identity | None) -> None:
+    def __init__(self, database: Database, live: Live, terms: Terms, identity: Identity | None) -> None:
         self.database = database
+        self.live = live
         self.terms = terms
         self.identity = identity
         self.loaders = Loaders(database)
+        self.incomplete = (
+            False  # whether a subscription's last event could not be shown whole, and should be sent again
+        )
 
     async def user(self, user_id: UUID) -> User:
         return objects.user(objects.known(await self.loaders.user.load(user_id)))

@@ -41,6 +41,10 @@ class Loaders:
         return _by_key(lambda keys: db.user.get_users(self._database, keys))
 
     @cached_property
+    def viewer(self) -> DataLoader[UUID, tuple[UserRow, CreditEntryRow | None] | None]:
+        return _by_key(lambda keys: db.user.get_viewers(self._database, keys))
+
+    @cached_property
     def video_data(self) -> DataLoader[Video, VideoDataRow | None]:
         return _by_key(lambda keys: db.video_data.get_video_data(self._database, keys))
 
@@ -79,6 +83,14 @@ class Loaders:
             return await db.credit_entry.list_credit_entries(self._database, user_ids, *window.bounds)
 
         return _by_parent(fetch, lambda row: row.user_id)
+
+    @cached_property
+    def added_credit_entries(self) -> DataLoader[tuple[UUID, int], list[CreditEntryRow]]:
+        async def load(keys: list[tuple[UUID, int]]) -> list[list[CreditEntryRow]]:
+            found = await db.credit_entry.list_added_credit_entries(self._database, keys)
+            return [found[key] for key in keys]
+
+        return DataLoader(load)
 
     @cached_property
     def credit_entries_of_video(self) -> DataLoader[tuple[Video, Window[int]], list[CreditEntryRow]]:

@@ -1,16 +1,20 @@
 """Users and their credits."""
 
+from collections.abc import AsyncGenerator
 from typing import Annotated, assert_never
 
 import strawberry
 
 import db.user
+from db.change_feed import UNSEEN, WatchedUser
 from resolvers import objects, refusals
 from resolvers.connection import NEWEST_USER_FIRST, connection, window
 from resolvers.context import Info
 from resolvers.idempotency import request_hash
+from resolvers.loaders import Loaders
 from resolvers.objects import known
 from resolvers.rules import admit
+from resolvers.states import Seen, states
 from schema.connection import After, Before, Connection, First, Last, Page
 from schema.node import UserKey, decode_id
 from schema.user import (
@@ -21,12 +25,25 @@ from schema.user import (
     RegisterUserResult,
     RegisterUserSuccess,
     User,
+    ViewerUpdate,
 )
 
 
 async def viewer(info: Info) -> User | None:
     row = await info.context.loaders.user.load(admit(info).identity.user_id)
     return row and objects.user(row)
+
+
+async def viewer_updated(info: Info) -> AsyncGenerator[ViewerUpdate, None]:
+    user_id = admit(info).identity.user_id
+
+    async def read(loaders: Loaders) -> Seen[ViewerUpdate]:
+        row, entry = await loaders.viewer.load(user_id) or (None, None)
+        update = ViewerUpdate(user=row and objects.user(row), entry=entry and objects.credit_entry(entry))
+        version = row and row.version
+        return Seen(WatchedUser(user_id, version), ("user", version), update)
+
+    return states(info.context, WatchedUser(user_id, UNSEEN), read)
 
 
 async def user(

@@ -1,5 +1,7 @@
 """Videos: to find, create, report on, and change."""
 
+import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import asdict
 from typing import Annotated, Any, assert_never
 
@@ -7,13 +9,17 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 import db.video_data
+from db.change_feed import UNSEEN, UNSEEN_PAGE, WatchedPage, WatchedVideo, page_digest
+from db.video_data import VideoDataRow
 from resolvers import objects, refusals
 from resolvers.connection import LONGEST_WAITING_FIRST, NEWEST_VIDEO_FIRST, connection, window
 from resolvers.context import Info
 from resolvers.idempotency import request_hash
 from resolvers.identity import Role
+from resolvers.loaders import Loaders
 from resolvers.objects import known
 from resolvers.rules import WORKERS_COLUMNS, Access, admit
+from resolvers.states import Seen, states
 from resolvers.video_filter import wanted
 from schema.connection import After, Before, Connection, First, Last, Page
 from schema.error import RequestError, VideoDataNotFound
@@ -88,6 +94,54 @@ async def video_data_stats(info: Info) -> VideoDataStats:
     admit(info)
     counts = await db.video_data.count_video_data(info.context.database)
     return VideoDataStats(**counts._asdict())
+
+
+async def video_data_updated(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The video's id.")]
+) -> AsyncGenerator[VideoData | None, None]:
+    key = _within_reach(admit(info), id)
+    if key is None or await info.context.loaders.video_data.load(key) is None:
+        return _nothing()
+
+    async def read(loaders: Loaders) -> Seen[VideoData | None]:
+        row = known(await loaders.video_data.load(key))
+        places = await _places([row], loaders)
+        return Seen(WatchedVideo(*key, row.version), (row.version, places), objects.video_data(row), bool(places))
+
+    return states(info.context, WatchedVideo(*key, UNSEEN), read)
+
+
+async def _nothing() -> AsyncGenerator[None, None]:
+    """Tell that there is no such video; there never will be, since ids are given to videos as they are created."""
+    yield None
+
+
+async def videos_updated(
+    info: Info,
+    first: First = None,
+    filter: Annotated[
+        VideoFilter | None, strawberry.argument(description="Which videos; all but the trashed ones if not given.")
+    ] = None,
+) -> AsyncGenerator[Connection[VideoData], None]:
+    user_id = admit(info).identity.user_id
+    part = window(Page(first, None, None, None), NEWEST_VIDEO_FIRST)
+    terms = wanted(filter)
+    subject = WatchedPage(user_id, part.size + 1, *terms, UNSEEN_PAGE)
+
+    async def read(loaders: Loaders) -> Seen[Connection[VideoData]]:
+        rows = await loaders.videos.load((user_id, (part, terms)))
+        places = await _places(rows, loaders)
+        digest = page_digest([(row.id, row.version) for row in rows])
+        page = connection(rows, part, lambda row: row.id, objects.video_data)
+        return Seen(subject._replace(digest=digest), (digest, places), page, bool(places))
+
+    return states(info.context, subject, read)
+
+
+async def _places(rows: list[VideoDataRow], loaders: Loaders) -> list[int | None]:
+    """Read where those of the videos that wait to be rendered stand in the queue."""
+    queued = [row.queue_number for row in rows if row.queue_number is not None]
+    return list(await asyncio.gather(*(loaders.queue_position.load(number) for number in queued)))
 
 
 async def create_video_data(

@@ -75,6 +75,14 @@ class User(Node):
     )
 
 
+@strawberry.type(description="You and your balance, as of one moment.")
+class ViewerUpdate:
+    user: User | None = strawberry.field(description="You; null until you are registered (see `registerUser`).")
+    entry: CreditEntry | None = strawberry.field(
+        description="The newest entry of your ledger: its `balanceAfter` is `user.credits`. Null if there is none."
+    )
+
+
 @strawberry.input(description="Your profile, as the identity provider tells it. Fields left out stay as they are.")
 class RegisterUserInput(Limited):
     name: str | None = text("The full name.", NAME_LENGTH_MAX, default=None)

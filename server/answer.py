@@ -10,7 +10,7 @@ from starlette.responses import Response
 from server.errors import present
 from server.media_type import JSON
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Answer(Response):
@@ -24,7 +24,7 @@ class Answer(Response):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         # Half a character, which a message may quote, has no UTF-8: it becomes a question mark.
-        content = _encode(body).encode(errors="replace")
+        content = encode(body).encode(errors="replace")
         all_headers = {"Cache-Control": "no-store", "Vary": "Accept", **(headers or {})}
         super().__init__(content, status, all_headers, f"{media_type}; charset=utf-8")
 

@@ -23,12 +23,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import db.database
 import server.logging
 from db.migrate import unfit_reason
+from resolvers.live import Live
 from schema.error import RequestError
 from server.answer import refusal
 from server.endpoint import Endpoint
 from server.headers import SecurityHeaders, cors
 from server.identity import TokenVerifier
 from server.media_type import GRAPHQL_RESPONSE
+from server.operations import Operations
 from server.overload import Admission
 from server.rate_limit import RateLimit, Redis, Store, open_store
 from server.settings import Settings, StartError
@@ -56,6 +58,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     store = open_store(settings.rate_limit_storage)
     verifier = TokenVerifier(settings)
+    operations = Operations(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -64,6 +67,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             pool_size=settings.database_pool_size,
             timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
         )
+        app.state.live = Live(app.state.database)
+        app.state.database.on_change = lambda user_id: app.state.live.wake([user_id])
         yield
         await app.state.database.close()
         if isinstance(store, Redis):
@@ -74,7 +79,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             # Health checks are answered however busy the server is.
             Route(
                 "/graphql",
-                Endpoint(settings, verifier),
+                Endpoint(settings, verifier, operations),
                 name="graphql",
                 middleware=_protection(settings, store, verifier),
             ),

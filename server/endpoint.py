@@ -7,40 +7,28 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 import server.graphiql
 from db.database import RetryLaterError
-from resolvers.context import Context, Terms
-from schema.error import RequestError
 from server.answer import Answer, refusal
 from server.errors import present
-from server.graphql import build_schema
 from server.identity import InvalidToken, TokenVerifier
 from server.media_type import GRAPHQL_RESPONSE, HTML, JSON, preferred
-from server.persisted import persisted_documents
+from server.operations import QUERIES, QUERIES_AND_MUTATIONS, Operations
 from server.request import METHODS, Operation, Refused, read_get, read_headers, read_post, read_url
 from server.settings import Settings
 
-QUERIES = frozenset({OperationType.QUERY})
-QUERIES_AND_MUTATIONS = frozenset({OperationType.QUERY, OperationType.MUTATION})
 RETRY = {"Retry-After": "1"}
 
 
 class Endpoint:
     """Answers one operation for each request, or says in JSON why not."""
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
-        self._schema = build_schema(
-            development=settings.development_keys,
-            url_hosts=settings.url_hosts,
-            introspection=settings.introspection == "on",
-        )
-        self._persisted = persisted_documents(settings, self._schema)
+    def __init__(self, settings: Settings, verifier: TokenVerifier, operations: Operations) -> None:
+        self._operations = operations
         self._verifier = verifier
-        self._terms = Terms(settings.signup_credits, settings.video_cost)
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,28 +92,14 @@ class Endpoint:
         allowed: frozenset[OperationType],
         deadline: float,
     ) -> ExecutionResult:
-        """Run an operation as whoever sent it; what is not done by the deadline raises RetryLaterError."""
+        """Run an operation as whoever sent it, token and all by the deadline; else raise RetryLaterError."""
         try:
             async with asyncio.timeout_at(deadline):
                 authorization = _text(headers, b"authorization") if b"authorization" in headers else None
                 identity = await self._verifier.identify(authorization)
-                return await self._schema.execute(
-                    self._persisted.text_of(operation.query, operation.document_id, operation.extensions),
-                    operation.variables,
-                    Context(scope["app"].state.database, self._terms, identity),
-                    operation_name=operation.name,
-                    allowed_operation_types=allowed,
-                )
-        except RequestError as error:
-            return ExecutionResult(None, [error])
         except TimeoutError as error:
             raise RetryLaterError from error
-        except CannotGetOperationTypeError as error:
-            raise Refused(400, "Say in `operationName` which operation of the document is to run.") from error
-        except InvalidOperationTypeError as error:
-            if error.operation_type is OperationType.MUTATION:
-                raise Refused(405, "Mutations are sent by POST.", allow="POST") from error
-            raise Refused(400, "Subscriptions are not answered by a single response.") from error
+        return await self._operations.execute(scope["app"].state, operation, identity, allowed, deadline)
 
     def _answer(self, result: ExecutionResult, media_type: str, request_id: str) -> Answer:
         if not result.errors:

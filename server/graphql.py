@@ -1,21 +1,24 @@
 """The API's table of contents: each root field bound to its resolver."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import strawberry
-from graphql import GraphQLError
+from graphql import DocumentNode, ExecutionResult, GraphQLError, subscribe
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
+from strawberry.utils.await_maybe import await_maybe
 
+import resolvers.credit_entry
 import resolvers.node
 import resolvers.user
 import resolvers.video_data
+from resolvers.context import Context
 from schema.scalar import scalar_map
-from server.document import DocumentExtension, Documents
+from server.document import DocumentExtension, Documents, Prepared
 
 
 @strawberry.type(description="What can be read.")
@@ -95,6 +98,29 @@ class Mutation:
     )
 
 
+@strawberry.type(
+    description="What can be followed live: over WebSocket (graphql-transport-ws), as server-sent events, or as "
+    "Apollo's multipart stream. All but `creditEntryAdded` send the present state at once, and again whenever it has "
+    "changed; changes that follow each other fast are joined, and the last state always arrives."
+)
+class Subscription:
+    viewer_updated = strawberry.subscription(
+        resolver=resolvers.user.viewer_updated, description="You and your balance, with the entry that made it."
+    )
+    video_data_updated = strawberry.subscription(
+        resolver=resolvers.video_data.video_data_updated,
+        description="A video: its status, progress and place in the queue. Your own, or any for a WORKER or ADMIN.",
+    )
+    videos_updated = strawberry.subscription(
+        resolver=resolvers.video_data.videos_updated, description="The first page of your videos, newest first."
+    )
+    credit_entry_added = strawberry.subscription(
+        resolver=resolvers.credit_entry.credit_entry_added,
+        description="Each entry that is added to your ledger, once and in order. To miss none while your connection "
+        "was lost, come back with the cursor of the last one that you have.",
+    )
+
+
 class OneOperation(SchemaExtension):
     """Refuses a document of several operations of which none is named: Strawberry would run the first."""
 
@@ -107,8 +133,34 @@ class OneOperation(SchemaExtension):
             raise CannotGetOperationTypeError(None)
 
 
-class _Schema(strawberry.Schema):
+class Schema(strawberry.Schema):
+    """The schema with what is known of the documents that are executed on it."""
+
+    documents: Documents
     suggestions = True
+
+    def prepare(self, text: str) -> Prepared:
+        """Prepare a document, or recall it."""
+        return self.documents.prepare(self._schema, text)
+
+    async def follow(
+        self, document: DocumentNode, name: str | None, variables: dict[str, Any] | None, context: Context
+    ) -> AsyncGenerator[ExecutionResult, None] | ExecutionResult:
+        """Start a subscription: a result for each of its events, or one that says why there are none.
+
+        Not by Strawberry's `subscribe`, which would parse and run extensions again, for each event too.
+        """
+        events: Any = await await_maybe(
+            subscribe(
+                self._schema,
+                document,
+                context_value=context,
+                variable_values=variables,
+                operation_name=name,
+                hide_suggestions=not self.suggestions,
+            )
+        )
+        return cast(AsyncGenerator[ExecutionResult, None] | ExecutionResult, events)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave the log to `server.errors`, which knows refusals and bad input from faults."""
@@ -125,17 +177,20 @@ class _Schema(strawberry.Schema):
 
 def build_schema(
     *, development: bool = False, url_hosts: Collection[str] | None = None, introspection: bool = True
-) -> strawberry.Schema:
+) -> Schema:
     """Build the GraphQL schema; in ``development``, URLs of this machine may be plain http.
 
     ``url_hosts`` are the hosts that URLs may name, as `schema.host` has them; None means any.
     Without ``introspection``, clients can neither read the schema nor guess it from suggestions in errors.
     """
-    schema = _Schema(
+    documents = Documents(introspection=introspection)
+    schema = Schema(
         Query,
         Mutation,
+        Subscription,
         config=StrawberryConfig(scalar_map=scalar_map(loopback_http=development, url_hosts=url_hosts)),
-        extensions=[OneOperation, partial(DocumentExtension, Documents(introspection=introspection))],
+        extensions=[OneOperation, partial(DocumentExtension, documents)],
     )
+    schema.documents = documents
     schema.suggestions = introspection
     return schema

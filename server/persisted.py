@@ -6,11 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import strawberry
-
 from schema.error import RequestError
 from server.bounded_cache import BoundedCache
-from server.document import CHARACTERS_REMEMBERED, DOCUMENTS_REMEMBERED, Documents
+from server.document import CHARACTERS_REMEMBERED, DOCUMENTS_REMEMBERED
+from server.graphql import Schema
 from server.settings import Settings, StartError
 
 
@@ -67,7 +66,7 @@ def _hash(extensions: Mapping[str, Any]) -> str | None:
     raise RequestError("BAD_USER_INPUT", "`persistedQuery` must be an object with `version` 1 and a `sha256Hash`.")
 
 
-def persisted_documents(settings: Settings, schema: strawberry.Schema) -> PersistedDocuments:
+def persisted_documents(settings: Settings, schema: Schema) -> PersistedDocuments:
     """Read the file of trusted documents, if there is one, and admit others as the settings say.
 
     Raises a StartError for a file that is not one, or that holds a document that would not be answered.
@@ -75,10 +74,8 @@ def persisted_documents(settings: Settings, schema: strawberry.Schema) -> Persis
     trusted = {}
     if settings.documents_file:
         trusted = _read(settings.documents_file)
-        types = schema._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
-        documents = Documents(introspection=settings.introspection == "on")
         for name, text in trusted.items():
-            errors = documents.prepare(types, text).errors
+            errors = schema.prepare(text).errors
             if errors:
                 raise StartError(
                     f"VIDEOCREDITS_DOCUMENTS_FILE is {settings.documents_file}, whose document {name} is wrong: "

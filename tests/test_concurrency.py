@@ -405,10 +405,10 @@ class Batches(Database):
         self._busy: set[str] = set()
         self.sizes = Counter[int]()
 
-    async def answer(self, query: str, *arguments: Any) -> asyncpg.Record:
-        if query == RETRY_VIDEO_DATA or (query == UPDATE_VIDEO_RECORD_STATUS and arguments[2] in REFUNDED):
-            return await super().answer(query, *arguments)
-        arrival = Arrival(arguments, asyncio.get_running_loop().create_future())
+    async def answer(self, query: str, user_id: UUID, *arguments: Any) -> asyncpg.Record:
+        if query == RETRY_VIDEO_DATA or (query == UPDATE_VIDEO_RECORD_STATUS and arguments[1] in REFUNDED):
+            return await super().answer(query, user_id, *arguments)
+        arrival = Arrival((user_id, *arguments), asyncio.get_running_loop().create_future())
         self._arrived[query].append(arrival)
         if query not in self._busy:
             self._busy.add(query)

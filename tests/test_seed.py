@@ -1,6 +1,7 @@
 """The seed of a development server, which is sown at each start, on whatever the developer has made of it since."""
 
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -31,11 +32,11 @@ class Dying(Database):
         super().__init__(database.pool, timeout_seconds=60)
         self._left = statements
 
-    async def answer(self, query: str, *arguments: object) -> asyncpg.Record:
+    async def answer(self, query: str, user_id: UUID, *arguments: object) -> asyncpg.Record:
         if self._left == 0:
             raise KilledError
         self._left -= 1
-        return await super().answer(query, *arguments)
+        return await super().answer(query, user_id, *arguments)
 
 
 async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:

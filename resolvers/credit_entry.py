@@ -1,0 +1,53 @@
+"""The ledger, as it grows."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+from uuid import UUID
+
+import strawberry
+
+from db.change_feed import UNSEEN, WatchedUser
+from db.database import RetryLaterError
+from resolvers import objects
+from resolvers.connection import NEWEST_ENTRY_FIRST, cursor, window
+from resolvers.context import Context, Info
+from resolvers.rules import admit
+from schema.connection import Edge, Page
+from schema.credit_entry import CreditEntry
+from schema.error import RequestError
+
+_After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="The cursor of the newest entry that you have, from here or from `creditEntries`: those added "
+        "since come first. Without it, only those that are added from now on."
+    ),
+]
+
+
+async def credit_entry_added(info: Info, after: _After = None) -> AsyncGenerator[Edge[CreditEntry], None]:
+    user_id = admit(info).identity.user_id
+    number = None if after is None else window(Page(None, after, None, None), NEWEST_ENTRY_FIRST).after
+    return _added(info.context, user_id, number)
+
+
+async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGenerator[Edge[CreditEntry], None]:
+    with context.live.watch(WatchedUser(user_id, UNSEEN)) as watch:
+        checked = False
+        while True:
+            context.loaders = await watch.woken()
+            try:
+                user, newest = await context.loaders.viewer.load(user_id) or (None, None)
+                newest_number = newest.number if newest else 0
+                number = newest_number if number is None else number
+                if number > newest_number and not checked:
+                    raise RequestError("BAD_USER_INPUT", "`after` is not a cursor of your ledger.")
+                checked = True
+                while number < newest_number:
+                    rows = await context.loaders.added_credit_entries.load((user_id, number))
+                    for row in rows:
+                        number = row.number
+                        yield Edge(cursor=cursor(NEWEST_ENTRY_FIRST, number), node=objects.credit_entry(row))
+            except RetryLaterError:
+                continue
+            watch.subject = WatchedUser(user_id, user and user.version)
