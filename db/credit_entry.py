@@ -13,8 +13,6 @@ LIST_ADDED_CREDIT_ENTRIES = statement("list_added_credit_entries")
 LIST_CREDIT_ENTRIES = statement("list_credit_entries")
 LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video")
 
-ADDED_MAX = 100  # Who follows a ledger from long ago gets it in so many entries at a time.
-
 
 class CreditEntryRow(NamedTuple):
     """One line of a user's ledger, as it was written."""
@@ -41,12 +39,12 @@ async def get_credit_entries(
 
 
 async def list_added_credit_entries(
-    database: Database, keys: Sequence[tuple[UUID, int]]
+    database: Database, keys: Sequence[tuple[UUID, int]], limit: int
 ) -> dict[tuple[UUID, int], list[CreditEntryRow]]:
-    """Return the entries of each user that follow a number, oldest first, the first ``ADDED_MAX`` of them."""
+    """Return the entries that follow a number of a user's, oldest first, for each such pair."""
     user_ids, numbers = [key[0] for key in keys], [key[1] for key in keys]
     found: dict[tuple[UUID, int], list[CreditEntryRow]] = {key: [] for key in keys}
-    for record in await database.rows(LIST_ADDED_CREDIT_ENTRIES, user_ids, numbers, ADDED_MAX):
+    for record in await database.rows(LIST_ADDED_CREDIT_ENTRIES, user_ids, numbers, limit):
         found[record["user_id"], record["after"]].append(CreditEntryRow(*record[:-1]))
     return found
 

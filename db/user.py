@@ -68,7 +68,7 @@ async def get_viewers(
     return {
         record["user_id"]: (
             UserRow(*record[:9]),
-            None if record["entry_number"] is None else CreditEntryRow(record["user_id"], *record[9:]),
+            None if record["entry_number"] is None else CreditEntryRow(*record[9:]),
         )
         for record in await database.rows(GET_VIEWERS, user_ids)
     }

@@ -21,6 +21,7 @@ from db.video_event import VideoEventRow
 from resolvers.connection import Window
 from resolvers.objects import known
 from resolvers.video_filter import Wanted
+from schema.limits import PAGE_SIZE_MAX
 
 Key = TypeVar("Key", bound=Hashable)
 Parent = TypeVar("Parent", bound=Hashable)
@@ -87,7 +88,7 @@ class Loaders:
     @cached_property
     def added_credit_entries(self) -> DataLoader[tuple[UUID, int], list[CreditEntryRow]]:
         async def load(keys: list[tuple[UUID, int]]) -> list[list[CreditEntryRow]]:
-            found = await db.credit_entry.list_added_credit_entries(self._database, keys)
+            found = await db.credit_entry.list_added_credit_entries(self._database, keys, PAGE_SIZE_MAX)
             return [found[key] for key in keys]
 
         return DataLoader(load)

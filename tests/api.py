@@ -1,15 +1,20 @@
 """The API as tests call it: documents that select whatever a test may want to see, and a client that signs in."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from math import inf
 from typing import Any
 
 import httpx2
+from starlette.applications import Starlette
 
-from resolvers.identity import Role
+from resolvers.identity import Identity, Role
 from server.app import create_app
+from server.errors import present
 from server.identity import mint_token
+from server.operations import ALL, NotExecuted
+from server.request import Operation
 from server.settings import Settings
 
 SECRET = "a secret for tests, of more than 32 bytes"
@@ -70,8 +75,9 @@ MUTATIONS = {
 class Api:
     """A client of the API that can be anybody."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, app: Starlette | None = None) -> None:
         self.client = client
+        self._app = app
 
     async def post(
         self, document: str, variables: Mapping[str, Any] | None = None, *, subject: str | None, role: Role = Role.USER
@@ -101,6 +107,34 @@ class Api:
         data = await self.query(MUTATIONS[name], subject=subject, role=role, input=input)
         result: dict[str, Any] = data[name]
         return result
+
+    async def follow(
+        self,
+        document: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        subject: str | None = "ann",
+        role: Role = Role.USER,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Follow a subscription without a transport, and yield each of its results."""
+        assert self._app is not None, "It is followed in the process that serves it."
+        state = self._app.state
+        operation = Operation(document, dict(variables or {}), None, None, {})
+        identity = subject and Identity(subject, role)
+        results = state.operations.stream(state, operation, identity, ALL, inf, "error-id")
+        async with aclosing(results):
+            async for result in results:
+                yield json.loads(result)
+
+    async def first(
+        self, document: str, variables: Mapping[str, Any] | None = None, *, subject: str | None, role: Role = Role.USER
+    ) -> dict[str, Any]:
+        """Return a subscription's first result, or what is wrong with it."""
+        async with aclosing(self.follow(document, variables, subject=subject, role=role)) as results:
+            try:
+                return await anext(results)
+            except NotExecuted as refused:
+                return {"errors": [present(error, "error-id") for error in refused.errors]}
 
     async def register(self, subject: str = "ann", credits: int = 10) -> str:
         """Register a user, bring the balance to ``credits``, and return the user's id."""
@@ -174,7 +208,7 @@ async def serving(dsn: str, settings: Settings) -> AsyncIterator[Api]:
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            yield Api(client)
+            yield Api(client, app)
 
 
 def headers(subject: str | None, role: Role = Role.USER) -> dict[str, str]:

@@ -27,6 +27,10 @@ from db.video_data import STORED_COLUMNS, VideoContentRow, VideoDataCountsRow, V
 from db.video_event import VideoEventRow
 
 
+class After(NamedTuple):
+    after: int
+
+
 class QueuePosition(NamedTuple):
     queue_number: int
     position: int
@@ -44,9 +48,11 @@ ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
     "get_credit_entries": [("", CreditEntryRow)],
     "get_queue_positions": [("", QueuePosition)],
     "get_users": [("", UserRow)],
+    "get_viewers": [("", UserRow), ENTRY],
     "get_video_content": [("", VideoContentRow)],
     "get_video_data": [("", VideoDataRow)],
     "get_video_events": [("", VideoEventRow)],
+    "list_added_credit_entries": [("", CreditEntryRow), ("", After)],
     "list_all_videos": [("", VideoDataRow)],
     "list_credit_entries": [("", CreditEntryRow)],
     "list_credit_entries_of_video": [("", CreditEntryRow)],
