@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             pool_size=settings.database_pool_size,
             timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
         )
+        app.state.operations = operations
         app.state.live = Live(app.state.database)
         app.state.database.on_change = lambda user_id: app.state.live.wake([user_id])
         yield
