@@ -31,7 +31,7 @@ from server.headers import SecurityHeaders, cors
 from server.identity import TokenVerifier
 from server.media_type import GRAPHQL_RESPONSE
 from server.operations import Operations
-from server.overload import Admission
+from server.overload import Admission, Streams
 from server.rate_limit import RateLimit, Redis, Store, open_store
 from server.settings import Settings, StartError
 
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         if isinstance(store, Redis):
             await store.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             # Health checks are answered however busy the server is.
             Route(
@@ -96,6 +96,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         exception_handlers={HTTPException: _nothing_there},
         lifespan=lifespan,
     )
+    app.state.streams = Streams(settings.streams_max, settings.streams_per_identity_max)
+    return app
 
 
 def _protection(settings: Settings, store: Store, verifier: TokenVerifier) -> list[Middleware]:

@@ -1,14 +1,21 @@
-"""A bound on the requests that are at work and on those that wait, so that too many are told so at once."""
+"""Bounds on requests that are at work or wait, and on open streams: one too many is told so at once."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from resolvers.identity import Identity, Role
 from schema.error import RequestError
 from server.answer import refusal
+from server.request import Refused
 
 RETRY_SECONDS = 1
+STREAM_RETRY_SECONDS = 10  # Streams last: a place is not free again as soon as a turn.
 # What is read of a request that waits is kept. Beyond this, only its turn shows whether its client is still there.
 WAITING_BODY_BYTES_MAX = 65_536
 
@@ -82,3 +89,66 @@ async def _gone(receive: Receive, heard: list[Message]) -> None:
 def _overloaded(scope: Scope) -> Response:
     error = RequestError("RETRY", f"The server has too much to do: send the request again in {RETRY_SECONDS} second.")
     return refusal(error, scope["state"]["request_id"], 503, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+class Streams:
+    """The sockets and the streams of events that are open: so many in all, so many of one user, until all are stopped.
+
+    Whoever is one too many is Refused. How many WORKER and ADMIN may have is no stranger's to decide.
+    """
+
+    def __init__(self, at_once_max: int, per_identity_max: int) -> None:
+        self.stopping = False
+        self._at_once_max = at_once_max
+        self._per_identity_max = per_identity_max
+        self._stops: dict[object, Callable[[], object]] = {}
+        self._of_users: Counter[UUID] = Counter()
+        self._all_left = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._stops)
+
+    @contextmanager
+    def place(self, stop: Callable[[], object]) -> Iterator[None]:
+        """Take one of the places there are; ``stop`` is called once, when the server is about to stop."""
+        if self.stopping:
+            message = "The server is being stopped: connect again, another one takes over."
+            raise Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS))
+        if len(self._stops) >= self._at_once_max:
+            message = "The server has as many streams open as it can: try again in a while, or poll."
+            raise Refused(503, message, code="LIMIT_EXCEEDED", retry_after=str(STREAM_RETRY_SECONDS))
+        me = object()
+        self._stops[me] = stop
+        try:
+            yield
+        finally:
+            del self._stops[me]
+            if not self._stops:
+                self._all_left.set()
+
+    @contextmanager
+    def place_of(self, identity: Identity | None) -> Iterator[None]:
+        """Take one of the places that this user has."""
+        if identity is None or identity.role is not Role.USER:
+            yield
+            return
+        user_id = identity.user_id
+        if self._of_users[user_id] >= self._per_identity_max:
+            message = f"You have {self._per_identity_max} streams open already: close one first."
+            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(STREAM_RETRY_SECONDS))
+        self._of_users[user_id] += 1
+        try:
+            yield
+        finally:
+            self._of_users[user_id] -= 1
+            if not self._of_users[user_id]:
+                del self._of_users[user_id]
+
+    async def stop(self) -> None:
+        """Tell all that are open to end, let nobody in any more, and return when all have left."""
+        self.stopping = True
+        for stop in list(self._stops.values()):
+            stop()
+        if self._stops:
+            self._all_left.clear()
+            await self._all_left.wait()

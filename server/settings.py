@@ -88,6 +88,15 @@ class Settings:
     requests_waiting_max: int = setting(
         "200", whole_number(0, 100000), "GraphQL requests that may wait for a turn; any more are answered 503 at once."
     )
+    streams_max: int = setting(
+        "10000", whole_number(1, 1000000), "Sockets and streams of events that may be open at once."
+    )
+    streams_per_identity_max: int = setting(
+        "50", whole_number(1, 1000000), "How many of them may be one user's; for the role USER alone."
+    )
+    operations_per_socket_max: int = setting(
+        "100", whole_number(1, 10000), "Operations that may run at once on one socket."
+    )
     introspection: Literal["on", "off"] = setting(
         "on",
         choice("on", "off"),
