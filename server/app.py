@@ -31,8 +31,8 @@ from server.headers import SecurityHeaders, cors
 from server.identity import TokenVerifier
 from server.media_type import GRAPHQL_RESPONSE
 from server.operations import Operations
-from server.overload import Admission, Streams
-from server.rate_limit import RateLimit, Redis, Store, open_store
+from server.overload import Admission, Streams, Turns
+from server.rate_limit import Quotas, RateLimit, Redis, open_store
 from server.settings import Settings, StartError
 
 log = structlog.get_logger()
@@ -59,6 +59,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     store = open_store(settings.rate_limit_storage)
     verifier = TokenVerifier(settings)
     operations = Operations(settings)
+    quotas = Quotas(settings, store)
+    turns = Turns(settings.requests_at_once_max, settings.requests_waiting_max)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -82,7 +84,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
                 "/graphql",
                 Endpoint(settings, verifier, operations),
                 name="graphql",
-                middleware=_protection(settings, store, verifier),
+                middleware=_protection(settings, quotas, turns, verifier),
             ),
             Route("/livez", _livez),
             Route("/readyz", _readyz),
@@ -100,18 +102,13 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     return app
 
 
-def _protection(settings: Settings, store: Store, verifier: TokenVerifier) -> list[Middleware]:
+def _protection(settings: Settings, quotas: Quotas, turns: Turns, verifier: TokenVerifier) -> list[Middleware]:
     """List what a GraphQL request has to pass, outermost first."""
     add_compress_type(GRAPHQL_RESPONSE)
     return [
         Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN),
-        Middleware(RateLimit, settings=settings, store=store, verifier=verifier),
-        Middleware(
-            Admission,
-            at_once_max=settings.requests_at_once_max,
-            waiting_max=settings.requests_waiting_max,
-            wait_seconds_max=settings.request_timeout_seconds,
-        ),
+        Middleware(RateLimit, quotas=quotas, verifier=verifier),
+        Middleware(Admission, turns=turns, wait_seconds_max=settings.request_timeout_seconds),
     ]
 
 

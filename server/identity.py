@@ -3,7 +3,7 @@
 from enum import StrEnum
 from functools import lru_cache
 from time import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jwt
 from jwt.exceptions import InvalidSubjectError
@@ -72,6 +72,13 @@ class InvalidToken(Exception):  # noqa: N818 - It is what was found, and reads s
         self.message = message
 
 
+class Proof(NamedTuple):
+    """Whom a token names, and until when, as seconds since 1970."""
+
+    identity: Identity
+    good_until: int
+
+
 class TokenVerifier:
     """Tells who sent a request, by the one kind of key that the settings name."""
 
@@ -81,12 +88,14 @@ class TokenVerifier:
         self._public_keys = PublicKeys(settings.jwks_url) if settings.jwks_url else None
         # A client sends the same token with every request. Only proven ones are remembered, each with the key that
         # proved it: keys that are fetched again are new objects, so what a withdrawn one proved is forgotten.
-        self._remembered = lru_cache(TOKENS_REMEMBERED_MAX)(self._prove)
+        self._remembered = lru_cache(TOKENS_REMEMBERED_MAX)(self._decode)
 
     async def identify(self, authorization: str | None) -> Identity | None:
         """Return who an Authorization header names, None without one; InvalidToken when it proves nothing."""
-        if authorization is None:
-            return None
+        return None if authorization is None else (await self.prove(authorization)).identity
+
+    async def prove(self, authorization: str) -> Proof:
+        """Return whom an Authorization header names, and until when; InvalidToken when it proves nothing."""
         if len(authorization) > AUTHORIZATION_CHARACTERS_MAX or not authorization.isascii():
             raise self._refusal(Reason.MALFORMED)
         scheme, _, token = authorization.partition(" ")
@@ -94,10 +103,10 @@ class TokenVerifier:
         if scheme.lower() != "bearer":
             raise self._refusal(Reason.MALFORMED)
         key = self._secret if self._public_keys is None else await self._find_key(self._public_keys, token)
-        identity, expires_at = self._remembered(token, key)
-        if expires_at <= time() - LEEWAY_SECONDS:
+        proof = self._remembered(token, key)
+        if proof.good_until <= time():
             raise self._refusal(Reason.EXPIRED)
-        return identity
+        return proof
 
     async def _find_key(self, public_keys: PublicKeys, token: str) -> jwt.PyJWK:
         try:
@@ -111,7 +120,7 @@ class TokenVerifier:
             raise self._refusal(Reason.KEYS_UNAVAILABLE if public_keys.unavailable else Reason.UNKNOWN_KEY)
         return key
 
-    def _prove(self, token: str, key: str | jwt.PyJWK) -> tuple[Identity, int]:
+    def _decode(self, token: str, key: str | jwt.PyJWK) -> Proof:
         role_claim = self._settings.role_claim
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -130,7 +139,7 @@ class TokenVerifier:
         if not isinstance(claims[role_claim], str) or claims[role_claim] not in ROLES:
             raise self._refusal(Reason.UNKNOWN_ROLE)
         try:
-            return Identity(claims["sub"], ROLES[claims[role_claim]]), int(claims["exp"])
+            return Proof(Identity(claims["sub"], ROLES[claims[role_claim]]), int(claims["exp"]) + LEEWAY_SECONDS)
         except ValueError:
             raise self._refusal(Reason.INVALID_SUBJECT) from None
 

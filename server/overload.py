@@ -2,15 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resolvers.identity import Identity, Role
-from schema.error import RequestError
 from server.answer import refusal
 from server.request import Refused
 
@@ -20,31 +19,61 @@ STREAM_RETRY_SECONDS = 10  # Streams last: a place is not free again as soon as 
 WAITING_BODY_BYTES_MAX = 65_536
 
 
+class Turns:
+    """So many requests that work at once, and so many more that wait for their turn, in order."""
+
+    def __init__(self, at_once_max: int, waiting_max: int) -> None:
+        self.free = asyncio.Semaphore(at_once_max)
+        self._places = at_once_max + waiting_max
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Be one of those that work or wait; Refused where they are too many already."""
+        if self._places == 0:
+            raise _overloaded()
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
+
+    @asynccontextmanager
+    async def turn(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for a turn, and have it; Refused where too many wait already, or none has come by the deadline."""
+        with self.place():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self.free.acquire()
+            except TimeoutError:
+                raise _overloaded() from None
+            try:
+                yield
+            finally:
+                self.free.release()
+
+
 class Admission:
-    """Lets so many requests work at once and so many more wait for their turn, in order; the rest is answered 503.
+    """Lets HTTP requests work when it is their turn; what cannot even wait is answered 503.
 
     Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max``.
     """
 
-    def __init__(self, app: ASGIApp, *, at_once_max: int, waiting_max: int, wait_seconds_max: float) -> None:
+    def __init__(self, app: ASGIApp, *, turns: Turns, wait_seconds_max: float) -> None:
         self._app = app
-        self._turns = asyncio.Semaphore(at_once_max)
-        self._places = at_once_max + waiting_max
+        self._turns = turns
         self._wait_seconds_max = wait_seconds_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._places == 0:
-            await _overloaded(scope)(scope, receive, send)
-            return
-        self._places -= 1
         try:
-            if self._turns.locked():
-                await self._after_a_wait(scope, receive, send)
-            else:
-                async with self._turns:
-                    await self._app(scope, receive, send)
-        finally:
-            self._places += 1
+            with self._turns.place():
+                if self._turns.free.locked():
+                    await self._after_a_wait(scope, receive, send)
+                else:
+                    async with self._turns.free:
+                        await self._app(scope, receive, send)
+        except Refused as error:
+            answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
+            await answer(scope, receive, send)
 
     async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send) -> None:
         heard: list[Message] = []
@@ -60,18 +89,18 @@ class Admission:
             async with asyncio.timeout(self._wait_seconds_max) as deadline:
                 watch = asyncio.create_task(give_up_when_gone())
                 try:
-                    await self._turns.acquire()
+                    await self._turns.free.acquire()
                 finally:
                     watch.cancel()
         except TimeoutError:
-            gone = heard and heard[-1]["type"] == "http.disconnect"
-            # For whoever has left, the status stands in the log alone.
-            await (Response(status_code=499) if gone else _overloaded(scope))(scope, receive, send)
+            if not heard or heard[-1]["type"] != "http.disconnect":
+                raise _overloaded() from None
+            await Response(status_code=499)(scope, receive, send)  # For the log alone.
             return
         try:
             await self._app(scope, replay, send)
         finally:
-            self._turns.release()
+            self._turns.free.release()
 
 
 async def _gone(receive: Receive, heard: list[Message]) -> None:
@@ -86,9 +115,9 @@ async def _gone(receive: Receive, heard: list[Message]) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-def _overloaded(scope: Scope) -> Response:
-    error = RequestError("RETRY", f"The server has too much to do: send the request again in {RETRY_SECONDS} second.")
-    return refusal(error, scope["state"]["request_id"], 503, headers={"Retry-After": str(RETRY_SECONDS)})
+def _overloaded() -> Refused:
+    message = f"The server has too much to do: send the request again in {RETRY_SECONDS} second."
+    return Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS))
 
 
 class Streams:

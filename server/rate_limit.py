@@ -10,10 +10,10 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 from throttled.asyncio import MemoryStore, Quota, RedisStore, Throttled
 
-from resolvers.identity import Role
-from schema.error import RequestError
+from resolvers.identity import Identity, Role
 from server.answer import refusal
 from server.identity import InvalidToken, TokenVerifier
+from server.request import Refused
 from server.settings import PREFIX, Settings, StartError
 
 log = structlog.get_logger()
@@ -48,59 +48,72 @@ def open_store(redis_url: str | None) -> Store:
         ) from error
 
 
-class RateLimit:
-    """Answers 429 to whoever sends more than the settings allow, before anything is done for it.
+class Quotas:
+    """What the settings allow to be sent: by every address, and by every USER, whatever the transport.
 
-    A quota can be used up in one go, and then fills up steadily. Every address has one, and every USER; what WORKER and
-    ADMIN may send is no stranger's to decide. Nobody is refused because the storage fails: that is logged, and nothing
-    counted for a while.
+    A quota can be used up in one go, and then fills up steadily. What WORKER and ADMIN may send is no stranger's to
+    decide. Nobody is refused because the storage fails: that is logged, and nothing counted for a while.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, store: Store, verifier: TokenVerifier) -> None:
-        self._app = app
-        self._verifier = verifier
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._per_address = _throttled(settings.rate_limit_per_address, store)
         self._per_identity = _throttled(settings.rate_limit_per_identity, store)
         self._paused_until = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        retry_seconds = 0
+    async def spend_of_address(self, scope: Scope) -> None:
+        """Take one request off the quota of the address that it comes from, or raise Refused."""
         if self._per_address is not None and (client := scope.get("client")):
-            retry_seconds = await self._spend(self._per_address, f"address:{network(client[0])}")
-        if self._per_identity is not None and not retry_seconds and (subject := await self._user(scope)):
-            retry_seconds = await self._spend(self._per_identity, f"user:{subject}")
-        if retry_seconds:
-            message = f"You send too many requests: wait {retry_seconds} s, then send this one again."
-            error = RequestError("LIMIT_EXCEEDED", message)
-            headers = {"Retry-After": str(retry_seconds)}
-            await refusal(error, scope["state"]["request_id"], 429, headers=headers)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            await self._spend(self._per_address, f"address:{network(client[0])}")
 
-    async def _user(self, scope: Scope) -> str | None:
-        """Name the user who sends the request; nobody, if it is somebody else or has yet to prove who it is."""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                try:
-                    identity = await self._verifier.identify(value.decode("latin-1"))
-                except InvalidToken:
-                    return None  # Refused further in, with the reason.
-                return str(identity.user_id) if identity and identity.role is Role.USER else None
-        return None
+    async def spend_of_user(self, identity: Identity | None) -> None:
+        """Take one request off the quota of the user who sends it, if it is one, or raise Refused."""
+        if self._per_identity is not None and identity is not None and identity.role is Role.USER:
+            await self._spend(self._per_identity, f"user:{identity.user_id}")
 
-    async def _spend(self, throttled: Throttled, key: str) -> int:
-        """Take one request off a quota; return 0, or after how many seconds there is one again."""
+    async def _spend(self, throttled: Throttled, key: str) -> None:
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
-            return 0
+            return
         try:
             async with asyncio.timeout(STORAGE_SECONDS_MAX):
                 result = await throttled.limit(key)
         except Exception:
             self._paused_until = now + STORAGE_PAUSE_SECONDS
             log.exception("rate_limits_not_counted")
-            return 0
-        return max(1, math.ceil(result.state.retry_after)) if result.limited else 0
+            return
+        if result.limited:
+            seconds = max(1, math.ceil(result.state.retry_after))
+            message = f"You send too many requests: wait {seconds} s, then send this one again."
+            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
+
+
+class RateLimit:
+    """Answers 429 to whoever sends more over HTTP than there is a quota for, before anything is done for it."""
+
+    def __init__(self, app: ASGIApp, *, quotas: Quotas, verifier: TokenVerifier) -> None:
+        self._app = app
+        self._quotas = quotas
+        self._verifier = verifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._quotas.spend_of_address(scope)
+            await self._quotas.spend_of_user(await self._identity(scope))
+        except Refused as error:
+            answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _identity(self, scope: Scope) -> Identity | None:
+        """Tell who sends the request; nobody, as long as that is not proven."""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                try:
+                    return await self._verifier.identify(value.decode("latin-1"))
+                except InvalidToken:
+                    return None  # Refused further in, with the reason.
+        return None
 
 
 @lru_cache(4096)

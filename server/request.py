@@ -75,8 +75,8 @@ def read_get(parameters: Mapping[str, str], headers: Mapping[bytes, bytes]) -> O
     given: dict[str, Any] = dict(parameters)
     for name in ("variables", "extensions"):
         if name in given:
-            given[name] = _json(given[name], f"`{name}` must be a JSON object, percent-encoded.")
-    return _operation(given)
+            given[name] = read_json(given[name], f"`{name}` must be a JSON object, percent-encoded.")
+    return read_operation(given)
 
 
 async def read_post(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int, deadline: float) -> Operation:
@@ -89,7 +89,7 @@ async def read_post(receive: Receive, headers: Mapping[bytes, bytes], bytes_max:
     body = await _body(receive, headers, bytes_max, deadline)
     if not body:
         raise Refused(400, 'The body is empty: send JSON such as {"query": "{ __typename }"}.')
-    return _operation(_json(body, "The body cannot be read: send JSON in UTF-8."))
+    return read_operation(read_json(body, "The body cannot be read: send JSON in UTF-8."))
 
 
 async def _body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int, deadline: float) -> bytes:
@@ -122,16 +122,20 @@ def _refuse_body(bytes_max: int, **headers: str) -> NoReturn:
     raise Refused(413, f"The body is longer than {bytes_max} bytes: send less.", code="LIMIT_EXCEEDED", **headers)
 
 
-def _json(content: str | bytes, advice: str) -> Any:
-    """Read JSON, in which the last of two equal keys counts, as it does for JavaScript."""
+def read_json(content: str | bytes, advice: str) -> Any:
+    """Read JSON, in which the last of two equal keys counts, as it does for JavaScript; raise Refused if it is none."""
     try:
-        return json.loads(content.decode() if isinstance(content, bytes) else content)
+        return json.loads(content.decode() if isinstance(content, bytes) else content, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:  # Not UTF-8, not JSON, a number of 5,000 digits, nested too deep.
         raise Refused(400, advice) from error
 
 
-def _operation(given: Any) -> Operation:
-    """Check the shape of what was asked for."""
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity, which Python takes for JSON.
+
+
+def read_operation(given: Any) -> Operation:
+    """Read the operation out of what was asked for; raise Refused where its shape is wrong."""
     if isinstance(given, list):
         raise Refused(400, "Send one operation for each request, not a list of them: batching is off.")
     if not isinstance(given, dict):
@@ -142,14 +146,14 @@ def _operation(given: Any) -> Operation:
             raise Refused(400, f"`{key}` must be an object or null.")
     extensions = given.get("extensions") or {}
     named = query is None and (document_id is not None or "persistedQuery" in extensions)
-    if not named and (not _is_text(query) or not query):
+    if not named and (not is_text(query) or not query):
         raise Refused(400, "`query` must be the text of a GraphQL document.")
     for key, value in (("operationName", name), ("documentId", document_id)):
-        if value is not None and not _is_text(value):
+        if value is not None and not is_text(value):
             raise Refused(400, f"`{key}` must be text or null.")
     return Operation(query, given.get("variables"), name or None, document_id, extensions)
 
 
-def _is_text(value: object) -> TypeGuard[str]:
+def is_text(value: object) -> TypeGuard[str]:
     """Whether it is a string, with no half characters (JSON can escape them): there is no UTF-8 for those."""
     return isinstance(value, str) and (value.isascii() or not _SURROGATE.search(value))
