@@ -79,6 +79,12 @@ class Api:
         self.client = client
         self._app = app
 
+    @property
+    def app(self) -> Starlette:
+        """The application, where it is served in this process."""
+        assert self._app is not None
+        return self._app
+
     async def post(
         self, document: str, variables: Mapping[str, Any] | None = None, *, subject: str | None, role: Role = Role.USER
     ) -> dict[str, Any]:
@@ -117,8 +123,7 @@ class Api:
         role: Role = Role.USER,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Follow a subscription without a transport, and yield each of its results."""
-        assert self._app is not None, "It is followed in the process that serves it."
-        state = self._app.state
+        state = self.app.state
         operation = Operation(document, dict(variables or {}), None, None, {})
         identity = subject and Identity(subject, role)
         results = state.operations.stream(state, operation, identity, ALL, inf, "error-id")
