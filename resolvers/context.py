@@ -37,9 +37,8 @@ class Context:
         self.terms = terms
         self.identity = identity
         self.loaders = Loaders(database)
-        self.incomplete = (
-            False  # whether a subscription's last event could not be shown whole, and should be sent again
-        )
+        self.rest_seconds = 0.0  # how long a subscription rests between two events, at least
+        self.incomplete = False  # whether a subscription's last event could not be shown whole, and is to come again
 
     async def user(self, user_id: UUID) -> User:
         return objects.user(objects.known(await self.loaders.user.load(user_id)))

@@ -35,6 +35,7 @@ async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGe
     with context.live.watch(WatchedUser(user_id, UNSEEN)) as watch:
         checked = False
         while True:
+            watch.rest_seconds = context.rest_seconds
             context.loaders = await watch.woken()
             try:
                 user, newest = await context.loaders.viewer.load(user_id) or (None, None)

@@ -13,16 +13,17 @@ from resolvers.loaders import Loaders
 # What changes within this time is read together: one statement for each table, however many follow it.
 GATHER_SECONDS = 0.005
 # Nobody sees more than so many changes; between two, the others are joined.
-REST_SECONDS = 0.05
+REST_SECONDS_MIN = 0.05
 
 
 class Watch:
     """Something that is followed, as it was last seen by whoever follows it."""
 
-    __slots__ = ("_loaders", "_woken", "in_queue", "rests_until", "subject")
+    __slots__ = ("_loaders", "_woken", "in_queue", "rest_seconds", "rests_until", "subject")
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
+        self.rest_seconds = 0.0  # between two readings, at least; what changes meanwhile is joined
         self.in_queue = False  # whether it tells a place in the render queue, which others' videos change
         self.rests_until = 0.0
         self._loaders: Loaders | None = None
@@ -72,6 +73,10 @@ class Live:
         """List what is followed, as it was last seen."""
         return {watch.subject for watches in self._watches.values() for watch in watches}
 
+    def follows_queue(self) -> bool:
+        """Tell whether a place in the render queue is followed."""
+        return any(watch.in_queue for watches in self._watches.values() for watch in watches)
+
     def wake(self, user_ids: Iterable[UUID]) -> None:
         """Have read again what is followed of these users."""
         for user_id in user_ids:
@@ -94,6 +99,6 @@ class Live:
         rested = [watch for watch in self._due if watch.rests_until <= now]
         self._due.difference_update(rested)
         for watch in rested:
-            watch.rests_until = now + REST_SECONDS
+            watch.rests_until = now + max(REST_SECONDS_MIN, watch.rest_seconds)
             watch.wake(loaders)
         self._wake(())

@@ -18,6 +18,7 @@ class Seen(NamedTuple, Generic[Found]):
     state: object
     found: Found
     in_queue: bool = False
+    is_last: bool = False  # nothing can follow
 
 
 async def states(
@@ -30,10 +31,12 @@ async def states(
     with context.live.watch(subject) as watch:
         shown: object = None
         while True:
+            watch.rest_seconds = context.rest_seconds
             loaders = await watch.woken()
             try:
                 seen = await read(loaders)
             except RetryLaterError:
+                watch.subject = subject  # What woke it may have been the queue, which no version tells of again.
                 continue
             watch.subject, watch.in_queue = seen.subject, seen.in_queue
             if seen.state == shown:
@@ -41,5 +44,7 @@ async def states(
             shown = seen.state
             context.loaders = loaders
             yield seen.found
+            if seen.is_last:
+                return
             if context.incomplete:
                 watch.subject, shown, context.incomplete = subject, None, False

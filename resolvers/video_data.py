@@ -100,11 +100,13 @@ async def video_data_updated(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The video's id.")]
 ) -> AsyncGenerator[VideoData | None, None]:
     key = _within_reach(admit(info), id)
-    if key is None or await info.context.loaders.video_data.load(key) is None:
+    if key is None:
         return _nothing()
 
     async def read(loaders: Loaders) -> Seen[VideoData | None]:
-        row = known(await loaders.video_data.load(key))
+        row = await loaders.video_data.load(key)
+        if row is None:  # Nor will there ever be: ids are given to videos as they are created.
+            return Seen(WatchedVideo(*key, UNSEEN), "none", None, is_last=True)
         places = await _places([row], loaders)
         return Seen(WatchedVideo(*key, row.version), (row.version, places), objects.video_data(row), bool(places))
 
@@ -112,7 +114,6 @@ async def video_data_updated(
 
 
 async def _nothing() -> AsyncGenerator[None, None]:
-    """Tell that there is no such video; there never will be, since ids are given to videos as they are created."""
     yield None
 
 

@@ -148,9 +148,11 @@ class OperationCost(NamedTuple):
     cost: Cost
     defaults: Mapping[str, int | None]
 
-    def hold(self, variables: Mapping[str, Any]) -> None:
-        """Hold the operation to the limit on its cost with these variables."""
-        hold("cost", self.cost.of({**self.defaults, **variables}))
+    def hold(self, variables: Mapping[str, Any]) -> int:
+        """Hold the operation to the limit on its cost with these variables, and return that."""
+        cost = self.cost.of({**self.defaults, **variables})
+        hold("cost", cost)
+        return cost
 
 
 def hold_to_limits(schema: GraphQLSchema, document: DocumentNode) -> dict[str | None, OperationCost]:

@@ -26,10 +26,12 @@ from strawberry.types.graphql import OperationType
 from db.database import RetryLaterError
 from resolvers.context import Context, Terms
 from resolvers.identity import Identity
+from resolvers.objects import known
 from schema.error import RequestError
 from server.answer import encode
 from server.document import Prepared
 from server.errors import present
+from server.followed_costs import FollowedCosts
 from server.graphql import build_schema
 from server.persisted import persisted_documents
 from server.request import Operation, Refused
@@ -65,6 +67,7 @@ class Operations:
         self._persisted = persisted_documents(settings, self._schema)
         self._terms = Terms(settings.signup_credits, settings.video_cost)
         self._shared = SharedStreams()
+        self._followed = FollowedCosts()
 
     async def execute(
         self,
@@ -96,7 +99,11 @@ class Operations:
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.MUTATION:
                 raise Refused(405, "Mutations are sent by POST.", allow="POST") from error
-            raise Refused(400, "Subscriptions are not answered by a single response.") from error
+            message = (
+                "Subscriptions are not answered by a single response: follow them with `Accept: text/event-stream`, "
+                "`Accept: multipart/mixed;subscriptionSpec=1.0`, or over WebSocket (graphql-transport-ws)."
+            )
+            raise Refused(400, message) from error
 
     def kind(self, operation: Operation) -> OperationType:
         """Tell of which kind an operation is; raise NotExecuted where it is none that can be executed."""
@@ -129,13 +136,13 @@ class Operations:
             return
         name = definition.name.value if definition.name else None
         try:
-            prepared.costs[name].hold(operation.variables or {})
+            cost = prepared.costs[name].hold(operation.variables or {})
         except RequestError as error:
             raise NotExecuted([error]) from error
 
         def start() -> AsyncGenerator[str, None]:
             context = Context(state.database, state.live, self._terms, identity)
-            return self._follow(prepared, name, operation.variables, context)
+            return self._follow(prepared, name, operation.variables, context, cost)
 
         if _root_field(prepared, definition) == EVENTS:
             results = start()
@@ -147,7 +154,7 @@ class Operations:
                 yield text
 
     async def _follow(
-        self, prepared: Prepared, name: str | None, variables: dict[str, Any] | None, context: Context
+        self, prepared: Prepared, name: str | None, variables: dict[str, Any] | None, context: Context, cost: int
     ) -> AsyncGenerator[str, None]:
         """Yield what a subscription tells, as JSON; what breaks it off is told too."""
         error_id = uuid4().hex
@@ -156,16 +163,24 @@ class Operations:
         events = await self._schema.follow(prepared.document, name, variables, context)
         if isinstance(events, ExecutionResult):
             raise NotExecuted(events.errors or [])
+        identity = known(context.identity)  # Nobody else is admitted to any subscription.
+        try:
+            self._followed.add(identity, cost)
+        except RequestError as error:
+            raise NotExecuted([error]) from error
         try:
             async with aclosing(events):
                 async for event in events:
                     errors = event.errors or []
                     context.incomplete = any(_is_passing(error) for error in errors)
+                    context.rest_seconds = self._followed.rest_seconds(identity)
                     yield _text_of(event.data, errors, error_id)
         except GraphQLError as error:
             yield _text_of(None, [error], error_id)
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             yield _text_of(None, [GraphQLError("", original_error=error)], error_id)
+        finally:
+            self._followed.remove(identity, cost)
 
     def _prepare(self, operation: Operation) -> tuple[Prepared, OperationDefinitionNode]:
         try:

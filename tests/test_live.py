@@ -13,6 +13,7 @@ from db.database import RetryLaterError
 from db.user import GET_VIEWERS
 from db.video_data import GET_VIDEO_DATA, LIST_VIDEOS
 from resolvers.identity import Identity, Role
+from server.operations import NotExecuted
 from tests.api import Api
 from tests.live import ENTRIES, VIDEO, VIDEOS, VIEWER, count_statements, following, settled
 
@@ -428,3 +429,48 @@ async def test_a_worker_follows_any_video(api: Api, role: Role) -> None:
     video_id = await api.video(subject="bob")
     told = (await api.first(VIDEO, {"id": video_id}, subject="ann", role=role))["data"]["videoDataUpdated"]
     assert (told is None) is (role is Role.USER)
+
+
+def expensive(alias: str) -> str:
+    """Follow a page that costs some 3,000 values."""
+    fields = "id title videoStyle topic status comments attempt cost version createdAt updatedAt user { id name email }"
+    page = f"nodes {{ {fields} }} edges {{ node {{ {fields} }} }}"
+    return f"subscription {{ {alias}: videosUpdated(first: 100) {{ {page} }} }}"
+
+
+async def test_what_one_user_follows_is_bounded(api: Api) -> None:
+    """A USER may follow so much at once and no more; what is followed twice counts once, and what ended no more."""
+    await api.register()
+    streams = []
+    for each in range(20):
+        stream = api.follow(expensive(f"page{each}"))
+        streams.append(stream)
+        try:
+            await anext(stream)
+        except NotExecuted as refused:
+            (error,) = refused.errors
+            assert error.extensions is not None
+            assert (error.extensions["code"], error.extensions["limit"]) == ("LIMIT_EXCEEDED", "followedCost")
+            assert error.extensions["value"] > error.extensions["maximum"]
+            break
+    assert 2 < len(streams) < 20
+    same = api.follow(expensive("page0"))
+    await anext(same)
+    await same.aclose()
+    await streams[1].aclose()
+    assert "errors" not in await api.first(expensive("last"), subject="ann")
+    assert "errors" not in await api.first(expensive("much"), subject="ann", role=Role.ADMIN)
+    for stream in streams:
+        await stream.aclose()
+    await settled(api.app.state)
+
+
+async def test_the_more_a_user_follows_the_longer_it_rests(api: Api) -> None:
+    """What is followed is read again no more often than all that its user follows allows."""
+    await api.register()
+    async with aclosing(api.follow(expensive("page"))) as results:
+        await anext(results)
+        await api.create("key")
+        await anext(results)
+        (watches,) = api.app.state.live._watches.values()  # noqa: SLF001 - how often is not to be measured by a clock
+        assert [watch.rest_seconds > 0.3 for watch in watches] == [True]
