@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -34,6 +34,7 @@ from server.operations import Operations
 from server.overload import Admission, Streams, Turns
 from server.rate_limit import Quotas, RateLimit, Redis, open_store
 from server.settings import Settings, StartError
+from server.websocket import Sockets
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     operations = Operations(settings)
     quotas = Quotas(settings, store)
     turns = Turns(settings.requests_at_once_max, settings.requests_waiting_max)
+    streams = Streams(settings.streams_max, settings.streams_per_identity_max)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -86,6 +88,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
                 name="graphql",
                 middleware=_protection(settings, quotas, turns, verifier),
             ),
+            WebSocketRoute("/graphql", Sockets(settings, verifier, operations, quotas, turns, streams), name="sockets"),
             Route("/livez", _livez),
             Route("/readyz", _readyz),
         ],
@@ -98,7 +101,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         exception_handlers={HTTPException: _nothing_there},
         lifespan=lifespan,
     )
-    app.state.streams = Streams(settings.streams_max, settings.streams_per_identity_max)
+    app.state.streams = streams
     return app
 
 

@@ -25,11 +25,11 @@ class SecurityHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
                 headers = [*message["headers"], *_ALWAYS]
                 if all(name != _POLICY for name, _ in headers):
                     headers.append(_NO_PAGE)
-                if scope.get("scheme") == "https":
+                if scope.get("scheme") in {"https", "wss"}:
                     headers.append(_TLS_YEAR)
                 message["headers"] = headers
             await send(message)

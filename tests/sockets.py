@@ -1,0 +1,119 @@
+"""Sockets as tests open them: in Python, message by message, to a server that runs in the same process."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from resolvers.identity import Role
+from server.app import create_app
+from server.cli import server_options
+from server.settings import Settings
+from tests.api import headers
+
+PROTOCOL = Subprotocol("graphql-transport-ws")
+
+
+class Client:
+    """One connection, whatever is sent over it."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+
+    async def send(self, **message: Any) -> None:
+        await self.connection.send(json.dumps(message))
+
+    async def receive(self) -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            message: dict[str, Any] = json.loads(await self.connection.recv())
+        return message
+
+    async def sign_in(self, subject: str | None = "ann", role: Role = Role.USER, token: str | None = None) -> None:
+        """Have it acknowledged who this is."""
+        authorization = headers(subject, role).get("Authorization") if token is None else f"Bearer {token}"
+        await self.send(type="connection_init", payload={"Authorization": authorization})
+        assert await self.receive() == {"type": "connection_ack"}
+
+    async def subscribe(self, id: str, query: str, **variables: Any) -> None:
+        await self.send(type="subscribe", id=id, payload={"query": query, "variables": variables})
+
+    async def run(self, query: str, **variables: Any) -> Any:
+        """Run a query or mutation to its end, and return the data."""
+        await self.subscribe("run", query, **variables)
+        told = await self.receive()
+        assert told["type"] == "next", told
+        assert "errors" not in told["payload"], told
+        assert await self.receive() == {"type": "complete", "id": "run"}
+        return told["payload"]["data"]
+
+    async def refused(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Run an operation that comes to nothing, and return its one error."""
+        await self.subscribe("refused", query, **variables)
+        told = await self.receive()
+        assert (told["type"], told["id"]) == ("error", "refused"), told
+        (error,) = told["payload"]
+        return dict(error)
+
+    async def closed(self) -> tuple[int, str]:
+        """Wait until the server has closed, with nothing said before, and return the code and the reason."""
+        try:
+            async with asyncio.timeout(30):
+                message = await self.connection.recv()
+        except ConnectionClosed:
+            assert self.connection.close_code is not None
+            return self.connection.close_code, self.connection.close_reason or ""
+        raise AssertionError(message)
+
+
+class Site:
+    """A server that runs in this process."""
+
+    def __init__(self, app: Starlette, server: uvicorn.Server, address: str) -> None:
+        self.app = app
+        self.server = server
+        self.address = address
+
+    @asynccontextmanager
+    async def connected(self, **options: Any) -> AsyncIterator[Client]:
+        """Open a socket for as long as the block lasts."""
+        given = {"subprotocols": [PROTOCOL], "proxy": None, "max_size": None, "ping_interval": None} | options
+        async with connect(f"ws://{self.address}/graphql", **given) as connection:
+            yield Client(connection)
+
+    @asynccontextmanager
+    async def signed_in(
+        self, subject: str | None = "ann", role: Role = Role.USER, **options: Any
+    ) -> AsyncIterator[Client]:
+        """Open a socket as somebody, or as nobody."""
+        async with self.connected(**options) as client:
+            await client.sign_in(subject, role)
+            yield client
+
+    async def left(self) -> None:
+        """Wait until nothing is left of any socket."""
+        async with asyncio.timeout(30):
+            while len(self.app.state.streams) or self.server.server_state.connections:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve as `videocredits serve` does, in this process."""
+    app = create_app(settings, dsn=dsn)
+    server = uvicorn.Server(uvicorn.Config(app, **server_options(settings)))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = asyncio.create_task(server.serve([listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn sets no event
+            await asyncio.sleep(0.002)
+        host, port = listener.getsockname()
+        yield Site(app, server, f"{host}:{port}")
+        server.should_exit = True
+        await running
