@@ -273,7 +273,7 @@ async def get_video_content(
 
 
 async def get_queue_positions(database: Database, queue_numbers: Sequence[int]) -> dict[int, int]:
-    """Return each queue number's place in the render queue, the next one being 1."""
+    """Return the places of those that are in the render queue, by their numbers, the next one being 1."""
     records = await database.rows(GET_QUEUE_POSITIONS, queue_numbers)
     return {record["queue_number"]: record["position"] for record in records}
 
