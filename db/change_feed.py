@@ -1,12 +1,38 @@
 """Which users' rows have changed, heard from all processes: a notice is a hint, and polling finds what none told of."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import math
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+import asyncpg
+import structlog
+
+from db.database import SESSION_SETTINGS
+from db.statement import statement
+
+log = structlog.get_logger()
+
+# Quoted: asyncpg's classes are generic only to type checkers.
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+CHANNEL = "videocredits"
+GATHER_SECONDS = 0.005
+POLL_SECONDS = 1.0
+# Whoever has not answered for so long is taken for gone: with the pause between two polls, less than 2 seconds after
+# the last sign of life.
+ANSWER_SECONDS = 0.75
+USERS_PER_NOTICE = 360  # 16 bytes each, written in base64; PostgreSQL takes less than 8,000.
+
 UNSEEN = -1  # The version of what has not been read yet: no row has it.
 UNSEEN_PAGE = ""
+
+POLL_CHANGES = statement("poll_changes")
+ANNOUNCE = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 
 
 class WatchedUser(NamedTuple):
@@ -37,10 +63,47 @@ class WatchedPage(NamedTuple):
 Subject: TypeAlias = WatchedUser | WatchedVideo | WatchedPage
 
 
+class Change(NamedTuple):
+    """A user of whom something has changed; or, without a user, what the render queue is now."""
+
+    user_id: UUID | None
+    queue_digest: int | None
+
+
 def page_digest(videos: Sequence[tuple[UUID, int]]) -> str:
     """Digest the ids and versions of a page's videos, as `poll_changes.sql` does."""
     text = ",".join(f"{video_id}:{version}" for video_id, version in videos)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+async def poll_changes(connection: Connection, subjects: Iterable[Subject], with_queue: bool) -> list[Change]:
+    """Find whose subjects are not as they were seen last, and what the render queue is, if that is asked."""
+    users: list[WatchedUser] = []
+    videos: list[WatchedVideo] = []
+    pages: list[WatchedPage] = []
+    for subject in subjects:
+        match subject:
+            case WatchedUser():
+                users.append(subject)
+            case WatchedVideo():
+                videos.append(subject)
+            case WatchedPage():
+                pages.append(subject)
+    records = await connection.fetch(
+        POLL_CHANGES,
+        [user.user_id for user in users],
+        [user.version for user in users],
+        [video.user_id for video in videos],
+        [video.video_id for video in videos],
+        [video.version for video in videos],
+        [page.user_id for page in pages],
+        [page.size for page in pages],
+        [None if page.statuses is None else ",".join(page.statuses) for page in pages],
+        [page.trashed for page in pages],
+        [page.digest for page in pages],
+        with_queue,
+    )
+    return [Change(*record) for record in records]
 
 
 class ChangeFeed:
@@ -52,13 +115,136 @@ class ChangeFeed:
         *,
         notify: bool,
         subjects: Callable[[], Iterable[Subject]],
+        follows_queue: Callable[[], bool],
         heard: Callable[[Iterable[UUID]], None],
         queue_moved: Callable[[], None],
     ) -> None:
-        raise NotImplementedError
+        self._dsn = dsn
+        self._notify = notify
+        self._subjects = subjects
+        self._follows_queue = follows_queue
+        self._heard = heard
+        self._queue_moved = queue_moved
+        self._queue_digest: int | None = None
+        self._outgoing: set[UUID] = set()
+        self._stirred = asyncio.Event()  # There is something to announce, or the connection is lost.
+        self._all_sent = asyncio.Event()
+        self._all_sent.set()
+        self._failures = 0  # since all was well
 
     def announce(self, user_id: UUID) -> None:
         """Tell all processes, soon, that rows of this user may have changed."""
+        if self._notify:
+            self._outgoing.add(user_id)
+            self._stirred.set()
+            self._all_sent.clear()
 
-    async def run(self) -> None:
-        """Announce and hear until cancelled."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Announce and hear while the block lasts, then announce what is left, if that takes less than a second."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._all_sent.wait()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        while True:
+            # Patience grows with the failures: a database that is merely slow must get to answer in the end.
+            patience_seconds = min(ANSWER_SECONDS * 2**self._failures, 3)
+            try:
+                connection = await asyncpg.connect(
+                    self._dsn,
+                    timeout=patience_seconds,
+                    command_timeout=patience_seconds,
+                    server_settings=_session_settings(self._notify),
+                )
+                try:
+                    await self._follow(connection)
+                finally:
+                    connection.terminate()  # Not closed, which would wait for whoever may be gone.
+            except Exception as error:  # Whatever it was: all that is followed is compared anew.
+                if self._failures == 0:
+                    log.warning("change_feed_lost", exc_info=error)
+            await asyncio.sleep(min(0.05 * 2**self._failures, 1))
+            self._failures = min(self._failures + 1, 10)
+
+    async def _follow(self, connection: Connection) -> None:
+        """Announce, hear and poll until the connection is lost."""
+
+        def hear(_: object, pid: int, __: str, payload: object) -> None:
+            if pid != connection.get_server_pid():  # What this process changed, it knows.
+                self._heard(_users_in(str(payload)))
+
+        connection.add_termination_listener(lambda _: self._stirred.set())
+        if self._notify:
+            await connection.add_listener(CHANNEL, hear)
+        now = asyncio.get_running_loop().time
+        polls_at = -math.inf
+        while True:
+            self._stirred.clear()
+            if polls_at <= now():
+                polls_at = now() + POLL_SECONDS
+                await self._poll(connection)
+            await self._send(connection)
+            if self._failures:
+                log.info("change_feed_back")
+                self._failures = 0
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(polls_at):
+                    await self._stirred.wait()
+                    await asyncio.sleep(GATHER_SECONDS)
+            if connection.is_closed():
+                raise ConnectionResetError("The database has closed the connection.")
+
+    async def _poll(self, connection: Connection) -> None:
+        changes = await poll_changes(connection, self._subjects(), self._follows_queue())
+        self._heard([change.user_id for change in changes if change.user_id is not None])
+        queue_digest = next((change.queue_digest for change in changes if change.user_id is None), None)
+        moved, self._queue_digest = queue_digest != self._queue_digest, queue_digest
+        if moved and queue_digest is not None:
+            self._queue_moved()
+
+    async def _send(self, connection: Connection) -> None:
+        # Whoever changes again while this is on its way is announced again.
+        sending, self._outgoing = self._outgoing, set()
+        if not sending:
+            return
+        try:
+            await connection.execute(ANNOUNCE, CHANNEL, _payloads(sending))
+        except BaseException:
+            self._outgoing |= sending
+            raise
+        if not self._outgoing:
+            self._all_sent.set()
+
+
+def _session_settings(notify: bool) -> dict[str, str]:
+    settings = {"application_name": "videocredits live", "statement_timeout": "5000", **SESSION_SETTINGS}
+    if notify:
+        settings |= {
+            "synchronous_commit": "off",  # A notice is a hint, and need not wait for the disk.
+            # PostgreSQL keeps each notice until all who listen have taken it, so it must learn when we are gone.
+            "tcp_keepalives_idle": "10",
+            "tcp_user_timeout": "20000",
+        }
+    return settings
+
+
+def _payloads(user_ids: Iterable[UUID]) -> list[str]:
+    ids = [user_id.bytes for user_id in user_ids]
+    starts = range(0, len(ids), USERS_PER_NOTICE)
+    return [b64encode(b"".join(ids[start : start + USERS_PER_NOTICE])).decode() for start in starts]
+
+
+def _users_in(payload: str) -> list[UUID]:
+    """Read a notice; one that is not ours, since all who reach the database may send some, names nobody."""
+    try:
+        ids = b64decode(payload, validate=True)
+        return [UUID(bytes=ids[start : start + 16]) for start in range(0, len(ids), 16)]
+    except ValueError:
+        return []

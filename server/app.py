@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from graphql import GraphQLError
@@ -22,6 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
 import server.logging
+from db.change_feed import ChangeFeed
 from db.migrate import unfit_reason
 from resolvers.live import Live
 from schema.error import RequestError
@@ -66,16 +67,30 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.database = await db.database.connect(
+        app.state.database = database = await db.database.connect(
             dsn,
             pool_size=settings.database_pool_size,
             timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
         )
         app.state.operations = operations
-        app.state.live = Live(app.state.database)
-        app.state.database.on_change = lambda user_id: app.state.live.wake([user_id])
-        yield
-        await app.state.database.close()
+        app.state.live = live = Live(database)
+        feed = ChangeFeed(
+            dsn,
+            notify=settings.notify == "on",
+            subjects=live.subjects,
+            follows_queue=live.follows_queue,
+            heard=live.wake,
+            queue_moved=live.wake_queue,
+        )
+
+        def changed(user_id: UUID) -> None:
+            live.wake([user_id])
+            feed.announce(user_id)
+
+        database.on_change = changed
+        async with feed.running():
+            yield
+            await database.close()  # What has begun is announced too.
         if isinstance(store, Redis):
             await store.close()
 

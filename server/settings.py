@@ -58,7 +58,15 @@ class Settings:
     database_url: str | None = setting(
         None, DATABASE_URL, "PostgreSQL 18 or newer to use; without it, the server brings its own.", secret=True
     )
-    database_pool_size: int = setting("20", whole_number(1, 500), "Connections to the database at most.")
+    database_pool_size: int = setting(
+        "20", whole_number(1, 500), "Connections to the database at most, beside one for live updates."
+    )
+    notify: Literal["on", "off"] = setting(
+        "on",
+        choice("on", "off"),
+        "Whether processes tell each other of changes by NOTIFY; `off` where there is none (PgBouncer in transaction "
+        "mode, distributed databases): then they find them within 2 seconds.",
+    )
     signup_credits: int = setting("10", whole_number(0, 2147483647), "Credits that a new user is given.")
     video_cost: int = setting("1", whole_number(1, 2147483647), "Credits that one attempt at a video costs.")
     jwt_secret: str | None = setting(

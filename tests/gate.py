@@ -17,6 +17,7 @@ class Gate:
         self.dsn = address._replace(query=urlencode({"host": str(directory)})).geturl()
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.StreamWriter] = set()
+        self._frozen: set[asyncio.StreamWriter] = set()
 
     async def open(self) -> None:
         self._server = await asyncio.start_unix_server(self._pass, self._socket)
@@ -33,17 +34,21 @@ class Gate:
         for writer in self._passing:
             writer.transport.abort()
 
+    def freeze(self) -> None:
+        """Lose whatever those on the way send from now on, and tell nobody; whoever comes next is let through."""
+        self._frozen |= self._passing
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
         writers = {writer, behind_writer}
         self._passing |= writers
-        await asyncio.gather(_carry(reader, behind_writer), _carry(behind_reader, writer))
+        await asyncio.gather(self._carry(reader, behind_writer), self._carry(behind_reader, writer))
         self._passing -= writers
 
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                if writer not in self._frozen:
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()

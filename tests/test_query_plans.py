@@ -92,6 +92,10 @@ async def arguments(connection: PoolConnection) -> dict[str, list[tuple[Any, ...
             for way in ways
             for statuses in (None, ["FAILED"])
         ],
+        "poll_changes": [
+            (users, [1, 2], [user, user], videos, [1, 2], users, [21, 21], statuses, [False, None], ["-", "-"], True)
+            for statuses in (["FAILED", "RENDERING"], [None, None])
+        ],
         "register_user": [(user_id, "x", "Ann", None, None, 10, "USER:x") for user_id in (user, id_max)],
         "retry_video_data": [(user, failed, key, hash_, 1, "USER:x") for key in keys],
         "trash_video_data": [(user, video, True)],
@@ -113,7 +117,7 @@ def literal(value: Any) -> str:
         case bytes():
             return f"'\\x{value.hex()}'"
         case list():
-            return f"'{{{','.join(map(str, value))}}}'"
+            return f"'{{{','.join('NULL' if each is None else str(each) for each in value)}}}'"
         case _:
             return f"'{value}'"
 

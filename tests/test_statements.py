@@ -20,6 +20,7 @@ import pytest
 
 import db
 import schema
+from db.change_feed import Change
 from db.credit_entry import CreditEntryRow
 from db.statement import statement
 from db.user import UserRow
@@ -60,6 +61,7 @@ ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
     "list_users": [("", UserRow)],
     "list_video_events": [("", VideoEventRow)],
     "list_videos": [("", VideoDataRow)],
+    "poll_changes": [("", Change)],
     "register_user": [OUTCOME, USER, ENTRY],
     "retry_video_data": [OUTCOME, USER, VIDEO, ENTRY],
     "trash_video_data": [OUTCOME, VIDEO],
@@ -178,7 +180,7 @@ def parameter_types(annotation: object) -> list[object]:
     return [(list, part) for part in (get_args(item) if get_origin(item) is tuple else [item])]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"update_render_progress", "update_video_data"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"poll_changes", "update_render_progress", "update_video_data"}))
 async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
     """A function's parameters are its statement's, in order and of the annotated types."""
     (function,) = RUN_BY[name]
