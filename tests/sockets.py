@@ -4,9 +4,11 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, redirect_stderr
+from dataclasses import replace
 from typing import Any
 
+import httpx2
 import uvicorn
 from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,7 +19,8 @@ from resolvers.identity import Role
 from server.app import create_app
 from server.cli import server_options
 from server.settings import Settings
-from tests.api import headers
+from tests.api import Api, headers
+from tests.log import Log
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
@@ -42,10 +45,10 @@ class Client:
         await self.send(type="connection_init", payload={"Authorization": authorization})
         assert await self.receive() == {"type": "connection_ack"}
 
-    async def subscribe(self, id: str, query: str, **variables: Any) -> None:
-        await self.send(type="subscribe", id=id, payload={"query": query, "variables": variables})
+    async def subscribe(self, name: str, query: str, /, **variables: Any) -> None:
+        await self.send(type="subscribe", id=name, payload={"query": query, "variables": variables})
 
-    async def run(self, query: str, **variables: Any) -> Any:
+    async def run(self, query: str, /, **variables: Any) -> Any:
         """Run a query or mutation to its end, and return the data."""
         await self.subscribe("run", query, **variables)
         told = await self.receive()
@@ -54,7 +57,7 @@ class Client:
         assert await self.receive() == {"type": "complete", "id": "run"}
         return told["payload"]["data"]
 
-    async def refused(self, query: str, **variables: Any) -> dict[str, Any]:
+    async def refused(self, query: str, /, **variables: Any) -> dict[str, Any]:
         """Run an operation that comes to nothing, and return its one error."""
         await self.subscribe("refused", query, **variables)
         told = await self.receive()
@@ -76,10 +79,11 @@ class Client:
 class Site:
     """A server that runs in this process."""
 
-    def __init__(self, app: Starlette, server: uvicorn.Server, address: str) -> None:
+    def __init__(self, app: Starlette, server: uvicorn.Server, address: str, api: Api) -> None:
         self.app = app
         self.server = server
         self.address = address
+        self.api = api
 
     @asynccontextmanager
     async def connected(self, **options: Any) -> AsyncIterator[Client]:
@@ -98,10 +102,12 @@ class Site:
             yield client
 
     async def left(self) -> None:
-        """Wait until nothing is left of any socket."""
+        """Wait until no socket is open, and see that nothing is left of any: no place, task or watch."""
         async with asyncio.timeout(30):
-            while len(self.app.state.streams) or self.server.server_state.connections:  # noqa: ASYNC110 - no event
+            while self.server.server_state.tasks or self.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.002)
+        assert len(self.app.state.streams) == 0
+        assert [task for task in asyncio.all_tasks() if "server/websocket.py" in repr(task)] == []
 
 
 @asynccontextmanager
@@ -114,6 +120,20 @@ async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
         while not server.started:  # noqa: ASYNC110 - uvicorn sets no event
             await asyncio.sleep(0.002)
         host, port = listener.getsockname()
-        yield Site(app, server, f"{host}:{port}")
-        server.should_exit = True
-        await running
+        try:
+            async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=30) as client:
+                yield Site(app, server, f"{host}:{port}", Api(client))
+        finally:
+            server.should_exit = True
+            await running
+
+
+@asynccontextmanager
+async def logged_site(settings: Settings, dsn: str) -> AsyncIterator[tuple[Site, Log]]:
+    """Serve likewise, and note all that is logged."""
+    log = Log()
+    async with AsyncExitStack() as stack:
+        with redirect_stderr(log.stream):  # An app logs to the standard error that it finds when it is made.
+            wanted = replace(settings, log_format="json", log_level="info")
+            opened = await stack.enter_async_context(site(wanted, dsn))
+        yield opened, log
