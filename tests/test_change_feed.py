@@ -30,7 +30,8 @@ from tests.log import serving_logged
 from tests.test_cli import serving as serving_process
 from tests.test_stop import blocked
 
-# Feeds that wait for their next poll: since they were connected they have listened, and polled once.
+# Feeds that wait for their next poll: since they were connected they have listened, and polled once. What is followed
+# only then is not found by that poll.
 READY = """SELECT pid FROM pg_stat_activity
   WHERE datname = current_database() AND application_name = 'videocredits live' AND state = 'idle'
     AND (query LIKE '-- Users of whom%' OR query LIKE 'SELECT pg_notify%')"""
@@ -103,11 +104,12 @@ def balance(number: int) -> Callable[[Any], bool]:
 async def test_a_change_is_heard_of_by_notice(dsn: str, settings: Settings, database: Database, api: Api) -> None:
     """What one application changes, a subscriber of another is told, without a poll."""
     await api.register()
-    async with serving(dsn, settings) as other, following(other.follow(VIEWER)) as viewer:
-        await viewer.any()
+    async with serving(dsn, settings) as other:
         await ready(database, 2)
-        await api.create("key")
-        await viewer.until(balance(9))
+        async with following(other.follow(VIEWER)) as viewer:
+            await viewer.any()
+            await api.create("key")
+            await viewer.until(balance(9))
 
 
 @pytest.mark.usefixtures("hardly_polling")
@@ -117,9 +119,9 @@ async def test_a_change_is_heard_of_from_another_process(
     """What another process changes, a subscriber of this one is told, without a poll."""
     await api.register()
     with serving_process(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
+        await ready(database, 2)
         async with httpx2.AsyncClient(timeout=30) as client, following(api.follow(VIEWER)) as viewer:
             await viewer.any()
-            await ready(database, 2)
             video = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
             document = {"query": MUTATIONS["createVideoData"], "variables": {"input": video}}
             (await client.post(server.address, json=document, headers=headers("ann"))).raise_for_status()
@@ -149,9 +151,9 @@ async def test_a_notice_that_is_not_ours_changes_nothing(api: Api, database: Dat
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     await api.register()
+    await ready(database, 1)
     async with following(api.follow(VIEWER)) as viewer:
         await viewer.any()
-        await ready(database, 1)
         await database.pool.execute(SILENT_CHANGE)
         user_id = Identity("ann", Role.USER).user_id.bytes
         odd = [
@@ -175,9 +177,9 @@ async def test_a_notice_that_is_not_ours_changes_nothing(api: Api, database: Dat
 async def test_a_connection_that_was_ended_is_replaced_at_once(api: Api, database: Database) -> None:
     """A feed whose connection PostgreSQL ended finds what it has missed, and hears again, before any poll is due."""
     await api.register()
+    before = await ready(database, 1)
     async with following(api.follow(VIEWER)) as viewer:
         await viewer.any()
-        before = await ready(database, 1)
         await database.pool.execute(SILENT_CHANGE)
         await database.pool.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::integer[]) AS pid", before)
         await viewer.until(lambda told: told["user"]["version"] == 2)
@@ -210,14 +212,15 @@ async def test_what_was_announced_without_a_connection_arrives(
 ) -> None:
     """What is announced while the connection is lost, known or not, is sent on the next one."""
     await api.register()
-    async with serving(dsn, settings) as other, following(api.follow(VIEWER)) as viewer:
-        await viewer.any()
+    async with serving(dsn, settings) as other:
         await ready(database, 2)
-        lost(gate)
-        await other.create("key")
-        if lost is Gate.shut:
-            await gate.open()
-        await viewer.until(balance(9))
+        async with following(api.follow(VIEWER)) as viewer:
+            await viewer.any()
+            lost(gate)
+            await other.create("key")
+            if lost is Gate.shut:
+                await gate.open()
+            await viewer.until(balance(9))
 
 
 async def test_a_database_that_is_down_is_waited_for(
@@ -275,19 +278,20 @@ async def test_a_change_that_ends_with_the_server_is_told(
 ) -> None:
     """A change that is under way when the server stops is announced before the server ends."""
     await api.register()
-    async with AsyncExitStack() as stack, following(api.follow(VIEWER)) as viewer:
-        await viewer.any()
+    async with AsyncExitStack() as stack:
         stopping = await stack.enter_async_context(serving(dsn, settings))
         await ready(database, 2)
-        async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("SELECT FROM users FOR UPDATE")
-            creation = asyncio.create_task(stopping.create("key"))
-            await blocked(database)
-            stop = asyncio.create_task(stack.aclose())
-            await ready(database, 2)
-        await stop
-        await creation
-        await viewer.until(balance(9))
+        async with following(api.follow(VIEWER)) as viewer:
+            await viewer.any()
+            async with database.pool.acquire() as holder, holder.transaction():
+                await holder.execute("SELECT FROM users FOR UPDATE")
+                creation = asyncio.create_task(stopping.create("key"))
+                await blocked(database)
+                stop = asyncio.create_task(stack.aclose())
+                await asyncio.sleep(0.1)  # Longer than a stop takes that waits for nobody.
+            await stop
+            await creation
+            await viewer.until(balance(9))
 
 
 async def test_without_notify_changes_are_found_all_the_same(dsn: str, settings: Settings, database: Database) -> None:
