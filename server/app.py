@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette_compress import CompressMiddleware, add_compress_type
+from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
@@ -123,6 +123,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 def _protection(settings: Settings, quotas: Quotas, turns: Turns, verifier: TokenVerifier) -> list[Middleware]:
     """List what a GraphQL request has to pass, outermost first."""
     add_compress_type(GRAPHQL_RESPONSE)
+    # A compressor keeps more memory for each stream than all else, and gains little in small results, one by one.
+    for media_type in ("text/event-stream", "multipart/mixed"):
+        remove_compress_type(media_type)
     return [
         Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN),
         Middleware(RateLimit, quotas=quotas, verifier=verifier),

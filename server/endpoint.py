@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 
 from graphql import GraphQLError, GraphQLSyntaxError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
@@ -14,17 +15,18 @@ import server.graphiql
 from db.database import RetryLaterError
 from server.answer import Answer, refusal
 from server.errors import present
-from server.identity import InvalidToken, TokenVerifier
-from server.media_type import GRAPHQL_RESPONSE, HTML, JSON, preferred
-from server.operations import QUERIES, QUERIES_AND_MUTATIONS, Operations
-from server.request import METHODS, Operation, Refused, read_get, read_headers, read_post, read_url
+from server.event_stream import EventStream, whole_stream
+from server.identity import InvalidToken, Proof, TokenVerifier
+from server.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, preferred, preferred_stream
+from server.operations import ALL, QUERIES, QUERIES_AND_MUTATIONS, NotExecuted, Operations
+from server.request import METHODS, Refused, read_get, read_headers, read_post, read_url
 from server.settings import Settings
 
 RETRY = {"Retry-After": "1"}
 
 
 class Endpoint:
-    """Answers one operation for each request, or says in JSON why not."""
+    """Answers one operation for each request, at once or in a stream, or says in JSON why not."""
 
     def __init__(self, settings: Settings, verifier: TokenVerifier, operations: Operations) -> None:
         self._operations = operations
@@ -35,7 +37,7 @@ class Endpoint:
         headers = read_headers(scope)
         request_id = scope["state"]["request_id"]
         media_type = preferred(_text(headers, b"accept"), html=False) or JSON
-        response: Response
+        response: ASGIApp
         try:
             response = await self._respond(scope, receive, headers)
         except Refused as error:
@@ -52,11 +54,10 @@ class Endpoint:
             response = refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
         await response(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> Response:
+    async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> ASGIApp:
         deadline = scope["state"]["arrived"] + self._settings.request_timeout_seconds
         bytes_max = self._settings.body_bytes_max
         accept = _text(headers, b"accept")
-        media_type = preferred(accept, html=False)
         match scope["method"]:
             case "POST":
                 allowed = QUERIES_AND_MUTATIONS
@@ -73,33 +74,38 @@ class Endpoint:
                 return Response(status_code=204, headers={"Allow": METHODS})
             case _:
                 raise Refused(405, "GraphQL is spoken here by POST, and queries also by GET.", allow=METHODS)
-        if media_type is None:
-            raise Refused(406, f"Answers are {GRAPHQL_RESPONSE} or {JSON}: name one in `Accept`.")
-        return self._answer(
-            await self._execute(scope, headers, operation, allowed, deadline), media_type, scope["state"]["request_id"]
-        )
+        state, request_id = scope["app"].state, scope["state"]["request_id"]
+        media_type, stream_type = preferred(accept, html=False), preferred_stream(accept, subscription=False)
+        subscription_type = preferred_stream(accept, subscription=True)
+        if media_type is None and subscription_type is None:
+            raise Refused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}: name one in `Accept`.")
+        proof = await self._prove(headers, deadline)
+        identity = proof and proof.identity
+        try:
+            if subscription_type and self._operations.kind(operation) is OperationType.SUBSCRIPTION:
+                results = self._operations.stream(state, operation, identity, ALL, deadline, request_id)
+                prove = partial(self._verifier.prove, _text(headers, b"authorization"))
+                return EventStream(subscription_type, results, state.streams, proof, prove)
+            result = await self._operations.execute(state, operation, identity, allowed, deadline)
+        except NotExecuted as refused:
+            result = ExecutionResult(None, refused.errors)
+        answer = self._answer(result, media_type or JSON, request_id)
+        return whole_stream(stream_type, answer) if stream_type else answer
 
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:
         """Whether a browser asks for the page, which lives on introspection, rather than for an answer."""
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
         return asks_nothing and self._settings.introspection == "on" and preferred(accept, html=True) == HTML
 
-    async def _execute(
-        self,
-        scope: Scope,
-        headers: Mapping[bytes, bytes],
-        operation: Operation,
-        allowed: frozenset[OperationType],
-        deadline: float,
-    ) -> ExecutionResult:
-        """Run an operation as whoever sent it, token and all by the deadline; else raise RetryLaterError."""
+    async def _prove(self, headers: Mapping[bytes, bytes], deadline: float) -> Proof | None:
+        """Tell who sent the request, None if nobody signed in; raise RetryLaterError if that is not known in time."""
+        if b"authorization" not in headers:
+            return None
         try:
             async with asyncio.timeout_at(deadline):
-                authorization = _text(headers, b"authorization") if b"authorization" in headers else None
-                identity = await self._verifier.identify(authorization)
+                return await self._verifier.prove(_text(headers, b"authorization"))
         except TimeoutError as error:
             raise RetryLaterError from error
-        return await self._operations.execute(scope["app"].state, operation, identity, allowed, deadline)
 
     def _answer(self, result: ExecutionResult, media_type: str, request_id: str) -> Answer:
         if not result.errors:

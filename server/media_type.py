@@ -1,11 +1,15 @@
 """Media types: which one a client prefers for its answer, and whether what it sent is JSON."""
 
 import re
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 HTML = "text/html"
+EVENT_STREAM = "text/event-stream"
+# Apollo's for subscriptions: another of that type, which is not spoken here, is for single answers in parts.
+MULTIPART = "multipart/mixed;subscriptionspec=1.0"
 
 _QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
@@ -18,14 +22,30 @@ def preferred(accept: str, *, html: bool) -> str | None:
     to be preferred they must be named, since a wildcard alone means JSON.
     """
     qualities = _qualities(accept) or {"*/*": 1.0}
-
-    def quality(offer: str) -> float:
-        matching = (each for each in (offer, "application/*", "*/*") if each in qualities)
-        return qualities.get(next(matching, ""), 0)  # The most specific range decides, also when it says no.
-
     named = [HTML] * (html and HTML in qualities) + [GRAPHQL_RESPONSE] * (GRAPHQL_RESPONSE in qualities)
-    best = max([*named, JSON, GRAPHQL_RESPONSE], key=quality)  # Of equals, the first.
-    return best if quality(best) else None
+    best = max([*named, JSON, GRAPHQL_RESPONSE], key=partial(_quality, qualities))  # Of equals, the first.
+    return best if _quality(qualities, best) else None
+
+
+@lru_cache(256)
+def preferred_stream(accept: str, *, subscription: bool) -> str | None:
+    """Return as which type of stream an Accept header wants an answer; None if as a single response, or not at all.
+
+    A stream must be named. A subscription comes as the one that ranks highest, of equals as the first; anything else
+    only where that ranks above all that a single response may be.
+    """
+    qualities = _qualities(accept)
+    named = [each for each in qualities if each in {EVENT_STREAM, MULTIPART} and qualities[each]]
+    best = max(named, key=partial(_quality, qualities), default=None)
+    single = preferred(accept, html=False)
+    if best is None or subscription or single is None or qualities[best] > _quality(qualities, single):
+        return best
+    return None
+
+
+def _quality(qualities: Mapping[str, float], offer: str) -> float:
+    matching = (each for each in (offer, "application/*", "*/*") if each in qualities)
+    return qualities.get(next(matching, ""), 0)  # The most specific range decides, also when it says no.
 
 
 def _qualities(accept: str) -> dict[str, float]:
@@ -34,6 +54,8 @@ def _qualities(accept: str) -> dict[str, float]:
     for part in accept.lower().split(","):
         name, *parameters = (each.strip() for each in part.split(";"))
         quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        if not {"subscriptionspec=1.0", 'subscriptionspec="1.0"'}.isdisjoint(parameters):
+            name += ";subscriptionspec=1.0"
         if name and _QUALITY.fullmatch(quality):
             qualities[name] = float(quality)
     return qualities

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from uuid import UUID
 
 from starlette.responses import Response
@@ -55,7 +55,8 @@ class Turns:
 class Admission:
     """Lets HTTP requests work when it is their turn; what cannot even wait is answered 503.
 
-    Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max``.
+    Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max``. Whoever
+    works may end its ``turn``, which is in the scope's state, before its response is over.
     """
 
     def __init__(self, app: ASGIApp, *, turns: Turns, wait_seconds_max: float) -> None:
@@ -65,17 +66,20 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._turns.place():
+            with ExitStack() as turn:
+                turn.enter_context(self._turns.place())
+                scope["state"]["turn"] = turn
                 if self._turns.free.locked():
-                    await self._after_a_wait(scope, receive, send)
+                    await self._after_a_wait(scope, receive, send, turn)
                 else:
-                    async with self._turns.free:
-                        await self._app(scope, receive, send)
+                    await self._turns.free.acquire()
+                    turn.callback(self._turns.free.release)
+                    await self._app(scope, receive, send)
         except Refused as error:
             answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
             await answer(scope, receive, send)
 
-    async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send, turn: ExitStack) -> None:
         heard: list[Message] = []
 
         async def give_up_when_gone() -> None:
@@ -97,10 +101,8 @@ class Admission:
                 raise _overloaded() from None
             await Response(status_code=499)(scope, receive, send)  # For the log alone.
             return
-        try:
-            await self._app(scope, replay, send)
-        finally:
-            self._turns.free.release()
+        turn.callback(self._turns.free.release)
+        await self._app(scope, replay, send)
 
 
 async def _gone(receive: Receive, heard: list[Message]) -> None:

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from db.database import Database
 from resolvers.identity import Identity, Role
 from server.app import RequestLog
-from server.identity import TokenVerifier
+from server.identity import InvalidToken, Reason, TokenVerifier
 from server.overload import Admission
 from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
@@ -186,7 +186,8 @@ NEGOTIATED = {
     "application/json-seq": None,
     "text/html": None,
     "text/*": None,
-    "image/png, text/event-stream": None,
+    "multipart/mixed": None,
+    "multipart/mixed;subscriptionSpec=2.0": None,
     ";q=1": JSON,
     ",,,": JSON,
     "é": None,
@@ -509,12 +510,18 @@ async def test_a_mutation_that_waits_too_long(database: Database, dsn: str, sett
 async def test_a_request_has_one_deadline(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a request waits for, at its deadline it is a 503 to be sent again."""
 
-    async def wait(_: TokenVerifier, __: str | None) -> None:
+    asked = 0
+
+    async def wait(_: TokenVerifier, __: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:  # By what counts each user's requests.
+            raise InvalidToken(Reason.KEYS_UNAVAILABLE, "")
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(TokenVerifier, "identify", wait)
+    monkeypatch.setattr(TokenVerifier, "prove", wait)
     async with serving(dsn, replace(settings, request_timeout_seconds=0.1)) as api:
-        response = await post(api, TYPENAME)
+        response = await post(api, TYPENAME, **headers("ann"))
         assert "send it again" in assert_refused(response, 503, "RETRY")
         assert response.headers["Retry-After"] == "1"
 
