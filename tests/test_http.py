@@ -509,7 +509,6 @@ async def test_a_mutation_that_waits_too_long(database: Database, dsn: str, sett
 
 async def test_a_request_has_one_deadline(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a request waits for, at its deadline it is a 503 to be sent again."""
-
     asked = 0
 
     async def wait(_: TokenVerifier, __: str) -> None:
