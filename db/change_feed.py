@@ -26,6 +26,7 @@ POLL_SECONDS = 1.0
 # Whoever has not answered for so long is taken for gone: with the pause between two polls, less than 2 seconds after
 # the last sign of life.
 ANSWER_SECONDS = 0.75
+CONNECT_SECONDS = 3.0
 USERS_PER_NOTICE = 360  # 16 bytes each, written in base64; PostgreSQL takes less than 8,000.
 
 UNSEEN = -1  # The version of what has not been read yet: no row has it.
@@ -154,13 +155,11 @@ class ChangeFeed:
 
     async def _run(self) -> None:
         while True:
-            # Patience grows with the failures: a database that is merely slow must get to answer in the end.
-            patience_seconds = min(ANSWER_SECONDS * 2**self._failures, 3)
             try:
                 connection = await asyncpg.connect(
                     self._dsn,
-                    timeout=patience_seconds,
-                    command_timeout=patience_seconds,
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=CONNECT_SECONDS,
                     server_settings=_session_settings(self._notify),
                 )
                 try:
@@ -187,10 +186,12 @@ class ChangeFeed:
         polls_at = -math.inf
         while True:
             self._stirred.clear()
-            if polls_at <= now():
-                polls_at = now() + POLL_SECONDS
-                await self._poll(connection)
-            await self._send(connection)
+            # Patience grows with the failures: a database that is merely slow must get to answer in the end.
+            async with asyncio.timeout(min(ANSWER_SECONDS * 2**self._failures, CONNECT_SECONDS)):
+                if polls_at <= now():
+                    polls_at = now() + POLL_SECONDS
+                    await self._poll(connection)
+                await self._send(connection)
             if self._failures:
                 log.info("change_feed_back")
                 self._failures = 0

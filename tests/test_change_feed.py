@@ -396,8 +396,18 @@ async def test_who_follows_costs_no_statement_but_the_poll(
     async with AsyncExitStack() as stack:
         for subject in subjects:
             await api.register(subject)
+            trashed = await api.video("trashed", subject=subject)
+            await api.mutate("trashVideoData", subject=subject, recordId=trashed)
             video_id = await api.video("key", subject=subject, status="RENDER_QUEUED")
-            for document, variables in ((VIEWER, {}), (VIDEO, {"id": video_id}), (VIDEOS, {}), (ENTRIES, {})):
+            failed = {"filter": {"status": ["FAILED"]}}
+            followed: list[tuple[str, Any]] = [
+                (VIEWER, {}),
+                (VIDEO, {"id": video_id}),
+                (VIDEOS, {}),
+                (VIDEOS, failed),
+                (ENTRIES, {}),
+            ]
+            for document, variables in followed:
                 follower = await stack.enter_async_context(following(api.follow(document, variables, subject=subject)))
                 if document != ENTRIES:
                     await follower.any()
