@@ -26,6 +26,9 @@ from server.settings import PREFIX, VARIABLES, Settings, StartError
 IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now and then send into a connection's end.
 # A message somewhat too long is told so in the protocol's words; one that is longer yet is not even read to its end.
 SOCKET_BYTES_MORE = 65_536
+# So long may a client take none of what is on its way to it: as long as a socket may leave pings unanswered. Without
+# it, one that never reads would keep its connection, and what waits to be sent, for good.
+UNREAD_SECONDS_MAX = 40
 STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
 
@@ -125,7 +128,7 @@ def serve() -> None:
 
         settings = Settings.from_environment(os.environ)
         server.logging.configure(settings.log_format, settings.log_level)
-        listening = [stack.enter_context(listener) for listener in _listen(settings.host, settings.port)]
+        listening = [stack.enter_context(listener) for listener in listen(settings.host, settings.port)]
         dsn = stack.enter_context(_database(settings))
         asyncio.run(_prepare(dsn, settings))
 
@@ -325,14 +328,17 @@ async def _verify(dsn: str, user_id: UUID | None) -> bool:
     return all_kept
 
 
-def _listen(host: str, port: int) -> list[socket.socket]:
+def listen(host: str, port: int) -> list[socket.socket]:
     """Listen on every address of `host`: whoever connects from now on waits until the server is ready."""
     listening: list[socket.socket] = []
     try:
         for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             # With port 0 the first address is given any free one, and the others are given the same.
             port_of_all = listening[0].getsockname()[1] if listening else port
-            listening.append(socket.create_server((str(address[0]), port_of_all), family=family))
+            listener = socket.create_server((str(address[0]), port_of_all), family=family)
+            if sys.platform == "linux":  # Elsewhere, the system gives up by itself, though not on whoever only stalls.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS_MAX))
+            listening.append(listener)
     except OSError as error:
         # The name localhost may stand for an IPv6 address too, although IPv6 is switched off.
         if error.errno == errno.EADDRNOTAVAIL and listening:

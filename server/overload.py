@@ -133,7 +133,7 @@ class Streams:
         self._at_once_max = at_once_max
         self._per_identity_max = per_identity_max
         self._stops: dict[object, Callable[[], object]] = {}
-        self._of_users: Counter[UUID] = Counter()
+        self._of_users: Counter[UUID | str] = Counter()
         self._all_left = asyncio.Event()
 
     def __len__(self) -> int:
@@ -158,22 +158,22 @@ class Streams:
                 self._all_left.set()
 
     @contextmanager
-    def place_of(self, identity: Identity | None) -> Iterator[None]:
-        """Take one of the places that this user has."""
-        if identity is None or identity.role is not Role.USER:
+    def place_of(self, identity: Identity | None, network: str | None = None) -> Iterator[None]:
+        """Take one of the places that this user has; nobody has those of its ``network``, if that is given."""
+        whose = identity.user_id if identity else network
+        if whose is None or (identity and identity.role is not Role.USER):
             yield
             return
-        user_id = identity.user_id
-        if self._of_users[user_id] >= self._per_identity_max:
+        if self._of_users[whose] >= self._per_identity_max:
             message = f"You have {self._per_identity_max} streams open already: close one first."
             raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(STREAM_RETRY_SECONDS))
-        self._of_users[user_id] += 1
+        self._of_users[whose] += 1
         try:
             yield
         finally:
-            self._of_users[user_id] -= 1
-            if not self._of_users[user_id]:
-                del self._of_users[user_id]
+            self._of_users[whose] -= 1
+            if not self._of_users[whose]:
+                del self._of_users[whose]
 
     async def stop(self) -> None:
         """Tell all that are open to end, let nobody in any more, and return when all have left."""

@@ -18,7 +18,7 @@ from server.errors import present
 from server.identity import InvalidToken, TokenVerifier
 from server.operations import ALL, NotExecuted, Operations
 from server.overload import Streams, Turns
-from server.rate_limit import Quotas
+from server.rate_limit import Quotas, network
 from server.request import Operation, Refused, read_headers, read_operation
 from server.settings import Settings
 from server.socket_message import SocketMessage, read_message
@@ -147,7 +147,8 @@ class _Socket:
                 await self._initialise()
         except TimeoutError:
             raise _Close(4408, "Connection initialisation timeout") from None
-        with self._sockets.streams.place_of(await self._identify()):
+        client = self._scope["client"]
+        with self._sockets.streams.place_of(await self._identify(), network(client[0]) if client else None):
             await self._say('{"type":"connection_ack"}')
             while True:
                 await self._take(await self._message())

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, redirect_stderr
 from dataclasses import replace
@@ -17,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from resolvers.identity import Role
 from server.app import create_app
-from server.cli import server_options
+from server.cli import listen, server_options
 from server.settings import Settings
 from tests.api import Api, headers
 from tests.log import Log
@@ -115,7 +114,7 @@ async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
     """Serve as `videocredits serve` does, in this process."""
     app = create_app(settings, dsn=dsn)
     server = uvicorn.Server(uvicorn.Config(app, **server_options(settings)))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0)[0] as listener:
         running = asyncio.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn sets no event
             await asyncio.sleep(0.002)

@@ -67,13 +67,14 @@ async def test_places_are_bounded(dsn: str, settings: Settings) -> None:
 
 
 async def test_places_of_a_user_are_bounded(dsn: str, settings: Settings) -> None:
-    """Beyond a user's sockets another is closed with 1013; workers, administrators and nobody may have more."""
+    """Beyond a user's sockets another is closed with 1013, and of nobody at one address; others may have more."""
     async with site(replace(settings, streams_per_identity_max=2), dsn) as reached:
-        async with reached.signed_in("ann"), reached.signed_in("bob"):
-            async with reached.signed_in("ann"), reached.connected() as third:
-                await third.send(type="connection_init", payload=headers("ann"))
-                assert await third.closed() == (1013, "You have 2 streams open already: close one first.")
-            for subject, role in (("render", Role.WORKER), ("root", Role.ADMIN), (None, Role.USER)):
+        async with reached.signed_in("ann"), reached.signed_in(None), reached.signed_in("bob"):
+            for subject in ("ann", None):
+                async with reached.signed_in(subject), reached.connected() as third:
+                    await third.send(type="connection_init", payload=headers(subject))
+                    assert await third.closed() == (1013, "You have 2 streams open already: close one first.")
+            for subject, role in (("render", Role.WORKER), ("root", Role.ADMIN)):
                 many = [reached.signed_in(subject, role) for _ in range(3)]
                 async with many[0], many[1], many[2]:
                     pass

@@ -3,15 +3,20 @@
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from time import time
 from typing import Any
 
 import jwt
 import pytest
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ConnectionClosed
 
+import server.cli
 import server.websocket
 from db.database import Database
 from resolvers.identity import Role
@@ -306,8 +311,28 @@ async def test_a_mutation_that_is_left_is_done(reached: Site, database: Database
         assert (await reached.api.create(key))["replayed"]
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(3334, marks=pytest.mark.soak)])
-async def test_nothing_is_left(reached: Site, count: int) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bound")
+async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes nothing of what is on its way loses its connection, and with it all that it followed."""
+    monkeypatch.setattr(server.cli, "UNREAD_SECONDS_MAX", 1)
+    async with site(settings, dsn) as reached:
+        await reached.api.register()
+        await asyncio.gather(*(reached.api.create(f"{number}", title="x" * 500) for number in range(30)))
+        with socket.socket() as small:
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small.connect(reached.server.servers[0].sockets[0].getsockname())
+            async with reached.signed_in(sock=small, close_timeout=0) as client:
+                await client.subscribe("live", CREDITS)
+                client.connection.transport.pause_reading()
+                with suppress(ConnectionClosed):
+                    for number in count():
+                        await client.subscribe(f"{number}", "{ viewer { videos(first: 30) { nodes { title } } } }")
+                        await asyncio.sleep(0.01)
+                await reached.left()
+
+
+@pytest.mark.parametrize("times", [100, pytest.param(3334, marks=pytest.mark.soak)])
+async def test_nothing_is_left(reached: Site, times: int) -> None:
     """However a socket ends, no task, watch or place is left: closed, broken off, or in the middle of its handshake."""
     await reached.api.register()
 
@@ -330,9 +355,9 @@ async def test_nothing_is_left(reached: Site, count: int) -> None:
     await asyncio.gather(*(come_and_go(0) for _ in range(3)))
     await reached.left()
     before = len(asyncio.all_tasks())
-    for start in range(0, count, 20):
+    for start in range(0, times, 20):
         async with asyncio.TaskGroup() as group:
-            for number in range(start, min(start + 20, count)):
+            for number in range(start, min(start + 20, times)):
                 group.create_task(come_and_go(number))
                 group.create_task(come_and_go(number + 1))
                 group.create_task(give_up(number))
