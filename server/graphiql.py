@@ -12,6 +12,7 @@ from uuid import uuid4
 from starlette.responses import HTMLResponse
 
 from db.database import Database
+from resolvers.connection import NEWEST_ENTRY_FIRST, cursor
 from resolvers.identity import Role
 from server.development import IDENTITIES, development_token
 from server.seed import seeded_ids
@@ -63,6 +64,10 @@ def examples(ids: Mapping[str, str]) -> list[Example]:
     return [
         Example("Viewer", Role.USER, {}),
         Example("VideoData", Role.USER, {"id": video("seed-failed")}),
+        Example("ViewerUpdated", Role.USER, {}),
+        Example("VideoDataUpdated", Role.USER, {"id": video("seed-queued")}),
+        Example("VideosUpdated", Role.USER, {"first": 10, "filter": {"trashed": "EXCLUDE"}}),
+        Example("CreditEntryAdded", Role.USER, {"after": cursor(NEWEST_ENTRY_FIRST, 1)}),
         Example(
             "RegisterUser",
             Role.USER,

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from graphql import FieldNode, OperationDefinitionNode, parse, validate
 
@@ -75,12 +76,14 @@ async def load(api: Api, host: str = HOST) -> list[Tab]:
 
 
 async def run(api: Api, tab: Tab) -> dict[str, Any]:
-    """Press the button of a tab: an error or a refusal fails the test."""
-    variables = json.loads(tab["variables"] or "{}")
-    response = await api.client.post(
-        "/graphql", json={"query": tab["query"], "variables": variables}, headers=json.loads(tab["headers"])
-    )
-    body = response.json()
+    """Press the button of a tab, of a live one until the first result: an error or a refusal fails the test."""
+    variables, sent = json.loads(tab["variables"] or "{}"), json.loads(tab["headers"])
+    if is_live(tab):
+        claims = jwt.decode(sent["Authorization"].removeprefix("Bearer "), options={"verify_signature": False})
+        body = await api.first(tab["query"], variables, subject=claims["sub"], role=Role(claims["role"]))
+    else:
+        request = {"query": tab["query"], "variables": variables}
+        body = (await api.client.post("/graphql", json=request, headers=sent)).json()
     assert "errors" not in body, body["errors"]
     data: dict[str, Any] = body["data"]
     for result in data.values():
@@ -89,8 +92,12 @@ async def run(api: Api, tab: Tab) -> dict[str, Any]:
     return data
 
 
+def is_live(tab: Tab) -> bool:
+    return re.search(r"^subscription ", tab["query"], re.MULTILINE) is not None
+
+
 def reads(tab: Tab) -> bool:
-    return re.search(r"^query ", tab["query"], re.MULTILINE) is not None
+    return is_live(tab) or re.search(r"^query ", tab["query"], re.MULTILINE) is not None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,11 +139,15 @@ async def test_what_the_reading_examples_show(developer: Api) -> None:
     assert [video["title"] for video in data["renderQueue"]["nodes"]] == ["Bread in Five Minutes"]
     assert data["videoDataStats"]["total"] == 5
     assert len(data["users"]["nodes"]) == 1
+    assert data["viewerUpdated"]["entry"]["balanceAfter"] == data["viewerUpdated"]["user"]["credits"] > 0
+    assert data["videoDataUpdated"]["status"] == "QUEUED"
+    assert len(data["videosUpdated"]["nodes"]) == 5
+    assert data["creditEntryAdded"]["node"]["number"] == 2
     assert {video["status"] for video in data["videos"]["nodes"]} == {"QUEUED", "FAILED"}
 
 
 def test_the_documents() -> None:
-    """Each example is one valid operation with its file's name, which names its tab; all mutations are among them."""
+    """Each example is one valid operation named as its file and tab; all mutations and subscriptions are among them."""
     schema = build_schema()._schema  # noqa: SLF001 - Strawberry has no public way to graphql-core's schema
     shown = set()
     for example in examples({}):
@@ -149,7 +160,8 @@ def test_the_documents() -> None:
         assert example.document.startswith("# ")
         shown |= {field.name.value for field in operation.selection_set.selections if isinstance(field, FieldNode)}
     assert schema.mutation_type is not None
-    assert schema.mutation_type.fields.keys() <= shown
+    assert schema.subscription_type is not None
+    assert schema.mutation_type.fields.keys() | schema.subscription_type.fields.keys() <= shown
     assert {path.stem for path in Path(server.graphiql.__file__).parent.glob("examples/*")} == set(NAMES)
 
 
