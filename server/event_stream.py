@@ -12,13 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from server.answer import Answer, encode
 from server.errors import present
-from server.identity import InvalidToken, Proof
+from server.identity import TOKEN_SECONDS_MAX, InvalidToken, Proof
 from server.media_type import EVENT_STREAM, MULTIPART
 from server.operations import NotExecuted
 from server.overload import Streams
 
 KEEP_ALIVE_SECONDS = 12  # Proxies give up on what has been silent for 15 seconds or more.
-TOKEN_SECONDS_MAX = 60  # So long may a token go on that somebody has withdrawn.
 FAREWELL_SECONDS_MAX = 1  # Whoever does not read by then has nothing said to.
 
 

@@ -15,6 +15,7 @@ from server.settings import Settings, development_secret
 AUTHORIZATION_CHARACTERS_MAX = 8192
 LEEWAY_SECONDS = 5  # The provider's clock may be a little ahead of ours, or a token would be refused as not yet valid.
 TOKENS_REMEMBERED_MAX = 1024
+TOKEN_SECONDS_MAX = 60  # So long may what stays open go on with a token that somebody has withdrawn.
 ROLES = {spelling: role for role in Role for spelling in (role.value, role.value.lower())}
 
 

@@ -15,7 +15,7 @@ from resolvers.identity import Identity
 from schema.error import RequestError
 from server.answer import encode, refusal
 from server.errors import present
-from server.identity import InvalidToken, TokenVerifier
+from server.identity import TOKEN_SECONDS_MAX, InvalidToken, TokenVerifier
 from server.operations import ALL, NotExecuted, Operations
 from server.overload import Streams, Turns
 from server.rate_limit import Quotas, network
@@ -25,7 +25,6 @@ from server.socket_message import SocketMessage, read_message
 
 PROTOCOL = "graphql-transport-ws"
 INIT_SECONDS_MAX = 5
-TOKEN_SECONDS_MAX = 60  # So long may a token go on that somebody has withdrawn.
 MESSAGES_PER_SECOND_MAX = 100
 REASON_BYTES_MAX = 123  # A frame that closes has no room for more.
 
