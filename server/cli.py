@@ -26,8 +26,9 @@ from server.settings import PREFIX, VARIABLES, Settings, StartError
 IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now and then send into a connection's end.
 # A message somewhat too long is told so in the protocol's words; one that is longer yet is not even read to its end.
 SOCKET_BYTES_MORE = 65_536
-# So long may a client take none of what is on its way to it: as long as a socket may leave pings unanswered. Without
-# it, one that never reads would keep its connection, and what waits to be sent, for good.
+PING_SECONDS = 20  # Each socket is asked so often whether it is still there, and may take as long to say so.
+# So long may a client take none of what is on its way to it. Without this, one that never reads would keep its
+# connection, and what waits to be sent, for good.
 UNREAD_SECONDS_MAX = 40
 STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
@@ -161,6 +162,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "ws": "websockets-sansio",
         "ws_max_size": settings.body_bytes_max + SOCKET_BYTES_MORE,
         "ws_per_message_deflate": False,  # It would take more memory of each socket than all else together.
+        "ws_ping_interval": PING_SECONDS,
+        "ws_ping_timeout": PING_SECONDS,
         "lifespan": "on",
         "log_config": None,
         "log_level": "warning",

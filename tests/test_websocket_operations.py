@@ -331,6 +331,22 @@ async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypa
                 await reached.left()
 
 
+async def test_who_is_gone_without_a_word(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that answers no pings is taken for gone, and nothing is left of it; one that does stays."""
+    monkeypatch.setattr(server.cli, "PING_SECONDS", 0.2)
+    async with site(settings, dsn) as reached:
+        await reached.api.register()
+        async with reached.signed_in() as client:
+            async with reached.signed_in(close_timeout=0) as gone:
+                await gone.subscribe("live", CREDITS)
+                await gone.receive()
+                gone.connection.transport.pause_reading()
+                while len(reached.app.state.streams) > 1:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.01)
+            assert not reached.app.state.live.subjects()
+            assert await client.run("{ __typename }") == {"__typename": "Query"}
+
+
 @pytest.mark.parametrize("times", [100, pytest.param(3334, marks=pytest.mark.soak)])
 async def test_nothing_is_left(reached: Site, times: int) -> None:
     """However a socket ends, no task, watch or place is left: closed, broken off, or in the middle of its handshake."""
