@@ -12,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+import db.change_feed
 import db.database
 from db.database import Database
 from db.migrate import migrate
@@ -97,6 +98,12 @@ def settings() -> Settings:
         rate_limit_per_address=None,
         log_level="warning",
     )
+
+
+@pytest.fixture
+def hardly_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have change feeds poll when they are connected, and never again: what is told then, a notice has told."""
+    monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 3600)
 
 
 @pytest.fixture

@@ -53,12 +53,6 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def hardly_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have feeds poll when they are connected and never again: what they tell then, a notice has told them."""
-    monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 3600)
-
-
-@pytest.fixture
 def polling_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 0.05)
 
