@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -32,71 +32,85 @@ Video = tuple[UUID, UUID]
 
 
 class Loaders:
-    """Live for one operation; in a mutation, for one root field, so that it shows what those before it changed."""
+    """Live for one operation; in a mutation, for one root field, so that it shows what those before it changed.
+
+    No loader refers to its Loaders: they are gone as soon as they are used no more. A cycle of them would keep what was
+    read until the garbage collector comes, which halts the process for long where thousands follow something.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @cached_property
     def user(self) -> DataLoader[UUID, UserRow | None]:
-        return _by_key(lambda keys: db.user.get_users(self._database, keys))
+        return _by_key(partial(db.user.get_users, self._database))
 
     @cached_property
     def viewer(self) -> DataLoader[UUID, tuple[UserRow, CreditEntryRow | None] | None]:
-        return _by_key(lambda keys: db.user.get_viewers(self._database, keys))
+        return _by_key(partial(db.user.get_viewers, self._database))
 
     @cached_property
     def video_data(self) -> DataLoader[Video, VideoDataRow | None]:
-        return _by_key(lambda keys: db.video_data.get_video_data(self._database, keys))
+        return _by_key(partial(db.video_data.get_video_data, self._database))
 
     @cached_property
     def credit_entry(self) -> DataLoader[tuple[UUID, int], CreditEntryRow | None]:
-        return _by_key(lambda keys: db.credit_entry.get_credit_entries(self._database, keys))
+        return _by_key(partial(db.credit_entry.get_credit_entries, self._database))
 
     @cached_property
     def video_event(self) -> DataLoader[tuple[UUID, UUID, int], VideoEventRow | None]:
-        return _by_key(lambda keys: db.video_event.get_video_events(self._database, keys))
+        return _by_key(partial(db.video_event.get_video_events, self._database))
 
     @cached_property
     def queue_position(self) -> DataLoader[int, int | None]:
-        return _by_key(lambda keys: db.video_data.get_queue_positions(self._database, keys))
+        return _by_key(partial(db.video_data.get_queue_positions, self._database))
 
     @cached_property
     def video_content(self) -> DataLoader[tuple[Video, str], Any]:
+        database = self._database
+
         async def load(keys: list[tuple[Video, str]]) -> list[Any]:
             videos, columns = {video for video, _ in keys}, {column for _, column in keys}
-            found = await db.video_data.get_video_content(self._database, list(videos), list(columns))
+            found = await db.video_data.get_video_content(database, list(videos), list(columns))
             return [getattr(found[video], column) for video, column in keys]
 
         return DataLoader(load)
 
     @cached_property
     def videos(self) -> DataLoader[tuple[UUID, tuple[Window[UUID], Wanted]], list[VideoDataRow]]:
+        database = self._database
+
         async def fetch(user_ids: list[UUID], terms: tuple[Window[UUID], Wanted]) -> list[VideoDataRow]:
             window, wanted = terms
-            return await db.video_data.list_videos(self._database, user_ids, *window.bounds, *wanted)
+            return await db.video_data.list_videos(database, user_ids, *window.bounds, *wanted)
 
         return _by_parent(fetch, lambda row: row.user_id)
 
     @cached_property
     def credit_entries(self) -> DataLoader[tuple[UUID, Window[int]], list[CreditEntryRow]]:
+        database = self._database
+
         async def fetch(user_ids: list[UUID], window: Window[int]) -> list[CreditEntryRow]:
-            return await db.credit_entry.list_credit_entries(self._database, user_ids, *window.bounds)
+            return await db.credit_entry.list_credit_entries(database, user_ids, *window.bounds)
 
         return _by_parent(fetch, lambda row: row.user_id)
 
     @cached_property
     def added_credit_entries(self) -> DataLoader[tuple[UUID, int], list[CreditEntryRow]]:
+        database = self._database
+
         async def load(keys: list[tuple[UUID, int]]) -> list[list[CreditEntryRow]]:
-            found = await db.credit_entry.list_added_credit_entries(self._database, keys, PAGE_SIZE_MAX)
+            found = await db.credit_entry.list_added_credit_entries(database, keys, PAGE_SIZE_MAX)
             return [found[key] for key in keys]
 
         return DataLoader(load)
 
     @cached_property
     def credit_entries_of_video(self) -> DataLoader[tuple[Video, Window[int]], list[CreditEntryRow]]:
+        database = self._database
+
         async def fetch(videos: list[Video], window: Window[int]) -> list[CreditEntryRow]:
-            return await db.credit_entry.list_credit_entries_of_video(self._database, videos, *window.bounds)
+            return await db.credit_entry.list_credit_entries_of_video(database, videos, *window.bounds)
 
         def video(row: CreditEntryRow) -> Video:
             return row.user_id, known(row.video_id)
@@ -105,8 +119,10 @@ class Loaders:
 
     @cached_property
     def video_events(self) -> DataLoader[tuple[Video, Window[int]], list[VideoEventRow]]:
+        database = self._database
+
         async def fetch(videos: list[Video], window: Window[int]) -> list[VideoEventRow]:
-            return await db.video_event.list_video_events(self._database, videos, *window.bounds)
+            return await db.video_event.list_video_events(database, videos, *window.bounds)
 
         return _by_parent(fetch, lambda row: (row.user_id, row.video_id))
 

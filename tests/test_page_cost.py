@@ -1,7 +1,9 @@
 """What reading costs: how many statements a document runs, and which columns they ask for."""
 
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +14,7 @@ from db.database import Database
 from db.statement import statement
 from db.video_data import VideoContentRow, VideoDataRow
 from resolvers.identity import Role
+from resolvers.loaders import Loaders
 from schema.node import VideoKey, decode_id
 from server.document_limits import LIMITS
 from tests.api import Api
@@ -175,3 +178,14 @@ async def test_a_retried_video_shows_its_new_events(api: Api) -> None:
     assert [entry["kind"] for entry in data["cancel"]["videoData"]["entries"]["nodes"]] == ["REFUND", "CHARGE"]
     assert [event["status"] for event in data["retry"]["videoData"]["events"]["nodes"]] == ["QUEUED", *history]
     assert len(data["retry"]["videoData"]["entries"]["nodes"]) == 3
+
+
+async def test_what_was_read_is_gone_when_nobody_needs_it(database: Database) -> None:
+    """Loaders are in no cycle: with them goes what they have read, and the garbage collector has nothing to do."""
+    loaders = Loaders(database)
+    for name, value in vars(Loaders).items():
+        if isinstance(value, cached_property):
+            getattr(loaders, name)
+    reference = weakref.ref(loaders)
+    del loaders
+    assert reference() is None
