@@ -73,7 +73,7 @@ class Endpoint:
             case "OPTIONS":
                 return Response(status_code=204, headers={"Allow": METHODS})
             case _:
-                raise Refused(405, "GraphQL is spoken here by POST, and queries also by GET.", allow=METHODS)
+                raise Refused(405, "GraphQL is spoken here by POST, and all but mutations also by GET.", allow=METHODS)
         state, request_id = scope["app"].state, scope["state"]["request_id"]
         media_type, stream_type = preferred(accept, html=False), preferred_stream(accept, subscription=False)
         subscription_type = preferred_stream(accept, subscription=True)

@@ -54,15 +54,16 @@ class Stream:
         self._separator = b"\r\n--graphql" if "multipart" in response.headers["Content-Type"] else b"\n\n"
         self._chunks = response.aiter_raw()
         self._text = b""
+        self.left = b"-"
 
     async def frame(self) -> str | None:
-        """Return what comes before the next separator; None at the end of the response, where nothing is left over."""
+        """Return what comes before the next separator; None at the end of the response, where the rest is left."""
         async with asyncio.timeout(30):
             while self._separator not in self._text:
                 try:
                     self._text += await anext(self._chunks)
                 except StopAsyncIteration:
-                    assert self._text in (b"", b"--\r\n")
+                    self.left = self._text
                     return None
         frame, _, self._text = self._text.partition(self._separator)
         return frame.decode()
@@ -218,7 +219,7 @@ async def test_an_end(site: Site) -> None:
             assert await stream.rest() == [COMPLETE]
         async with opened(site, VIDEO, PARTS, id="nonsense") as stream:
             assert await stream.part() == {"payload": nothing}
-            assert await stream.rest() == []
+            assert (await stream.rest(), stream.left) == ([], b"--\r\n")
     assert len(site.server.server_state.connections) == 1
 
 
@@ -329,6 +330,17 @@ async def test_a_result_is_one_line(site: Site) -> None:
         assert json.loads(data.removeprefix(b"data: "))["data"]["videosUpdated"]["nodes"][0]["title"] == title
     async with opened(site, VIDEOS, PARTS) as stream:
         assert (await stream.part())["payload"]["data"]["videosUpdated"]["nodes"][0]["title"] == title
+
+
+@pytest.mark.parametrize("accept", [EVENTS, PARTS])
+async def test_half_a_character_that_an_error_quotes(site: Site, accept: str) -> None:
+    """What an error quotes may be half a character, and the stream is UTF-8 all the same."""
+    body = json.dumps({"query": VIDEOS, "variables": {"filter": {"na\ud83dme": 1}}})
+    sent = {"Accept": accept, "Content-Type": JSON, **headers("ann")}
+    async with site.api.client.stream("POST", "/graphql", content=body, headers=sent) as response:
+        stream = Stream(response)
+        (error,) = (await stream.result() if accept == EVENTS else await stream.part())["errors"]
+    assert "'na?me'" in error["message"]
 
 
 @pytest.mark.parametrize("accept", [EVENTS, PARTS])
@@ -452,8 +464,8 @@ async def test_a_stop(site: Site, accept: str) -> None:
     async with opened(site, CREDITS, accept) as stream, opened(site, ENTRIES, accept) as entries:
         await (stream.result() if accept == EVENTS else stream.part())
         await site.app.state.streams.stop()
-        assert await stream.rest() == []
-        assert [frame for frame in await entries.rest() if frame] == []
+        assert (await stream.rest(), stream.left) == ([], b"")
+        assert ([frame for frame in await entries.rest() if frame], entries.left) == ([], b"")
         assert await refused(site, CREDITS) == (503, "RETRY")
         await site.left()
 
@@ -474,17 +486,22 @@ async def test_sigterm(site: Site, dsn: str, tmp_path: Path) -> None:
     assert "rror" not in logged
 
 
+def request(document: str) -> bytes:
+    """Write a request to follow, as it goes over the wire."""
+    body = json.dumps({"query": document}).encode()
+    fields = {"Host": "h", "Content-Type": JSON, "Content-Length": len(body), "Accept": EVENTS, **headers("ann")}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
 @pytest.mark.parametrize("document", [CREDITS, ENTRIES])
 async def test_a_client_that_leaves(site: Site, document: str) -> None:
     """Of a client that leaves, whether it says so or not, nothing is left: no place, no task, and nothing is read."""
     await site.api.register()
     host, port = site.address.split(":")
-    body = json.dumps({"query": document}).encode()
-    fields = {"Host": "h", "Content-Type": JSON, "Content-Length": len(body), "Accept": EVENTS, **headers("ann")}
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     for abruptly in (False, True):
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + body)
+        writer.write(request(document))
         await reader.readuntil(b":\n\n")
         while not site.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
@@ -497,21 +514,16 @@ async def test_a_client_that_leaves(site: Site, document: str) -> None:
     assert [task for task in asyncio.all_tasks() if "server/event_stream.py" in repr(task)] == []
 
 
-async def test_a_client_that_does_not_read(site: Site) -> None:
-    """Of one who does not read only the last state waits, and a buffer's worth; others are told as fast as ever."""
-    await site.api.register(credits=100)
-    ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
-    host, port = site.address.split(":")
+@asynccontextmanager
+async def deaf(site: Site, document: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Transport]]:
+    """Follow without reading more than the beginning; yield what to read from, and the server's end, both narrow."""
     with socket.socket() as narrow:
         narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         narrow.setblocking(False)
+        host, port = site.address.split(":")
         await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
         reader, writer = await asyncio.open_connection(sock=narrow, limit=4096)
-        page = "subscription { videosUpdated(first: 50) { nodes { id title renderProgress } } }"
-        body = json.dumps({"query": page}).encode()
-        fields = {"Host": "h", "Content-Type": JSON, "Content-Length": len(body), "Accept": EVENTS, **headers("ann")}
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        writer.write(f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + body)
+        writer.write(request(document))
         await reader.readuntil(b":\n\n")
         (connection,) = (
             each
@@ -519,21 +531,44 @@ async def test_a_client_that_does_not_read(site: Site) -> None:
             if each.transport.get_extra_info("peername") == narrow.getsockname()
         )
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield reader, connection.transport
+        writer.close()
+
+
+PAGE = "subscription { videosUpdated(first: 50) { nodes { id title renderProgress } } }"
+
+
+async def test_a_client_that_does_not_read(site: Site) -> None:
+    """Of one who does not read only the last state waits, and a buffer's worth; others are told as fast as ever."""
+    await site.api.register(credits=100)
+    ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
+    async with deaf(site, PAGE) as (reader, transport):
         buffered = 0
-        async with opened(site, page) as quick:
+        async with opened(site, PAGE) as quick:
             for progress in range(1, 100):
                 await site.api.report(ids[0], renderProgress=progress)
-                while True:
-                    nodes = (await quick.result())["data"]["videosUpdated"]["nodes"]
-                    if nodes[-1]["renderProgress"] == progress:
-                        break
-                buffered = max(buffered, connection.transport.get_write_buffer_size())
-        assert buffered < 200_000
+                while (await quick.result())["data"]["videosUpdated"]["nodes"][-1]["renderProgress"] != progress:
+                    pass
+                buffered = max(buffered, transport.get_write_buffer_size())
+        assert 0 < buffered < 200_000
         told = b""
         while b'"renderProgress":99' not in told[-60_000:]:
             told += await reader.read(65_536)
         assert told.count(b"event: next") < 20
-        writer.close()
+    await site.left()
+
+
+async def test_a_client_that_does_not_read_holds_up_no_stop(site: Site) -> None:
+    """A server that stops waits only so long for one who does not read."""
+    await site.api.register(credits=400)
+    ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
+    async with deaf(site, PAGE) as (_, transport):
+        progress = 0
+        while transport.get_write_buffer_size() < 65_536:
+            progress += 1
+            await site.api.report(ids[0], renderProgress=progress)
+        async with asyncio.timeout(30):
+            await site.app.state.streams.stop()
     await site.left()
 
 
