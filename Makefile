@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench migrate schema lock clean
+.PHONY: help serve test check format demo soak bench bench-live migrate schema lock clean
 
 help: ## Show what there is to run
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
 
 serve: $(VENV)/run ## Start the server on a PostgreSQL of its own: http://127.0.0.1:8000/graphql
 	@exec $(BIN)/videocredits serve
@@ -36,6 +36,9 @@ soak: $(VENV)/dev ## The races and the lifecycle model, twenty times over (about
 
 bench: $(VENV)/dev ## Measure mutations and reads: over HTTP, through asyncpg, through pgbench
 	$(BIN)/python -m benchmarks
+
+bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow readers, reconnects, and what is left for mutations
+	$(BIN)/python -m benchmarks live
 
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate

@@ -9,25 +9,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from itertools import count
-from pathlib import Path
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import NamedTuple
 
 import asyncpg
 import uvloop
 
 from benchmarks.cases import KEY, PROGRESS, USER, VIDEO, Case, Varying
+from benchmarks.stage import Call, Stage
 from db.database import SESSION_SETTINGS
 from db.statement import statement
-from resolvers.identity import Identity
 from schema.node import UserKey, VideoKey, encode_id
-from server.identity import mint_token
-from server.settings import Settings
 
-Call = dict[Varying, Any]
 Ask = Callable[[Call], Awaitable[None]]
 _CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
@@ -37,32 +31,6 @@ class Answer(NamedTuple):
 
     time: float
     seconds: float
-
-
-class Stage(NamedTuple):
-    """What runs while the benchmark does, and how hard it is driven."""
-
-    directory: Path
-    dsn: str
-    postgres_pid: int
-    server_pid: int
-    port: int
-    jwt_secret: str
-    identities: tuple[Identity, ...]  # Each connection has one for itself.
-    video_count: int
-    seconds: int  # How long one run takes.
-
-    def calls(self, run: str, connection: int) -> Iterator[Call]:
-        """Yield a connection's calls until the time is up; ``run`` makes its keys differ from all other runs'."""
-        deadline = time.time() + self.seconds
-        user_id = self.identities[connection].user_id
-        for n in count(connection, len(self.identities)):
-            passes, number = divmod(n, self.video_count)
-            video_id = UUID(f"{number:032}")
-            varying = (user_id, [user_id], video_id, [video_id], f"{run}-{n}", passes + 1)
-            yield dict(zip(Varying, varying, strict=True))
-            if time.time() > deadline:
-                return
 
 
 def ready() -> int:
@@ -95,16 +63,8 @@ async def _over_http(stack: AsyncExitStack, stage: Stage, case: Case, connection
     """Open a keep-alive HTTP/1.1 connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
     stack.callback(writer.close)
-    identity, settings = stage.identities[connection], Settings()
-    token = mint_token(
-        stage.jwt_secret,
-        role=case.role,
-        subject=identity.subject,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-        role_claim=settings.role_claim,
-        expires_in_seconds=3600,
-    )
+    identity = stage.identities[connection]
+    token = stage.token(identity, case.role)
     head = (
         f"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:{stage.port}\r\nAuthorization: Bearer {token}\r\n"
         "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "

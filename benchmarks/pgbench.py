@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks.cases import KEY, PROGRESS, USER, USERS, VIDEO, VIDEOS, Case, Varying
-from benchmarks.load import Answer, Stage
+from benchmarks.load import Answer
+from benchmarks.stage import Stage
 from db.database import SESSION_SETTINGS
 from db.statement import statement
 

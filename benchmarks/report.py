@@ -40,14 +40,15 @@ def tables(results: Mapping[tuple[str, str], Sequence[Result]]) -> str:
         cpu.append([name, *(f"{each:,.0f}" for each in microseconds)])
     return "\n".join(
         [
-            _table(["Calls a second", *PATHS, "HTTP/asyncpg", "HTTP/pgbench", "asyncpg/pgbench"], rates),
-            _table(["Latency, ms", *(f"{path} {part}" for path in PATHS for part in ("p50", "p99"))], latencies),
-            _table(["CPU, µs a call", "server", *(f"{of}, {path}" for of in ("PG", "load") for path in PATHS)], cpu),
+            table(["Calls a second", *PATHS, "HTTP/asyncpg", "HTTP/pgbench", "asyncpg/pgbench"], rates),
+            table(["Latency, ms", *(f"{path} {part}" for path in PATHS for part in ("p50", "p99"))], latencies),
+            table(["CPU, µs a call", "server", *(f"{of}, {path}" for of in ("PG", "load") for path in PATHS)], cpu),
         ]
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose first column is text and whose others are figures."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
     cells = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in (head, rule, *rows))

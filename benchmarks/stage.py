@@ -1,0 +1,167 @@
+"""What runs while a benchmark does: a filled database and the server; and how much processor time each has used."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from secrets import token_urlsafe
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import click
+
+import db.database
+import db.user
+from benchmarks.cases import SCRIPT, Varying
+from db.database import SESSION_SETTINGS
+from db.migrate import migrate
+from resolvers.identity import Identity, Role
+from server.embedded import embedded_postgres
+from server.identity import mint_token
+from server.settings import PREFIX, Settings
+
+SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers")
+
+Call = dict[Varying, Any]
+
+
+class Stage(NamedTuple):
+    """What runs while the benchmark does, and how hard it is driven."""
+
+    directory: Path
+    dsn: str
+    postgres_pid: int
+    server_pid: int
+    port: int
+    jwt_secret: str
+    identities: tuple[Identity, ...]  # Each connection has one for itself.
+    video_count: int
+    seconds: int  # How long one run takes.
+
+    def calls(self, run: str, connection: int) -> Iterator[Call]:
+        """Yield a connection's calls until the time is up; ``run`` makes its keys differ from all other runs'."""
+        deadline = time.time() + self.seconds
+        user_id = self.identities[connection].user_id
+        for n in count(connection, len(self.identities)):
+            passes, number = divmod(n, self.video_count)
+            video_id = UUID(f"{number:032}")
+            varying = (user_id, [user_id], video_id, [video_id], f"{run}-{n}", passes + 1)
+            yield dict(zip(Varying, varying, strict=True))
+            if time.time() > deadline:
+                return
+
+    def token(self, identity: Identity, role: Role = Role.USER) -> str:
+        """Sign a token for somebody, that is good for as long as any benchmark takes."""
+        settings = Settings()
+        return mint_token(
+            self.jwt_secret,
+            role=role,
+            subject=identity.subject,
+            audience=settings.jwt_audience,
+            issuer=settings.jwt_issuer,
+            role_claim=settings.role_claim,
+            expires_in_seconds=3600,
+        )
+
+    def cpu(self) -> tuple[float, float]:
+        """Return how many seconds the server, and how many PostgreSQL with all its processes, has run so far."""
+        children = Path(f"/proc/{self.postgres_pid}/task/{self.postgres_pid}/children").read_text().split()
+        postgres = [cpu_seconds(pid) for pid in (self.postgres_pid, *map(int, children))]
+        return cpu_seconds(self.server_pid), sum(postgres)
+
+    def waited_seconds(self) -> float:
+        """Return how many seconds the server has been ready to run, so far, while others had the processors."""
+        return int(Path(f"/proc/{self.server_pid}/schedstat").read_text().split()[1]) / 1e9
+
+    async def conditions(self) -> str:
+        """Describe in two lines what was measured on."""
+        connection = await asyncpg.connect(self.dsn)
+        shown = ", ".join([f"{name} {await connection.fetchval(f'SHOW {name}')}" for name in SHOWN])
+        version = await connection.fetchval("SHOW server_version")
+        await connection.close()
+        session = ", ".join(f"{name} {value}" for name, value in SESSION_SETTINGS.items())
+        return (
+            f"PostgreSQL {version}, embedded, through its socket: {shown}; of every client: {session}.\n"
+            f"All of it on {os.cpu_count()} processors; load average before it {os.getloadavg()[0]:.1f}."
+        )
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process has run; schedstat tells nanoseconds, where stat counts hundredths of a second."""
+    with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
+        return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+    return 0.0
+
+
+@contextmanager
+def staged(
+    identities: tuple[Identity, ...],
+    video_count: int,
+    seconds: int,
+    *,
+    postgres: dict[str, str] | None = None,
+) -> Iterator[Stage]:
+    """Run a PostgreSQL of its own, filled, and the server as its command does, without rate limits."""
+    jwt_secret = token_urlsafe(48)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="videocredits-benchmark-")))
+        dsn = stack.enter_context(embedded_postgres(directory / "data", settings=postgres or {}))
+        postgres_pid = int((directory / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
+        asyncio.run(_fill(dsn, identities, video_count))
+        server_pid, port = stack.enter_context(_server(directory, dsn, jwt_secret))
+        yield Stage(directory, dsn, postgres_pid, server_pid, port, jwt_secret, identities, video_count, seconds)
+
+
+async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> None:
+    """Make the tables; for each connection a rich user with many videos; and many users with a video each.
+
+    The latter are never called. They are there because PostgreSQL plans otherwise when a table has few users.
+    """
+    await migrate(dsn)
+    database = await db.database.connect(dsn, pool_size=1, timeout_seconds=300)
+    for each in identities:
+        await db.user.register_user(database, each.user_id, each.subject, None, None, None, 1_000_000_000, each.actor)
+    await database.pool.execute(
+        "INSERT INTO users (user_id, subject, credits, entry_count) "
+        "SELECT gen_random_uuid(), 'other-' || n, 0, 0 FROM generate_series(1, 20000) AS n"
+    )
+    new_videos = "INSERT INTO video_data (user_id, id, idempotency_key, title, video_style, script, cost) "
+    await database.pool.execute(
+        f"{new_videos} SELECT ($1::uuid[])[n % cardinality($1) + 1], lpad(n::text, 32, '0')::uuid, n, 'Whales', "
+        "'realistic', $3, 1 FROM generate_series(0, $2 - 1) AS n",
+        *([each.user_id for each in identities], video_count, SCRIPT),
+    )
+    await database.pool.execute(
+        f"{new_videos} SELECT user_id, uuidv7(), 'a key', 'Whales', 'realistic', 'Whales sing.', 1 FROM users"
+    )
+    await database.pool.execute("VACUUM ANALYZE users, video_data")
+    await database.close()
+
+
+@contextmanager
+def _server(directory: Path, dsn: str, jwt_secret: str) -> Iterator[tuple[int, int]]:
+    """Run the server as its command does; yield its process id and its port."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {f"{PREFIX}RATE_LIMIT_PER_IDENTITY": "off", f"{PREFIX}RATE_LIMIT_PER_ADDRESS": "off"}
+    environment |= {f"{PREFIX}DATABASE_URL": dsn, f"{PREFIX}JWT_SECRET": jwt_secret, f"{PREFIX}PORT": "0"}
+    command = [sys.executable, "-c", "from server.cli import main; main()", "serve"]
+    log = directory / "server.log"
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
+        try:
+            address = re.search(r":(\d+)/graphql", process.stdout.readline() if process.stdout else "")
+            if address is None:
+                raise click.ClickException(f"The server did not start: {log.read_text()}")
+            yield process.pid, int(address[1])
+        finally:
+            process.terminate()
