@@ -366,7 +366,9 @@ async def test_signs_of_life(site: Site, accept: str, sign: str, monkeypatch: py
         for balance in (10, 9):
             frames: list[str] = []
             while frames.count(sign) < 4 or f'"credits":{balance}' not in "".join(frames):
-                frames.append(await stream.frame() or "the end")
+                frame = await stream.frame()
+                assert frame is not None
+                frames.append(frame)
             assert len(frames) - frames.count(sign) - frames.count("") == 1
             await site.api.create(f"key {balance}")
 
