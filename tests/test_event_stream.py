@@ -88,7 +88,8 @@ class Stream:
 
     async def rest(self) -> list[str]:
         """Return the frames until the response ends."""
-        return [frame async for frame in self._frames() if frame != ":"]
+        async with asyncio.timeout(30):
+            return [frame async for frame in self._frames() if frame != ":"]
 
     async def _frames(self) -> AsyncIterator[str]:
         while (frame := await self.frame()) is not None:

@@ -171,7 +171,7 @@ def samples(place: Place) -> tuple[list[Any], list[Any]]:
         case "Int" | "Float":
             least, most = numbers(NUMBER, place.limit)
             right = [least, most]
-            wrong = [least - 1, most + 1, 2**40, 10**400, float("nan"), float("inf"), "1", True, [2], 1e308]
+            wrong = [least - 1, most + 1, 2**40, 10**400, float("inf"), "1", True, [2], 1e308]
             wrong += [0.5] if place.type_name == "Int" else [most + 1e-6, least - 1e-6]
             wrong += [0] if "not 0" in place.limit else []
         case "[]":
@@ -184,7 +184,7 @@ def samples(place: Place) -> tuple[list[Any], list[Any]]:
             wrong = ["", "x", "http://example.com/", "javascript:alert(1)", "https://a b", 7, [URL, URL], {}]
         case "JSON":
             right = [{}, [], "", 0, False, None, 1.5, {"": [None]}]
-            wrong = ["\0", ["\ud83d"], {"a": {"b\0": 1}}, float("nan"), float("-inf")]
+            wrong = ["\0", ["\ud83d"], {"a": {"b\0": 1}}, float("-inf")]
         case "VideoStatus" | "AdjustmentKind":
             wrong = ["", "queued", 7, "SIGNUP", "QUEUED\0", True]
         case "ID":

@@ -75,7 +75,6 @@ JSON_REFUSED = [
     ({str(number): number for number in range(30_000)}, "larger than 256 KiB"),
     (nested(JSON_DEPTH_MAX + 1), "more than 32 levels"),
     (nested(900), "more than 32 levels"),
-    (float("nan"), "not finite"),
     ([float("inf")], "not finite"),
     ({"a": [-float("inf")]}, "not finite"),
     ("a\0", "NUL"),
@@ -100,7 +99,7 @@ async def test_json_that_cannot_be_stored_is_refused(api: Api) -> None:
 async def test_json_that_cannot_even_be_read_is_refused(api: Api) -> None:
     """JSON that Python cannot read is a bad request, and no fault."""
     document = "query($id: ID!) { node(id: $id) { id } }"
-    for text in ("9" * 5_000, "[" * 100_000 + "]" * 100_000, '"\xff"'):
+    for text in ("NaN", "-Infinity", "9" * 5_000, "[" * 100_000 + "]" * 100_000, '"\xff"'):
         content = f'{{"query": "{document}", "variables": {{"id": {text}}}}}'.encode("latin-1")
         request = {"Content-Type": "application/json", **headers("ann")}
         response = await api.client.post("/graphql", content=content, headers=request)
