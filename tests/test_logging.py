@@ -83,6 +83,7 @@ def test_level(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # n
 def test_libraries_log_in_the_same_way(lines: Lines) -> None:
     """What uvicorn, asyncpg and Python's warnings have to say comes in the same lines, once each."""
     uvicorn = logging.getLogger("uvicorn.error")
+    uvicorn.setLevel(logging.NOTSET)  # A server that a test has run may have made it quieter.
     uvicorn.addHandler(logging.StreamHandler())
     uvicorn.propagate = False
     configure("json", "info")
