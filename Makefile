@@ -40,6 +40,9 @@ bench: $(VENV)/dev ## Measure mutations and reads: over HTTP, through asyncpg, t
 bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow readers, reconnects, and what is left for mutations
 	$(BIN)/python -m benchmarks live
 
+screenshot: $(VENV)/dev ## Take the README's picture of two tabs anew (needs Chromium and npm)
+	$(BIN)/python docs/screenshot.py
+
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate
 
