@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-live migrate schema lock clean
+.PHONY: help serve test check format demo soak bench bench-live screenshot migrate schema lock clean
 
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
