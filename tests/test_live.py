@@ -93,7 +93,7 @@ async def test_a_video_is_told_through_its_life(api: Api) -> None:
         for report in ({"status": "RENDERING"}, {"renderProgress": 40}, {"status": "COMPLETED"}):
             await api.report(video_id, **report)
             (name, value) = next(iter(report.items()))
-            await video.until(lambda told, name=name, value=value: told[name] == value)  # type: ignore[misc] - it is told, whatever it is
+            await video.until(lambda told, name=name, value=value: told[name] == value)  # type: ignore[misc]  # mypy infers no lambda with a default
         assert [told["renderProgress"] for told in video.told] == [0, 0, 40, 100]
 
 
@@ -321,7 +321,7 @@ async def test_who_is_slow_gets_the_last_state_alone(api: Api) -> None:
     async with following(api.follow(VIEWER)) as quick:
         for each in range(10):
             await api.adjust(user_id, 1, f"key {each}")
-            await quick.until(lambda told, each=each: told["user"]["credits"] == each + 1)  # type: ignore[misc] - it is told, whatever it is
+            await quick.until(lambda told, each=each: told["user"]["credits"] == each + 1)  # type: ignore[misc]  # mypy infers no lambda with a default
     assert (await anext(slow))["data"]["viewerUpdated"]["user"]["credits"] == 10
     await slow.aclose()
 
