@@ -133,7 +133,10 @@ async def test_a_wait_beyond_the_deadline(database: Database, dsn: str) -> None:
 
 
 async def test_a_wait_beyond_the_deadline_over_http(database: Database, dsn: str, settings: Settings) -> None:
-    """A request that waits beyond the deadline is answered with the error RETRY, and then done under the same key."""
+    """A request that waits beyond the deadline is answered with the error RETRY, and done once under the same key.
+
+    It may have been done the first time after all, if the lock is gone before PostgreSQL has given it up.
+    """
     hurry = replace(settings, request_timeout_seconds=0.2)
     async with serving(dsn, settings) as api, serving(dsn, hurry) as hurried:
         await api.register(credits=5)
@@ -142,7 +145,7 @@ async def test_a_wait_beyond_the_deadline_over_http(database: Database, dsn: str
             body = await hurried.post(MUTATIONS["createVideoData"], creation, subject="ann")
         assert [error["extensions"]["code"] for error in body["errors"]] == ["RETRY"]
         created = await api.create("click")
-    assert (created["replayed"], created["user"]["credits"]) == (False, 4)
+    assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 4)
 
 
 async def test_a_deadlock(database: Database, dsn: str) -> None:
