@@ -70,8 +70,9 @@ class Stream:
 
     async def result(self) -> Any:
         """Return the next result of a stream of events."""
-        while (frame := await self.frame()) == ":":
-            pass
+        async with asyncio.timeout(30):
+            while (frame := await self.frame()) == ":":
+                pass
         assert frame is not None
         event, _, data = frame.partition("\ndata: ")
         assert event == "event: next", frame
@@ -313,6 +314,7 @@ async def test_by_get(site: Site) -> None:
     assert (await client.get("/graphql", params={"query": CREDITS}, headers=foreign)).status_code == 403
     response = await client.head("/graphql", params={"query": CREDITS}, headers=sent)
     assert (response.status_code, response.headers["Content-Type"], response.content) == (200, EVENTS_TYPE, b"")
+    await site.left()
 
 
 async def test_a_result_is_one_line(site: Site) -> None:
