@@ -3,7 +3,6 @@
 
 import asyncio
 import errno
-import gc
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ import click
 
 from resolvers.identity import Identity, Role
 from server.development import IDENTITIES, development_token
+from server.garbage import collect_seldom
 from server.settings import PREFIX, VARIABLES, Settings, StartError
 
 IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now and then send into a connection's end.
@@ -31,9 +31,6 @@ PING_SECONDS = 20  # Each socket is asked so often whether it is still there, an
 # So long may a client take none of what is on its way to it. Without this, one that never reads would keep its
 # connection, and what waits to be sent, for good.
 UNREAD_SECONDS_MAX = 40
-# How many objects may be new before the garbage collector looks for cycles, of which hardly any are made here. With
-# Python's own 700 it looked through all there is every few seconds, and 5,000 subscribers waited 0.8 seconds for it.
-GARBAGE_THRESHOLD = 50_000
 STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
 
@@ -138,11 +135,11 @@ def serve() -> None:
         asyncio.run(_prepare(dsn, settings))
 
         app = server.app.create_app(replace(settings, database_url=dsn))
-        gc.set_threshold(GARBAGE_THRESHOLD)
 
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
+                self.collecting = asyncio.create_task(collect_seldom())
                 _announce(settings, listening[0].getsockname()[1])
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
