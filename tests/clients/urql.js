@@ -24,16 +24,18 @@ const CREATE = `mutation {
 
 const queried = await client.query('{ viewer { credits } }', {}).toPromise()
 const told = []
-let created
+let creating
 await new Promise((resolve) => {
-  const followed = client.subscription('subscription { viewerUpdated { user { credits } } }', {}).subscribe(async ({ data }) => {
+  const followed = client.subscription('subscription { viewerUpdated { user { credits } } }', {}).subscribe(({ data }) => {
     told.push(data.viewerUpdated.user.credits)
-    if (told.length === 1) created = await client.mutation(CREATE, {}).toPromise()
+    if (told.length === 1) creating = client.mutation(CREATE, {}).toPromise()
     if (told.at(-1) === 9) {
       setTimeout(() => resolve(followed.unsubscribe()))
     }
   })
 })
+// The change may be told before the mutation that made it is answered.
+const created = await creating
 const refused = await new Promise((resolve) => {
   client.subscription('subscription { nothing }', {}).subscribe(({ error }) => error && resolve(error.graphQLErrors[0].extensions.code))
 })
