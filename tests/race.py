@@ -38,7 +38,10 @@ Told = (
 )
 REFUNDED = {"FAILED", "CANCELED"}
 MANY = 1_000_000
-BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+# Neither autovacuum's, nor the change feed's, which polls for itself.
+BLOCKED = """SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend'
+  AND wait_event_type = 'Lock' AND query NOT LIKE '%queue_digest%'"""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,12 @@ async def at_once(account: Account, calls: Iterable[Coroutine[Any, Any, Answer]]
         running = [asyncio.create_task(call) for call in calls]
         await waiting(account.database.pool, running)
     return await asyncio.gather(*running)
+
+
+async def blocked(database: Database, count: int = 1) -> None:
+    """Wait until so many statements wait for a lock."""
+    while await database.pool.fetchval(BLOCKED) < count:  # noqa: ASYNC110 - PostgreSQL sets no event
+        await asyncio.sleep(0)
 
 
 async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asyncio.Task[Any]]) -> None:

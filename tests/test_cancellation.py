@@ -19,7 +19,7 @@ from resolvers.identity import Identity, Role
 from server.app import create_app
 from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
-from tests.race import BLOCKED, Account, check_verified, deadlocks, waiting
+from tests.race import BLOCKED, Account, blocked, check_verified, deadlocks, waiting
 
 ANN = Identity("ann", Role.USER).user_id
 
@@ -34,8 +34,7 @@ async def test_a_client_that_leaves(database: Database, dsn: str, settings: Sett
         async with account.locked():
             _, writer = await asyncio.open_connection(*base_url.removeprefix("http://").split(":"))
             writer.write(creation("click"))
-            while not await database.pool.fetchval(BLOCKED):  # noqa: ASYNC110 - PostgreSQL sets no event
-                await asyncio.sleep(0.002)
+            await blocked(database)
             writer.close()
             while len(server.server_state.connections) > others:  # noqa: ASYNC110 - uvicorn sets no event
                 await asyncio.sleep(0.002)

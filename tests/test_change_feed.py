@@ -27,8 +27,8 @@ from tests.api import MUTATIONS, SECRET, Api, headers, serving
 from tests.gate import Gate
 from tests.live import ENTRIES, VIDEO, VIDEOS, VIEWER, following
 from tests.log import serving_logged
+from tests.race import blocked
 from tests.test_cli import serving as serving_process
-from tests.test_stop import blocked
 
 # Feeds that wait for their next poll: since they were connected they have listened, and polled once. What is followed
 # only then is not found by that poll.

@@ -16,6 +16,7 @@ from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
 from tests.gate import Gate
 from tests.log import Log, serving_logged
+from tests.race import blocked
 from tests.rows import every_row
 
 SCRIPT = "The words that nobody but Ann may read."
@@ -267,15 +268,13 @@ async def test_a_statement_whose_connection_is_cut_happens_once(
     gate: Gate, settings: Settings, database: Database
 ) -> None:
     """A mutation whose connection is cut in the middle is sent again by the server itself, and still happens once."""
-    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with serving(gate.dsn, settings) as api, database.pool.acquire() as holder:
         await api.register()
         async with holder.transaction():
             await holder.execute("SELECT FROM users FOR UPDATE")
             creation = asyncio.create_task(api.create("key"))
             for tries in (1, 2):  # The first one goes on waiting: PostgreSQL does not look whether its client is there.
-                while await database.pool.fetchval(blocked) < tries:  # noqa: ASYNC110 - PostgreSQL sets no event
-                    await asyncio.sleep(0)
+                await blocked(database, tries)
                 if tries == 1:
                     gate.cut()
         created = await creation

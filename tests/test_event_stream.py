@@ -23,10 +23,10 @@ from server.identity import LEEWAY_SECONDS, InvalidToken, Proof, Reason, TokenVe
 from server.settings import Settings
 from tests.api import MUTATIONS, SECRET, headers
 from tests.live import ENTRIES, VIDEO, VIDEOS, VIEWER
+from tests.race import blocked
 from tests.sockets import Site, logged_site
 from tests.sockets import site as serving_site
 from tests.test_cli import serving as serving_command
-from tests.test_overload import blocked
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"

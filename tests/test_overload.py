@@ -14,11 +14,9 @@ from server.app import create_app
 from server.settings import Settings
 from tests.api import Api, headers, serving
 from tests.log import serving_logged
+from tests.race import BLOCKED, blocked
 
 QUERY = {"query": "{ viewer { id } }"}
-# Not the change feed's, which polls for itself.
-BLOCKED = """SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event_type = 'Lock' AND query NOT LIKE '%queue_digest%'"""
 
 
 @pytest.fixture
@@ -33,12 +31,6 @@ async def locked(database: Database) -> AsyncIterator[None]:
     async with database.pool.acquire() as holder, holder.transaction():
         await holder.execute("LOCK TABLE users")
         yield
-
-
-async def blocked(database: Database, count: int = 1) -> None:
-    """Wait until so many statements wait for a lock."""
-    while await database.pool.fetchval(BLOCKED) < count:  # noqa: ASYNC110 - PostgreSQL sets no event
-        await asyncio.sleep(0)
 
 
 def ask(api: Api) -> "asyncio.Task[httpx2.Response]":

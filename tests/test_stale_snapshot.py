@@ -12,6 +12,7 @@ from db.video_data import UPDATE_VIDEO_RECORD_STATUS
 from resolvers.identity import Identity, Role
 from schema.node import VideoKey, decode_id
 from tests.api import Api
+from tests.race import BLOCKED
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 ANN = Identity("ann", Role.USER).user_id
@@ -29,11 +30,10 @@ async def answer_after(
     rival: Connection, call: Coroutine[Any, Any, dict[str, Any]], change: str, *arguments: object
 ) -> dict[str, Any]:
     """Answer a call that began before a change was committed, and waited for it."""
-    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with rival.transaction():
         await rival.fetchrow(change, *arguments)
         waiting = asyncio.create_task(call)
-        while not waiting.done() and not await rival.fetchval(blocked):  # noqa: ASYNC110 - a wait in PostgreSQL sets no event
+        while not waiting.done() and not await rival.fetchval(BLOCKED):  # noqa: ASYNC110 - a wait in PostgreSQL sets no event
             await asyncio.sleep(0.002)
     return await waiting
 

@@ -8,18 +8,10 @@ import httpx2
 
 from db.database import Database
 from tests.api import MUTATIONS, SECRET, Api, headers
+from tests.race import blocked
 from tests.test_cli import serving
 
-# Not the change feed's, which polls for itself.
-BLOCKED = """SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event_type = 'Lock' AND query NOT LIKE '%queue_digest%'"""
 VIDEO = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
-
-
-async def blocked(database: Database) -> None:
-    """Wait until a statement waits for a lock."""
-    while await database.pool.fetchval(BLOCKED) == 0:  # noqa: ASYNC110 - PostgreSQL sets no event
-        await asyncio.sleep(0)
 
 
 async def refused(address: str) -> None:

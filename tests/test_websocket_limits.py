@@ -18,9 +18,10 @@ from db.database import Database
 from resolvers.identity import Role
 from server.settings import Settings
 from tests.api import MUTATIONS, SECRET, Api, headers
+from tests.race import blocked
 from tests.sockets import PROTOCOL, Client, Site, site
 from tests.test_cli import serving
-from tests.test_overload import blocked, locked
+from tests.test_overload import locked
 from tests.test_websocket_operations import CREDITS, credits_of
 
 

@@ -26,9 +26,10 @@ from server.settings import Settings
 from tests.api import MUTATIONS, SECRET
 from tests.calls import OPERATIONS
 from tests.live import VIDEO
+from tests.race import blocked
 from tests.sockets import Site, logged_site, site
 from tests.test_masking import BREAK, INTERNALS
-from tests.test_overload import blocked, locked
+from tests.test_overload import locked
 from tests.test_tokens import claims
 
 CREDITS = "subscription { viewerUpdated { user { credits } } }"
