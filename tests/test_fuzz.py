@@ -240,8 +240,8 @@ async def rows(api: Api) -> dict[str, str]:
     return found
 
 
-def some_and_many(many: int) -> pytest.MarkDecorator:
-    """Run a test on 200 examples, the same each time; and as a soak on so many, new ones each time."""
+def some_and_many(many: int, some: int = 200) -> pytest.MarkDecorator:
+    """Run a test on some examples, the same each time; and as a soak on so many, new ones each time."""
     unhurried = hypothesis.settings(
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
@@ -251,7 +251,7 @@ def some_and_many(many: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "run",
         [
-            pytest.param(hypothesis.settings(unhurried, max_examples=200, derandomize=True), id="some"),
+            pytest.param(hypothesis.settings(unhurried, max_examples=some, derandomize=True), id="some"),
             pytest.param(hypothesis.settings(unhurried, max_examples=many), id="many", marks=pytest.mark.soak),
         ],
     )

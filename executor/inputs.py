@@ -1,0 +1,290 @@
+"""What a client sends, as resolvers take it: graphql-core's coercion and Strawberry's conversion, prepared.
+
+What is as expected goes a short way. For anything else graphql-core or Strawberry is asked, who also say what is wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any
+
+from graphql import (
+    FieldNode,
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLError,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLSchema,
+    Undefined,
+    ValueNode,
+    VariableDefinitionNode,
+    VariableNode,
+    get_argument_values,
+    get_nullable_type,
+    get_variable_values,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+    is_required_argument,
+    is_required_input_field,
+    is_specified_scalar_type,
+)
+from graphql.execution.get_variable_signature import get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource
+from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal, coerce_input_value
+from strawberry import UNSET
+from strawberry.relay.types import GlobalID
+from strawberry.scalars import is_scalar
+from strawberry.schema import Schema
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryOptional, get_object_definition
+from strawberry.types.enum import StrawberryEnumDefinition, has_enum_definition
+from strawberry.types.field import StrawberryField
+from strawberry.types.lazy_type import LazyType
+
+if TYPE_CHECKING:
+    from executor.execution import Execution
+
+VARIABLE_ERRORS_MAX = 50  # As graphql-core has it.
+DEEP = 50  # What may be nested deeper is graphql-core's to measure.
+
+Convert = Callable[[Any], Any]
+
+
+class _Unusual(Exception):  # noqa: N818 - It is no error: it says that graphql-core or Strawberry has to be asked.
+    pass
+
+
+class Variables:
+    """The variables of an operation."""
+
+    def __init__(self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]) -> None:
+        self._schema = schema
+        self._definitions = definitions
+        self._expected: list[tuple[str, Any, ValueNode | None, Convert]] | None = []
+        try:
+            for node in definitions:
+                signature = get_variable_signature(schema, node)
+                if isinstance(signature, GraphQLError):
+                    raise _Unusual  # noqa: TRY301 - as deep below
+                self._expected.append((signature.name, signature, node.default_value, _coercion(signature.type, ())))
+        except _Unusual:
+            self._expected = None
+
+    def coerce(self, inputs: dict[str, Any], *, hide_suggestions: bool) -> VariableValues | list[GraphQLError]:
+        """Coerce what is given, or tell all that is wrong with it."""
+        values = None if self._expected is None else self._coerced(self._expected, inputs)
+        if values is None:
+            return get_variable_values(self._schema, self._definitions, inputs, VARIABLE_ERRORS_MAX, hide_suggestions)
+        return values
+
+    def _coerced(
+        self, expected: list[tuple[str, Any, ValueNode | None, Convert]], inputs: dict[str, Any]
+    ) -> VariableValues | None:
+        values = VariableValues({}, {})
+        for name, signature, default, coerce in expected:
+            given = inputs.get(name, Undefined)
+            values.sources[name] = VariableValueSource(signature, given)
+            if given is not Undefined:
+                value = coerce(given)
+            elif default is not None:
+                value = coerce_input_literal(default, signature.type)
+            elif is_non_null_type(signature.type):
+                return None
+            else:
+                continue
+            if value is Undefined:
+                return None
+            values.coerced[name] = value
+        return values
+
+
+def _coercion(declared: GraphQLInputType, above: tuple[GraphQLInputType, ...]) -> Convert:
+    """Prepare graphql-core's `coerce_input_value` for a type."""
+    if len(above) > DEEP:
+        raise _Unusual
+    null = Undefined if is_non_null_type(declared) else None
+    type_: Any = get_nullable_type(declared)
+    if is_leaf_type(type_):
+        coerce = _leaf_coercion(type_)
+    elif is_list_type(type_):
+        coerce = _list_coercion(type_, above)
+    elif type_ in above or type_.is_one_of or type_.out_type is not GraphQLInputObjectType.out_type:
+        raise _Unusual
+    else:
+        coerce = _object_coercion(type_, above)
+    return lambda value: null if value is None or value is Undefined else coerce(value)
+
+
+def _leaf_coercion(type_: Any) -> Convert:
+    parse = type_.coerce_input_value
+
+    def coerce(value: Any) -> Any:
+        try:
+            return parse(value)
+        except Exception:  # noqa: BLE001 - as graphql-core
+            return Undefined
+
+    return coerce
+
+
+def _list_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert:
+    coerce_item = _coercion(type_.of_type, (*above, type_))
+
+    def coerce(value: Any) -> Any:
+        if type(value) is not list:
+            return coerce_input_value(value, type_)
+        coerced = [coerce_item(each) for each in value]
+        return Undefined if any(each is Undefined for each in coerced) else coerced
+
+    return coerce
+
+
+def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert:
+    fields = [
+        (name, field.out_name or name, field, is_required_input_field(field), _coercion(field.type, (*above, type_)))
+        for name, field in type_.fields.items()
+    ]
+
+    def coerce(value: Any) -> Any:
+        if type(value) is not dict or not value.keys() <= type_.fields.keys():
+            return coerce_input_value(value, type_)
+        coerced = {}
+        for name, out_name, field, required, coerce_part in fields:
+            given = value.get(name, Undefined)
+            if given is not Undefined:
+                part = coerce_part(given)
+                if part is Undefined:
+                    return part
+            elif required:
+                return Undefined
+            else:
+                part = coerce_default_value(field)
+            if part is not Undefined:
+                coerced[out_name] = part
+        return coerced
+
+    return coerce
+
+
+def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Execution"], dict[str, Any]]:
+    """Prepare graphql-core's `get_argument_values` for a field."""
+
+    def ask(x: "Execution") -> dict[str, Any]:
+        return get_argument_values(definition, node, x.variables, None, x.hide_suggestions)
+
+    given = {argument.name.value: argument.value for argument in node.arguments or ()}
+    try:
+        plan = [
+            (argument.out_name or name, argument, *_variable_and_constant(given.get(name), argument))
+            for name, argument in definition.args.items()
+        ]
+    except (_Unusual, TypeError):  # graphql-core has TypeError for a default that is wrong.
+        return ask
+
+    def values(x: "Execution") -> dict[str, Any]:
+        coerced = x.variables.coerced
+        found = {}
+        for out_name, argument, variable, constant in plan:
+            value = constant if variable is None else coerced.get(variable, constant)
+            if value is Undefined and is_required_argument(argument):
+                return ask(x)
+            if value is None and is_non_null_type(argument.type):
+                return ask(x)
+            if value is not Undefined:
+                found[out_name] = value
+        return found
+
+    return values
+
+
+def _variable_and_constant(node: ValueNode | None, argument: GraphQLArgument) -> tuple[str | None, Any]:
+    """Name the variable that gives an argument, if one does, and what the argument is without it.
+
+    Only what nobody can change is shared by all executions: numbers, text and the like.
+    """
+    if node is None or isinstance(node, VariableNode):
+        return None if node is None else node.name.value, coerce_default_value(argument)
+    type_ = get_nullable_type(argument.type)
+    if not isinstance(type_, GraphQLEnumType) and not (is_leaf_type(type_) and is_specified_scalar_type(type_)):
+        raise _Unusual
+    value = coerce_input_literal(node, argument.type)
+    if value is Undefined:
+        raise _Unusual
+    return None, value
+
+
+def converted_arguments(field: StrawberryField, schema: Schema) -> Callable[[dict[str, Any], Any], dict[str, Any]]:
+    """Prepare Strawberry's `convert_arguments` for a field."""
+    config, registry = schema.config, schema.schema_converter.scalar_registry
+    try:
+        plan = [
+            (config.name_converter.from_argument(each), each.python_name, _conversion(each.type, schema, ()))
+            for each in field.arguments
+        ]
+    except _Unusual:
+        return lambda values, info: convert_arguments(values, field.arguments, registry, config, info)
+
+    def convert(values: dict[str, Any], _info: Any) -> dict[str, Any]:
+        return {
+            python_name: values[name] if conversion is None else conversion(values[name])
+            for name, python_name, conversion in plan
+            if name in values
+        }
+
+    return convert
+
+
+def _conversion(type_: Any, schema: Schema, above: tuple[object, ...]) -> Convert | None:
+    """Prepare Strawberry's `convert_argument` for a type; None if it leaves values as they are."""
+    if isinstance(type_, StrawberryMaybe) or type_ is GlobalID:
+        raise _Unusual
+    if isinstance(type_, StrawberryOptional):
+        return _conversion(type_.of_type, schema, above)
+    if isinstance(type_, LazyType):
+        return _conversion(type_.resolve_type(), schema, above)
+    if isinstance(type_, StrawberryList):
+        convert = _list_conversion(_conversion(type_.of_type, schema, above))
+    elif is_scalar(type_, schema.schema_converter.scalar_registry) or _is_enum(type_):
+        return None
+    else:
+        convert = _object_conversion(type_, schema, above)
+    return lambda value: value if value is None or value is UNSET else convert(value)
+
+
+def _is_enum(type_: Any) -> bool:
+    return isinstance(type_, StrawberryEnumDefinition) or has_enum_definition(type_)
+
+
+def _list_conversion(convert_item: Convert | None) -> Convert:
+    return list if convert_item is None else lambda value: [convert_item(each) for each in value]
+
+
+def _object_conversion(type_: Any, schema: Schema, above: tuple[object, ...]) -> Convert:
+    definition = get_object_definition(type_)
+    if definition is None or definition.from_input is not None or not definition.is_input or type_ in above:
+        raise _Unusual
+    absent = {
+        field.python_name: None
+        for field in definition.fields
+        if field.default_value is MISSING and field.default_factory is MISSING
+    }
+    fields = [
+        (
+            schema.config.name_converter.from_field(field),
+            field.python_name,
+            _conversion(field.resolve_type(type_definition=definition), schema, (*above, type_)),
+        )
+        for field in definition.fields
+    ]
+
+    def convert(value: Any) -> Any:
+        given = dict(absent)
+        for name, python_name, convert_part in fields:
+            if name in value:
+                part = value[name]
+                given[python_name] = part if convert_part is None else convert_part(part)
+        return type_(**given)
+
+    return convert
