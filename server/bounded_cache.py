@@ -34,3 +34,10 @@ class BoundedCache(Generic[T]):
         while len(self._entries) > self._entries_max or self._characters > self._characters_max:
             _, (_, freed) = self._entries.popitem(last=False)
             self._characters -= freed
+
+    def grow(self, key: str, characters: int) -> None:
+        """Count so many more characters for what is remembered under a key, if anything is."""
+        if key in self._entries:
+            value, before = self._entries.pop(key)
+            self._characters -= before
+            self.put(key, value, before + characters)

@@ -1,6 +1,7 @@
 """A document's way to its operation: parsed, held to the limits and validated once, then remembered by its text."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -22,6 +23,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from executor.operation import CompiledOperation
 from schema.error import RequestError
 from server.bounded_cache import BoundedCache
 from server.document_limits import LIMITS, OperationCost, hold, hold_to_limits
@@ -29,6 +31,8 @@ from server.document_limits import LIMITS, OperationCost, hold, hold_to_limits
 # An app sends a few dozen documents of a kilobyte. A character takes up to 250 bytes when it is parsed: 128 MB at most.
 DOCUMENTS_REMEMBERED = 1_000
 CHARACTERS_REMEMBERED = 524_288
+# What is compiled of it counts, too: 2 KB for a field.
+CHARACTERS_PER_FIELD = 8
 # Those in error are remembered apart, so that no flood of them drives out the others.
 FAULTY_REMEMBERED = 100
 FAULTY_CHARACTERS_REMEMBERED = 65_536
@@ -49,9 +53,11 @@ _STRUCTURE = (
 class Prepared(NamedTuple):
     """A document that can be executed, if there are no errors, with the cost of each of its operations."""
 
+    text: str
     document: DocumentNode | None
     errors: list[GraphQLError]
     costs: Mapping[str | None, OperationCost]
+    compiled: dict[str | None, CompiledOperation]  # those that have been asked for
 
 
 class Documents:
@@ -73,12 +79,24 @@ class Documents:
             (self._faulty if prepared.errors else self._sound).put(text, prepared, len(text))
         return prepared
 
+    def compiled(self, schema: GraphQLSchema, prepared: Prepared, name: str | None) -> CompiledOperation:
+        """Compile an operation of a document without errors, or recall it; it is remembered as long as the document."""
+        operation = prepared.compiled.get(name)
+        if operation is None:
+            assert prepared.document is not None  # noqa: S101 - there are no errors
+            operation = CompiledOperation(schema, prepared.document, name, partial(self._weigh, prepared))
+            prepared.compiled[name] = operation
+        return operation
+
+    def _weigh(self, prepared: Prepared, fields: int) -> None:
+        self._sound.grow(prepared.text, fields * CHARACTERS_PER_FIELD)
+
     def _prepared(self, schema: GraphQLSchema, text: str) -> Prepared:
         try:
             hold("length", len(text))
             document = _parsed(text)
         except GraphQLError as error:
-            return Prepared(None, [error], {})
+            return Prepared(text, None, [error], {}, {})
         errors = self._validate(schema, document, _STRUCTURE)
         costs: Mapping[str | None, OperationCost] = {}
         if not errors:
@@ -88,7 +106,7 @@ class Documents:
                 errors = [error]
             else:
                 errors = self._validate(schema, document, self._rules)
-        return Prepared(document, errors, costs)
+        return Prepared(text, document, errors, costs, {})
 
     def _validate(self, schema: GraphQLSchema, document: DocumentNode, rules: Any) -> list[GraphQLError]:
         return validate(schema, document, rules, ERRORS_MAX, hide_suggestions=not self._introspection)

@@ -1,22 +1,35 @@
 """The API's table of contents: each root field bound to its resolver."""
 
-from collections.abc import AsyncGenerator, Collection, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Collection, Iterable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import strawberry
-from graphql import DocumentNode, ExecutionResult, GraphQLError, subscribe
+from graphql import (
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    create_source_event_stream,
+    execute_subscription_event,
+    map_source_to_response_event,
+)
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionResult as Result
+from strawberry.types.graphql import OperationType
 from strawberry.utils.await_maybe import await_maybe
 
 import resolvers.credit_entry
 import resolvers.node
 import resolvers.user
 import resolvers.video_data
+from executor.program import NotCovered
 from resolvers.context import Context
+from schema.error import RequestError
 from schema.scalar import scalar_map
 from server.document import DocumentExtension, Documents, Prepared
 
@@ -138,29 +151,103 @@ class Schema(strawberry.Schema):
 
     documents: Documents
     suggestions = True
+    not_compiled: Counter[str]  # how often Strawberry executed instead of compiled functions, by the reason
 
     def prepare(self, text: str) -> Prepared:
         """Prepare a document, or recall it."""
         return self.documents.prepare(self._schema, text)
 
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any = None,
+        root_value: Any = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[OperationType] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> Result:
+        """Execute an operation, by functions compiled for it where that can be, and else by Strawberry.
+
+        Strawberry also says what is wrong with it: by then, nothing of it has been resolved.
+        """
+        answer = self._answer(
+            query, variable_values, context_value, root_value, operation_name, allowed_operation_types or ()
+        )
+        if answer is None:
+            return await super().execute(
+                query,
+                variable_values,
+                context_value,
+                root_value,
+                operation_name,
+                allowed_operation_types,
+                operation_extensions,
+            )
+        result = answer if isinstance(answer, ExecutionResult) else await answer
+        return Result(result.data, result.errors)
+
+    def _answer(
+        self,
+        query: str | None,
+        variables: dict[str, Any] | None,
+        context: Any,
+        root: Any,
+        name: str | None,
+        allowed: Iterable[OperationType],
+    ) -> ExecutionResult | Awaitable[ExecutionResult] | None:
+        """Begin to execute by compiled functions, or do nothing."""
+        prepared = self.prepare(query or "")
+        if name is None and len(prepared.costs) == 1:
+            (name,) = prepared.costs
+        if prepared.errors or name not in prepared.costs:
+            return None
+        operation = self.documents.compiled(self._schema, prepared, name)
+        if operation.kind not in allowed:
+            return None
+        try:
+            prepared.costs[name].hold(variables or {})
+            return operation(context, variables, root, hide_suggestions=not self.suggestions)
+        except RequestError:
+            return None
+        except NotCovered as reason:
+            self.not_compiled[str(reason)] += 1
+            return None
+
     async def follow(
-        self, document: DocumentNode, name: str | None, variables: dict[str, Any] | None, context: Context
+        self, prepared: Prepared, name: str | None, variables: dict[str, Any] | None, context: Context
     ) -> AsyncGenerator[ExecutionResult, None] | ExecutionResult:
         """Start a subscription: a result for each of its events, or one that says why there are none.
 
         Not by Strawberry's `subscribe`, which would parse and run extensions again, for each event too.
         """
-        events: Any = await await_maybe(
-            subscribe(
-                self._schema,
-                document,
-                context_value=context,
-                variable_values=variables,
-                operation_name=name,
-                hide_suggestions=not self.suggestions,
-            )
+        assert prepared.document is not None  # noqa: S101 - there are no errors
+        hide_suggestions = not self.suggestions
+        executor = StrawberryGraphQLCoreExecutionContext.build(
+            self._schema,
+            prepared.document,
+            context_value=context,
+            raw_variable_values=variables,
+            operation_name=name,
+            hide_suggestions=hide_suggestions,
         )
-        return cast(AsyncGenerator[ExecutionResult, None] | ExecutionResult, events)
+        if isinstance(executor, list):
+            return ExecutionResult(None, executor)
+        events: Any = await await_maybe(create_source_event_stream(executor))
+        if isinstance(events, ExecutionResult):
+            return events
+        operation = self.documents.compiled(self._schema, prepared, name)
+
+        def answer(event: Executor[Any]) -> Any:
+            try:
+                return operation.answer(
+                    context, event.variable_values, event.root_value, hide_suggestions=hide_suggestions
+                )
+            except NotCovered as reason:
+                self.not_compiled[str(reason)] += 1
+                return execute_subscription_event(event)
+
+        return map_source_to_response_event(executor, events, answer)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave the log to `server.errors`, which knows refusals and bad input from faults."""
@@ -192,5 +279,6 @@ def build_schema(
         extensions=[OneOperation, partial(DocumentExtension, documents)],
     )
     schema.documents = documents
+    schema.not_compiled = Counter()
     schema.suggestions = introspection
     return schema

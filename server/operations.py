@@ -159,8 +159,7 @@ class Operations:
         """Yield what a subscription tells, as JSON; what breaks it off is told too."""
         error_id = uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=error_id)
-        assert prepared.document is not None  # noqa: S101 - there are no errors
-        events = await self._schema.follow(prepared.document, name, variables, context)
+        events = await self._schema.follow(prepared, name, variables, context)
         if isinstance(events, ExecutionResult):
             raise NotExecuted(events.errors or [])
         identity = known(context.identity)  # Nobody else is admitted to any subscription.

@@ -20,7 +20,7 @@ BOUNDING = [name for name in VARIABLES if re.search(r"_MAX$|_LIMIT_PER_|TIMEOUT|
 def constants() -> dict[str, int | float]:
     """Find each public limit in the code, by its name."""
     found: dict[str, int | float] = {}
-    for package in ("schema", "resolvers", "db", "server"):
+    for package in ("schema", "resolvers", "db", "executor", "server"):
         for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
             if ".migrations" not in module.name and not module.name.startswith("server.demo"):
                 names = vars(importlib.import_module(module.name))
