@@ -12,25 +12,31 @@ from resolvers.loaders import Loaders
 
 # What changes within this time is read together: one statement for each table, however many follow it.
 GATHER_SECONDS = 0.005
-# Nobody sees more than so many changes; between two, the others are joined.
+# What has been read rests before it is read again; what changes meanwhile is joined. What keeps changing rests twice as
+# long each time, so that telling it leaves the processor to those who change it; after as much quiet, it begins anew.
 REST_SECONDS_MIN = 0.05
+REST_SECONDS_MAX = 0.5
 
 
 class Watch:
     """Something that is followed, as it was last seen by whoever follows it."""
 
-    __slots__ = ("_loaders", "_woken", "in_queue", "rest_seconds", "rests_until", "subject")
+    __slots__ = ("_loaders", "_rest", "_woken", "in_queue", "rest_seconds", "rests_until", "subject")
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.rest_seconds = 0.0  # between two readings, at least; what changes meanwhile is joined
         self.in_queue = False  # whether it tells a place in the render queue, which others' videos change
         self.rests_until = 0.0
+        self._rest = 0.0  # the last one
         self._loaders: Loaders | None = None
         self._woken: asyncio.Future[None] | None = None
 
-    def wake(self, loaders: Loaders) -> None:
-        """Have it read with these loaders, which have read nothing before now."""
+    def wake(self, loaders: Loaders, now: float) -> None:
+        """Have it read with these loaders, which have read nothing before now, and then rest."""
+        is_quiet = now >= self.rests_until + self._rest
+        self._rest = REST_SECONDS_MIN if is_quiet else min(2 * self._rest, REST_SECONDS_MAX)
+        self.rests_until = now + max(self._rest, self.rest_seconds)
         self._loaders = loaders
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
@@ -53,6 +59,7 @@ class Live:
         self._database = database
         self._watches: defaultdict[UUID, set[Watch]] = defaultdict(set)
         self._due: set[Watch] = set()
+        self._resting: dict[Watch, asyncio.TimerHandle] = {}  # those that are due after their rest
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
@@ -65,6 +72,8 @@ class Live:
             yield watch
         finally:
             self._due.discard(watch)
+            if watch in self._resting:
+                self._resting.pop(watch).cancel()
             self._watches[subject.user_id].discard(watch)
             if not self._watches[subject.user_id]:
                 del self._watches[subject.user_id]
@@ -88,17 +97,27 @@ class Live:
         self._wake(watch for watches in self._watches.values() for watch in watches if watch.in_queue)
 
     def _wake(self, watches: Iterable[Watch]) -> None:
-        self._due.update(watches)
-        if self._due and self._timer is None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for watch in watches:
+            if watch.rests_until <= now:
+                self._gather(watch)
+            elif watch not in self._resting:
+                self._resting[watch] = loop.call_at(watch.rests_until, self._rested, watch)
+
+    def _rested(self, watch: Watch) -> None:
+        del self._resting[watch]
+        self._gather(watch)
+
+    def _gather(self, watch: Watch) -> None:
+        self._due.add(watch)
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._turn)
 
     def _turn(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
         loaders = Loaders(self._database)
-        rested = [watch for watch in self._due if watch.rests_until <= now]
-        self._due.difference_update(rested)
-        for watch in rested:
-            watch.rests_until = now + max(REST_SECONDS_MIN, watch.rest_seconds)
-            watch.wake(loaders)
-        self._wake(())
+        due, self._due = self._due, set()
+        for watch in due:
+            watch.wake(loaders, now)

@@ -13,6 +13,7 @@ from db.database import RetryLaterError
 from db.user import GET_VIEWERS
 from db.video_data import GET_VIDEO_DATA, LIST_VIDEOS
 from resolvers.identity import Identity, Role
+from resolvers.live import REST_SECONDS_MIN
 from server.operations import NotExecuted
 from tests.api import Api
 from tests.live import ENTRIES, VIDEO, VIDEOS, VIEWER, count_statements, following, settled
@@ -65,6 +66,18 @@ async def test_fast_changes_are_joined_and_the_last_arrives(api: Api) -> None:
             await api.adjust(user_id, 1, f"key {each}")
         await viewer.until(lambda told: told["user"]["credits"] == 100)
         assert len(viewer.told) < 60
+
+
+async def test_what_keeps_changing_is_told_less_often(api: Api) -> None:
+    """What changes again and again, each time after its rest, rests longer and longer; the last state is told."""
+    user_id = await api.register(credits=0)
+    async with following(api.follow(VIEWER)) as viewer:
+        await viewer.any()
+        for each in range(20):
+            await api.adjust(user_id, 1, f"key {each}")
+            await asyncio.sleep(REST_SECONDS_MIN + 0.01)
+        await viewer.until(lambda told: told["user"]["credits"] == 20)
+    assert len(viewer.told) < 12
 
 
 async def test_what_did_not_change_is_not_told(api: Api) -> None:
