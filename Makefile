@@ -46,8 +46,9 @@ screenshot: $(VENV)/dev ## Take the README's picture of two tabs anew (needs Chr
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate
 
-schema: $(VENV)/run ## Print schema.graphql anew
+schema: $(VENV)/run ## Print schema.graphql and docs/reference.md anew
 	$(BIN)/videocredits schema > schema.graphql
+	$(BIN)/python docs/reference.py > docs/reference.md
 
 lock: $(VENV)/dev ## Resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build -o requirements.lock pyproject.toml

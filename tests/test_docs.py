@@ -3,6 +3,8 @@
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,9 @@ def test_the_page_for_those_who_come_from_convex_names_what_is_there() -> None:
         assert fields - {"creditEntryAdded"} <= {field for type_name, field in named if type_name == root}
     statuses = set(re.findall(r"`([A-Z_]{5,})`", page)) - {"PURCHASE", "REWARD", "ADMIN"}
     assert statuses <= SCHEMA.type_map["VideoStatus"].values.keys()  # type: ignore[attr-defined] # It is an enum.
+
+
+def test_the_reference_is_what_the_schema_says() -> None:
+    """The page is what is printed out of schema.graphql: run `make schema` when this fails."""
+    printed = subprocess.check_output([sys.executable, ROOT / "docs" / "reference.py"], encoding="utf-8")
+    assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == printed
