@@ -4,10 +4,13 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
+
+from db.group_commit import BATCH_SECONDS_MAX, LOCK_MILLISECONDS_MAX, WRITERS, Call, GroupCommit
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -37,6 +40,8 @@ SESSION_SETTINGS = {
     "random_page_cost": "1.1",
 }
 
+GROUPED_POOL_SIZE_MIN = 2 * WRITERS  # With fewer connections, none can be set apart.
+
 
 class RetryLaterError(Exception):
     """The database gave no answer in time: what was asked may or may not have happened; ask again with the same key."""
@@ -45,51 +50,89 @@ class RetryLaterError(Exception):
 class Database:
     """A pool of connections to one database, and the two ways to run a statement on it."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        timeout_seconds: float,
+        writers: "asyncpg.Pool[asyncpg.Record] | None" = None,
+    ) -> None:
         self.pool = pool
         self._timeout_seconds = timeout_seconds
+        self._group_commit = None if writers is None else GroupCommit(writers, self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
-        return await self._until_deadline(lambda connection: connection.fetch(query, *arguments))
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        return await self._until_deadline(deadline, lambda connection: connection.fetch(query, *arguments))
 
-    async def answer(self, query: str, user_id: UUID, *arguments: object) -> asyncpg.Record:
+    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
         """Return the one row of a statement that changes a user's rows, its first argument.
+
+        It may share a transaction with others, unless it is to be ``alone``, as must be whatever locks rows of two
+        tables: in a batch these would not be in the one order that keeps batches from waiting for each other.
 
         It is run again while it is 'stale' or the fault is a passing one.
         What has begun is finished although the caller is cancelled: it commits or not, and the idempotency key tells.
         Raises RetryLaterError when the database does not answer in time.
         """
-        task = asyncio.create_task(self._settle(query, user_id, arguments))
-        self._settling.add(task)
-        task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_seconds
+        call = Call(query, user_id, (user_id, *arguments), deadline, loop.create_future())
+        if alone or self._group_commit is None:
+            return await asyncio.shield(self._run_alone(call))
+        expiry = loop.call_at(call.deadline, _expire, call)
+        self._group_commit.begin(call)
+        try:
+            answer = await call.answered
+        finally:
+            expiry.cancel()
+        return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
     async def close(self) -> None:
         """Let what has begun finish, then close the connections."""
+        if self._group_commit is not None:
+            await self._group_commit.close()
         if self._settling:
             await asyncio.wait(self._settling)
         await self.pool.close()
 
-    async def _settle(self, query: str, user_id: UUID, arguments: tuple[object, ...]) -> asyncpg.Record:
+    def _ended(self, call: Call, record: asyncpg.Record | None) -> None:
+        """Tell a call's caller what came of it in its batch, or have it run again by itself."""
+        self._changed(call)
+        if call.answered.done() and not call.answered.cancelled():
+            return  # Its time is up.
+        answer = record if record is not None and record["outcome"] != "stale" else self._run_alone(call)
+        if not call.answered.cancelled():
+            call.answered.set_result(answer)
+
+    def _changed(self, call: Call) -> None:
+        # Whatever came of it, since what got no answer may have been done: a needless notice changes nothing.
+        if self.on_change is not None:
+            self.on_change(call.user_id)
+
+    def _run_alone(self, call: Call) -> "asyncio.Task[asyncpg.Record]":
+        task = asyncio.create_task(self._settle(call))
+        self._settling.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    async def _settle(self, call: Call) -> asyncpg.Record:
         try:
-            return await self._until_deadline(lambda connection: _settled(connection, query, user_id, *arguments))
+            return await self._until_deadline(call.deadline, lambda connection: _settled(connection, call))
         finally:
-            # Whatever came of it, since what got no answer may have been done: a needless notice changes nothing.
-            if self.on_change is not None:
-                self.on_change(user_id)
+            self._changed(call)
 
     def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:
         self._settling.discard(task)
         if not task.cancelled():
             task.exception()  # Retrieved here, since a caller that was cancelled will not do it.
 
-    async def _until_deadline(self, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
+    async def _until_deadline(self, deadline: float, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
         pause_seconds = 0.002
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout_at(deadline):
                 while True:
                     try:
                         async with self.pool.acquire() as connection:
@@ -109,11 +152,16 @@ class Database:
             raise RetryLaterError from error
 
 
-async def _settled(connection: PoolConnection, query: str, *arguments: object) -> asyncpg.Record:
+def _expire(call: Call) -> None:
+    if not call.answered.done():
+        call.answered.set_exception(RetryLaterError())
+
+
+async def _settled(connection: PoolConnection, call: Call) -> asyncpg.Record:
     """Run a statement until its refusal is final: 'stale' says that its snapshot was older than its wait for a lock."""
     while True:
         try:
-            record = await connection.fetchrow(query, *arguments)
+            record = await connection.fetchrow(call.query, *call.arguments)
         except asyncpg.UniqueViolationError as error:
             # Two first attempts under one key have met; the second one's next look is a replay.
             if error.constraint_name not in {"credit_entries_idempotency_key_once", "video_data_idempotency_key_once"}:
@@ -126,19 +174,24 @@ async def _settled(connection: PoolConnection, query: str, *arguments: object) -
 
 async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Database:
     """Open a database with at most ``pool_size`` connections whose statements take at most ``timeout_seconds``."""
-    pool = await asyncpg.create_pool(
-        dsn,
-        min_size=min(2, pool_size),
-        max_size=pool_size,
-        init=_teach_json,
-        reset=_keep,
-        server_settings={
-            "application_name": "videocredits",
-            "statement_timeout": str(round(timeout_seconds * 1000)),
-            **SESSION_SETTINGS,
-        },
+    open_pool = partial(asyncpg.create_pool, dsn, init=_teach_json, reset=_keep)
+    settings = {
+        "application_name": "videocredits",
+        "statement_timeout": str(round(timeout_seconds * 1000)),
+        **SESSION_SETTINGS,
+    }
+    grouped = pool_size >= GROUPED_POOL_SIZE_MIN
+    size = pool_size - WRITERS if grouped else pool_size
+    pool = await open_pool(min_size=min(2, size), max_size=size, server_settings=settings)
+    if not grouped:
+        return Database(pool, timeout_seconds)
+    writers = await open_pool(
+        min_size=1,
+        max_size=WRITERS,
+        server_settings=settings | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
+        command_timeout=BATCH_SECONDS_MAX,
     )
-    return Database(pool, timeout_seconds)
+    return Database(pool, timeout_seconds, writers)
 
 
 async def _teach_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -223,6 +223,7 @@ async def update_video_record_status(
             download_url,
             attempt,
             actor,
+            alone=status in {"FAILED", "CANCELED"},
         )
     return UpdateVideoRecordStatusRow(record["outcome"], *_objects(record))
 
@@ -231,7 +232,9 @@ async def retry_video_data(
     database: Database, user_id: UUID, video_id: UUID, idempotency_key: str, request_hash: bytes, cost: int, actor: str
 ) -> RetryVideoDataRow:
     """Begin a new attempt at a FAILED or CANCELED video and charge for it, once per key."""
-    record = await database.answer(RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor)
+    record = await database.answer(
+        RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor, alone=True
+    )
     return RetryVideoDataRow(record["outcome"], *_objects(record))
 
 

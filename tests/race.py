@@ -151,6 +151,13 @@ async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asynci
         await asyncio.sleep(0.002)
 
 
+async def run_alone(database: Database) -> None:
+    """Have each call run on a connection of its own from now on."""
+    assert database._group_commit is not None  # noqa: SLF001 - no setting turns it off
+    await database._group_commit.close()  # noqa: SLF001
+    database._group_commit = None  # noqa: SLF001
+
+
 def check_told(answers: Iterable[Told]) -> None:
     """Check that of one version of a user or video, and of one entry, all were told the same."""
     told: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}

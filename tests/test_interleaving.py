@@ -92,8 +92,9 @@ class Unfinished(Database):
     def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
         self._connection = connection
 
-    async def answer(self, query: str, *arguments: object) -> asyncpg.Record:
-        record = await self._connection.fetchrow(query, *arguments)
+    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
+        assert alone in {True, False}  # It makes no difference here.
+        record = await self._connection.fetchrow(query, user_id, *arguments)
         assert record
         return record
 

@@ -33,9 +33,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
     noted: Ran = []
 
     def noting(run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def note_and_run(database: Database, query: str, *arguments: object) -> Any:
+        async def note_and_run(database: Database, query: str, *arguments: object, **options: bool) -> Any:
             noted.append((NAMES[query], arguments))
-            return await run(database, query, *arguments)
+            return await run(database, query, *arguments, **options)
 
         return note_and_run
 

@@ -32,11 +32,11 @@ class Dying(Database):
         super().__init__(database.pool, timeout_seconds=60)
         self._left = statements
 
-    async def answer(self, query: str, user_id: UUID, *arguments: object) -> asyncpg.Record:
+    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
         if self._left == 0:
             raise KilledError
         self._left -= 1
-        return await super().answer(query, user_id, *arguments)
+        return await super().answer(query, user_id, *arguments, alone=alone)
 
 
 async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:

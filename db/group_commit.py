@@ -1,0 +1,102 @@
+"""Calls of one statement that arrive while others are at work are run together: one round trip, one commit."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+WRITERS = 2  # While one waits for its commit, the other goes on.
+BATCH_MAX = 64
+BATCH_SECONDS_MAX = 2  # Those who wait behind a batch that does not end are not to wait for ever.
+LOCK_MILLISECONDS_MAX = 50  # Whoever waits for somebody else's lock holds up all others of its batch.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One call of a statement that changes a user's rows, and what its caller waits for until its time is up.
+
+    That is the record or, where the batch had none for it, the task that runs the call by itself.
+    """
+
+    query: str
+    user_id: UUID
+    arguments: tuple[object, ...]  # the user's id among them, as the first
+    deadline: float
+    answered: "asyncio.Future[asyncpg.Record | asyncio.Task[asyncpg.Record]]"
+
+    @property
+    def rows(self) -> list[UUID]:
+        """Name the rows that are locked: a user's, or a user's video."""
+        return [argument for argument in self.arguments[:2] if isinstance(argument, UUID)]
+
+
+class GroupCommit:
+    """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
+
+    A call that finds a connection idle goes at once, alone; there is no timer. In a batch each call sees what those
+    before it did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no two
+    of them can wait for each other. It is all or nothing: unless its connection is lost, a batch that fails has done
+    nothing. ``ended`` is called for each call that was begun, with None when it is to be run again by itself.
+    """
+
+    def __init__(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", ended: Callable[[Call, asyncpg.Record | None], None]
+    ) -> None:
+        self._pool = pool
+        self._ended = ended
+        self._waiting: dict[str, list[Call]] = {}
+        self._idle = WRITERS
+        self._working: set[asyncio.Task[None]] = set()
+
+    def begin(self, call: Call) -> None:
+        """Have a call run as soon as a connection is idle, unless its caller has gone before its turn comes."""
+        self._waiting.setdefault(call.query, []).append(call)
+        if self._idle:
+            self._idle -= 1
+            task = asyncio.create_task(self._work())
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+    async def close(self) -> None:
+        """Let what has begun finish, then close the connections."""
+        if self._working:
+            await asyncio.wait(self._working)
+        await self._pool.close()
+
+    async def _work(self) -> None:
+        """Run what waits until nothing does."""
+        try:
+            while self._waiting:
+                query, batch = self._next()
+                if batch:
+                    for call, record in zip(batch, await run_batch(self._pool, query, batch), strict=True):
+                        self._ended(call, record)
+        finally:
+            self._idle += 1
+
+    def _next(self) -> tuple[str, list[Call]]:
+        """Take the calls of the statement that has waited for longest; those of them that are too many wait again."""
+        query, calls = next(iter(self._waiting.items()))
+        del self._waiting[query]
+        if len(calls) > BATCH_MAX:
+            self._waiting[query] = calls[BATCH_MAX:]
+        batch = [call for call in calls[:BATCH_MAX] if not call.answered.done()]
+        return query, sorted(batch, key=lambda call: call.rows)
+
+
+async def run_batch(
+    pool: "asyncpg.Pool[asyncpg.Record]", query: str, batch: Sequence[Call]
+) -> Sequence[asyncpg.Record | None]:
+    """Return the record of each call, or None for each when the batch fails or takes too long."""
+    try:
+        async with pool.acquire() as connection:
+            try:
+                return await connection.fetchmany(query, [call.arguments for call in batch])
+            except asyncpg.InternalClientError:
+                # The server ended the connection while it was idle, which asyncpg has half noticed.
+                connection.terminate()
+                raise
+    except Exception:  # noqa: BLE001 - whatever it is, who is to blame for it meets it again, by itself
+        return [None] * len(batch)
