@@ -189,7 +189,7 @@ async def test_a_locked_account_is_to_be_retried(api: Api, dsn: str, settings: S
     await api.register()
     before = await every_row(database)
     async with (
-        serving_logged(dsn, settings, request_timeout_seconds=1) as (hurried, log),
+        serving_logged(dsn, settings, request_timeout_seconds=2) as (hurried, log),
         database.pool.acquire() as holder,
         holder.transaction(),
     ):
