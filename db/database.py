@@ -3,18 +3,21 @@
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
 
+from db.gathered_reads import GatheredReads
 from db.group_commit import BATCH_SECONDS_MAX, LOCK_MILLISECONDS_MAX, WRITERS, Call, GroupCommit
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
+Key = TypeVar("Key", bound=Hashable)
+Row = TypeVar("Row")
 
 # Nothing was decided, or nobody can know whether it was: every statement here may be run again (DESIGN: its key tells).
 TRANSIENT = (
@@ -48,7 +51,7 @@ class RetryLaterError(Exception):
 
 
 class Database:
-    """A pool of connections to one database, and the two ways to run a statement on it."""
+    """A pool of connections to one database, and the ways to run a statement on it."""
 
     def __init__(
         self,
@@ -60,12 +63,21 @@ class Database:
         self._timeout_seconds = timeout_seconds
         self._group_commit = None if writers is None else GroupCommit(writers, self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
+        self._reads: dict[object, GatheredReads[Any, Any]] = {}
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         return await self._until_deadline(deadline, lambda connection: connection.fetch(query, *arguments))
+
+    async def rows_by_key(
+        self, fetch: "Callable[[Database, Sequence[Key]], Awaitable[dict[Key, Row]]]", keys: Sequence[Key]
+    ) -> dict[Key, Row]:
+        """Return rows by key, among them those of these keys that exist; they may be read together with others'."""
+        if fetch not in self._reads:
+            self._reads[fetch] = GatheredReads(partial(fetch, self))
+        return await self._reads[fetch].rows(keys)
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
         """Return the one row of a statement that changes a user's rows, its first argument.

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -43,27 +43,27 @@ class Loaders:
 
     @cached_property
     def user(self) -> DataLoader[UUID, UserRow | None]:
-        return _by_key(partial(db.user.get_users, self._database))
+        return _by_key(self._database, db.user.get_users)
 
     @cached_property
     def viewer(self) -> DataLoader[UUID, tuple[UserRow, CreditEntryRow | None] | None]:
-        return _by_key(partial(db.user.get_viewers, self._database))
+        return _by_key(self._database, db.user.get_viewers)
 
     @cached_property
     def video_data(self) -> DataLoader[Video, VideoDataRow | None]:
-        return _by_key(partial(db.video_data.get_video_data, self._database))
+        return _by_key(self._database, db.video_data.get_video_data)
 
     @cached_property
     def credit_entry(self) -> DataLoader[tuple[UUID, int], CreditEntryRow | None]:
-        return _by_key(partial(db.credit_entry.get_credit_entries, self._database))
+        return _by_key(self._database, db.credit_entry.get_credit_entries)
 
     @cached_property
     def video_event(self) -> DataLoader[tuple[UUID, UUID, int], VideoEventRow | None]:
-        return _by_key(partial(db.video_event.get_video_events, self._database))
+        return _by_key(self._database, db.video_event.get_video_events)
 
     @cached_property
     def queue_position(self) -> DataLoader[int, int | None]:
-        return _by_key(partial(db.video_data.get_queue_positions, self._database))
+        return _by_key(self._database, db.video_data.get_queue_positions)
 
     @cached_property
     def video_content(self) -> DataLoader[tuple[Video, str], Any]:
@@ -127,9 +127,11 @@ class Loaders:
         return _by_parent(fetch, lambda row: (row.user_id, row.video_id))
 
 
-def _by_key(fetch: Callable[[list[Key]], Awaitable[dict[Key, Row]]]) -> DataLoader[Key, Row | None]:
+def _by_key(
+    database: Database, fetch: Callable[[Database, Sequence[Key]], Awaitable[dict[Key, Row]]]
+) -> DataLoader[Key, Row | None]:
     async def load(keys: list[Key]) -> list[Row | None]:
-        found = await fetch(keys)
+        found = await database.rows_by_key(fetch, keys)
         return [found.get(key) for key in keys]
 
     return DataLoader(load)

@@ -16,7 +16,7 @@ from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
 from tests.gate import Gate
 from tests.log import Log, serving_logged
-from tests.race import blocked
+from tests.race import BLOCKED, blocked
 from tests.rows import every_row
 
 SCRIPT = "The words that nobody but Ann may read."
@@ -221,7 +221,7 @@ async def test_a_locked_table_is_to_be_retried(api: Api, dsn: str, settings: Set
     """A query that a migration keeps waiting for too long is a RETRY."""
     await api.register()
     async with (
-        serving_logged(dsn, settings, request_timeout_seconds=0.3) as (hurried, log),
+        serving_logged(dsn, settings, request_timeout_seconds=2) as (hurried, log),
         database.pool.acquire() as holder,
         holder.transaction(),
     ):
@@ -264,6 +264,14 @@ async def test_a_connection_that_is_cut_is_replaced(gate: Gate, settings: Settin
             assert await api.balance() == 9 - number
 
 
+async def waiting(database: Database, besides: int = 0) -> int:
+    """Wait until a connection waits for a lock, besides this one, and return its process."""
+    while True:
+        for record in await database.pool.fetch(BLOCKED.replace("count(*)", "pid")):
+            if record["pid"] != besides:
+                return int(record["pid"])
+
+
 async def test_a_statement_whose_connection_is_cut_happens_once(
     gate: Gate, settings: Settings, database: Database
 ) -> None:
@@ -273,10 +281,10 @@ async def test_a_statement_whose_connection_is_cut_happens_once(
         async with holder.transaction():
             await holder.execute("SELECT FROM users FOR UPDATE")
             creation = asyncio.create_task(api.create("key"))
-            for tries in (1, 2):  # The first one goes on waiting: PostgreSQL does not look whether its client is there.
-                await blocked(database, tries)
-                if tries == 1:
-                    gate.cut()
+            in_batch = await waiting(database)
+            await waiting(database, besides=in_batch)
+            gate.cut()  # The batch has given the lock up; the call, by itself, waits for it.
+            await blocked(database, 2)  # PostgreSQL does not look whether the first one's client is there.
         created = await creation
         assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 9)
     rows = await every_row(database)
