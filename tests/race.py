@@ -158,6 +158,13 @@ async def run_alone(database: Database) -> None:
     database._group_commit = None  # noqa: SLF001
 
 
+async def charged(account: Account) -> None:
+    """Wait until a call that nobody waits for has charged the account: who asks at once may come before it."""
+    async with asyncio.timeout(30):
+        while len(await account.ledger()) < 2:  # noqa: ASYNC110 - PostgreSQL sets no event
+            await asyncio.sleep(0.002)
+
+
 def check_told(answers: Iterable[Told]) -> None:
     """Check that of one version of a user or video, and of one entry, all were told the same."""
     told: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}

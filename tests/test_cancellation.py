@@ -19,7 +19,7 @@ from resolvers.identity import Identity, Role
 from server.app import create_app
 from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
-from tests.race import BLOCKED, Account, blocked, check_verified, deadlocks, waiting
+from tests.race import BLOCKED, Account, blocked, charged, check_verified, deadlocks, waiting
 
 ANN = Identity("ann", Role.USER).user_id
 
@@ -38,6 +38,7 @@ async def test_a_client_that_leaves(database: Database, dsn: str, settings: Sett
             writer.close()
             while len(server.server_state.connections) > others:  # noqa: ASYNC110 - uvicorn sets no event
                 await asyncio.sleep(0.002)
+        await charged(account)
         created = await api.create("click")
         entries = await account.ledger()
     assert (created["replayed"], created["user"]["credits"]) == (True, 4)
@@ -53,6 +54,7 @@ async def test_a_caller_that_is_cancelled(database: Database) -> None:
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
+    await charged(account)
     again = await account.create("key")
     assert (again.outcome, len(await account.ledger())) == ("replayed", 2)
 

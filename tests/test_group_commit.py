@@ -17,7 +17,7 @@ from db.database import Database, RetryLaterError
 from db.group_commit import BATCH_MAX, WRITERS, Call
 from db.user import AdjustUserCreditsRow, UserRow
 from db.video_data import VideoDataRow
-from tests.race import Account, Told, check_told, check_verified, run_alone, waiting
+from tests.race import Account, Told, charged, check_told, check_verified, run_alone, waiting
 
 Answer = TypeVar("Answer")
 STATUSES = [None, "GENERATING_AUDIO", "GENERATING_IMAGES", "READY", "RENDER_QUEUED", "RENDERING", "COMPLETED"]
@@ -409,4 +409,5 @@ async def test_a_caller_that_is_cancelled_when_its_call_runs_by_itself(database:
         await waiting(database.pool, [caller])
         caller.cancel()
         await asyncio.wait([caller])
+    await charged(account)
     assert (await account.create("key")).outcome == "replayed"
