@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-live screenshot migrate schema lock clean
+.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live screenshot migrate schema lock clean
 
 help: ## Show what there is to run
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
 
 serve: $(VENV)/run ## Start the server on a PostgreSQL of its own: http://127.0.0.1:8000/graphql
 	@exec $(BIN)/videocredits serve
@@ -34,8 +34,14 @@ demo: $(VENV)/run ## Play the original app's day against a throwaway server, the
 soak: $(VENV)/dev ## The races and the lifecycle model, twenty times over (about an hour)
 	$(BIN)/pytest -m soak
 
-bench: $(VENV)/dev ## Measure mutations and reads: over HTTP, through asyncpg, through pgbench
+bench: $(VENV)/dev ## Measure the server beside Mercurius, Yoga, PostGraphile, Strawberry, asyncpg, pgbench (13 minutes)
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/dev ## Measure it beside Mercurius and pgbench alone, one round (a minute)
+	$(BIN)/python -m benchmarks --quick
+
+bench-growth: $(VENV)/dev ## Measure it on 10,000,000 videos and a ledger of 1,000,000 entries (20 GB, half an hour)
+	$(BIN)/python -m benchmarks growth
 
 bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow readers, reconnects, and what is left for mutations
 	$(BIN)/python -m benchmarks live

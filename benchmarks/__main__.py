@@ -1,40 +1,67 @@
-"""Measure what the server adds to its statements: over HTTP, through bare asyncpg, through pgbench, side by side."""
+"""Measure the server beside others that its users might pick, beside bare asyncpg and beside pgbench, in one run."""
 
 import asyncio
 import re
 import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
 from typing import NamedTuple
-from uuid import UUID
 
 import asyncpg
 import click
 
-import benchmarks.pgbench
-from benchmarks.cases import CASES, QUICK, Case
+from benchmarks.cases import ADJUST, COMPARED, CREATE, Case
+from benchmarks.chart import chart
+from benchmarks.growth import growth
 from benchmarks.live import live
-from benchmarks.load import Answer, drive, ready
-from benchmarks.report import PATHS, Result, tables
-from benchmarks.stage import Stage, cpu_seconds, staged
+from benchmarks.load import drive, hold, release
+from benchmarks.peers import MERCURIUS, PEERS, started
+from benchmarks.report import ALONE, HOT, MANY, SHORT, Goal, Rounds, goal_table, goals, rate, tables
+from benchmarks.runs import ASYNCPG, END_SECONDS, PGBENCH, PGBENCH_CLIENTS_MAX, WARM_UP_SECONDS, Result, Runner
+from benchmarks.stage import OURS, Stage, first_answer_seconds, resident_mib, staged
 from resolvers.identity import Identity, Role
 
-WARM_UP_SECONDS = 1.0  # At a run's begin, when connections are opened and statements planned, nothing is counted;
-END_SECONDS = 0.2  # nor at its end, when they are closed.
 CALLS_PER_SECOND_MAX = 25_000  # So many videos are made for each second of a run.
+CONNECTIONS, CALLERS_OF_ONE_USER = 32, 64
+HELD_CONNECTIONS = 1_000
+STARTS = 3
+CHART = Path(__file__).parents[1] / "docs" / "benchmark.svg"
+
+
+class Group(NamedTuple):
+    """A case, and the contenders whose runs of it are made back to back in each round."""
+
+    name: str
+    case: Case
+    contenders: tuple[str, ...]
+
+    def stage(self, stage: Stage) -> Stage:
+        """Tell how many call, and for whom."""
+        if self.name == HOT:
+            return stage._replace(identities=stage.identities[:1], connections=CALLERS_OF_ONE_USER)
+        return stage._replace(connections=1 if self.name == ALONE else CONNECTIONS)
+
+
+SERVERS = (OURS, *PEERS)
+GROUPS = (
+    *(Group(MANY, case, (*SERVERS, ASYNCPG, PGBENCH)) for case in COMPARED),
+    *(Group(HOT, case, (OURS, MERCURIUS, PGBENCH)) for case in (CREATE, ADJUST)),
+    *(Group(ALONE, case, (OURS, MERCURIUS)) for case in COMPARED),
+)
+QUICK = tuple(Group(MANY, case, (OURS, MERCURIUS, PGBENCH)) for case in COMPARED)
 
 
 @click.group(invoke_without_command=True)
-@click.option("--connections", default=32, show_default=True, type=click.IntRange(1, 200), help="How many at once.")
-@click.option("--seconds", default=2, show_default=True, type=click.IntRange(2, 60), help="How long one run takes.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100), help="Their medians are shown.")
-@click.option("--quick", is_flag=True, help="One round, of the most important calls alone.")
+@click.option("--seconds", default=2, show_default=True, type=click.IntRange(1, 60), help="How long one run takes.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100), help="Their medians are shown.")
+@click.option("--quick", is_flag=True, help="One round, of ours, Mercurius and pgbench alone; draws no chart.")
 @click.pass_context
-def main(context: click.Context, connections: int, seconds: int, rounds: int, *, quick: bool) -> None:
-    """Measure mutations and reads: over HTTP, through bare asyncpg, through pgbench. `live` measures subscriptions.
+def main(context: click.Context, seconds: int, rounds: int, *, quick: bool) -> None:
+    """Measure the server beside its peers, bare asyncpg and pgbench. `live` and `growth` measure what they say.
 
     A PostgreSQL of its own runs in a temporary directory, with the settings that keep data safe. Processor time is read
     from /proc, so this needs Linux.
@@ -42,113 +69,108 @@ def main(context: click.Context, connections: int, seconds: int, rounds: int, *,
     if context.invoked_subcommand is not None:
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cases, rounds = (QUICK, 1) if quick else (CASES, rounds)
-    identities = tuple(Identity(f"benchmark-{number}", Role.USER) for number in range(connections))
-    video_count = CALLS_PER_SECOND_MAX * seconds // connections * connections
+    groups, rounds = (QUICK, 1) if quick else (GROUPS, rounds)
+    identities = tuple(Identity(f"benchmark-{number}", Role.USER) for number in range(CONNECTIONS))
+    videos = CALLS_PER_SECOND_MAX * seconds // CONNECTIONS * CONNECTIONS
     with (
-        staged(identities, video_count, seconds, postgres={"max_connections": str(3 * connections + 50)}) as stage,
+        staged(identities, videos, seconds, postgres={"max_connections": "300"}) as stage,
+        started(stage, [each for each in PEERS if any(each in group.contenders for group in groups)]) as peers,
         ProcessPoolExecutor(1, get_context("spawn")) as generator,
     ):
-        asyncio.run(_measure(stage, generator, cases, rounds))
+        asyncio.run(_measure({OURS: stage, **peers}, generator, groups, rounds, quick=quick))
 
 
-async def _measure(stage: Stage, generator: ProcessPoolExecutor, cases: Sequence[Case], rounds: int) -> None:
-    """Run every case through every path, round by round, and print the tables."""
-    conditions = await stage.conditions()
-    connection = await asyncpg.connect(stage.dsn)
-    versions = "SELECT (SELECT sum(version) FROM users) + (SELECT sum(version) FROM video_data)"
-    after = await connection.fetchval(versions)
-    results: dict[tuple[str, str], list[Result]] = {(case.name, path): [] for case in cases for path in PATHS}
-    steps = [(number, case, path) for number in range(1, rounds + 1) for case in cases for path in PATHS]
+async def _measure(
+    stages: Mapping[str, Stage], generator: ProcessPoolExecutor, groups: tuple[Group, ...], rounds: int, *, quick: bool
+) -> None:
+    """Run every group, round by round, and print the tables."""
+    ours = stages[OURS]
+    conditions = await ours.conditions()
+    runner = Runner(await asyncpg.connect(ours.dsn), generator)
+    results: dict[tuple[str, str, str], list[Result]] = {
+        (group.name, group.case.name, contender): [] for group in groups for contender in group.contenders
+    }
+    for stage in stages.values():
+        click.echo(f"Warming up: {stage.server}", err=True)
+        for case in COMPARED:
+            warm = re.sub(r"\W+", "-", f"warm-{stage.server}-{case.name}")
+            await asyncio.wrap_future(generator.submit(drive, stage._replace(seconds=1), case, warm, http=True))
+    steps = [
+        (number, group, contender)
+        for number in range(1, rounds + 1)
+        for group in groups
+        for contender in _turned(group.contenders, number)
+    ]
     with click.progressbar(steps, label="Measuring", file=sys.stderr, item_show_func=_step) as progress:
-        for number, case, path in progress:
-            await connection.execute(
-                "UPDATE video_data SET status = $1, attempt = attempt + 1, render_progress = 0, queue_number = NULL, "
-                "trashed_at = CASE WHEN $2 THEN now() END "
-                "WHERE id < $3 AND (status, render_progress, trashed_at IS NOT NULL) IS DISTINCT FROM ($1, 0, $2)",
-                *(case.status, case.trashed, UUID(f"{stage.video_count:032}")),
-            )
-            run = re.sub(r"\W+", "-", f"{number}-{path}-{case.name}")
-            if path == "pgbench":
-                answers, begin, end = await _run_pgbench(stage, case, run, connection)
-            else:
-                answers, begin, end = await _run_generator(stage, case, run, generator, http=path == "HTTP")
-            before, after = after, await connection.fetchval(versions)
-            if after - before != case.raised * len(answers):
-                raise click.ClickException(
-                    f"{run}: {len(answers)} calls raised versions by {after - before} in all and not by {case.raised} "
-                    f"each: some were refused, or {stage.video_count} videos were too few; give fewer --connections."
-                )
-            results[case.name, path].append(_result(run, answers, begin, end))
-    await connection.close()
+        for number, group, contender in progress:
+            stage = group.stage(stages.get(contender, ours))
+            run = re.sub(r"\W+", "-", f"{number}-{group.name}-{contender}-{group.case.name}")
+            results[group.name, group.case.name, contender].append(await runner.run(stage, group.case, contender, run))
+    await runner.verify()
+    await runner.connection.close()
+    reached = goals(results)
+    held = "" if quick else await _hold(stages, generator, reached)
     print(
         f"{conditions}\n"
-        f"{len(stage.identities)} connections, {rounds} interleaved rounds of {stage.seconds} s a run, of which "
-        f"{WARM_UP_SECONDS} s at the begin and {END_SECONDS} s at the end are not counted; medians of the rounds.\n"
-        f"HTTP is `videocredits serve` with its default settings: one process, keep-alive connections.\n\n"
-        f"{tables(results)}"
+        f"{rounds} interleaved rounds of runs of {ours.seconds} s, of which {WARM_UP_SECONDS} s at the begin and "
+        f"{END_SECONDS} s at the end are not counted; medians of the rounds, ratios of runs made back to back.\n"
+        f"{OURS} is `videocredits serve` with its default settings but rate limits. Each server is one process; "
+        f"{PGBENCH} has {PGBENCH_CLIENTS_MAX} clients at most.\n\n"
+        f"{tables(results)}\n{held}\n{goal_table(reached)}"
     )
+    if not quick:
+        CHART.write_text(_chart(results, rounds), encoding="utf-8")
 
 
-def _step(step: tuple[int, Case, str] | None) -> str | None:
-    return step and f"round {step[0]}: {step[1].name}, {step[2]}"
+def _turned(contenders: tuple[str, ...], number: int) -> tuple[str, ...]:
+    """Have another contender come first in each round."""
+    first = number % len(contenders)
+    return contenders[first:] + contenders[:first]
 
 
-class Cpu(NamedTuple):
-    """Processor time used so far, in seconds, at a time."""
-
-    time: float
-    load: float
-    server: float
-    postgres: float
+def _step(step: tuple[int, Group, str] | None) -> str | None:
+    return step and f"round {step[0]}: {SHORT[step[1].case.name]}, {step[1].name}, {step[2]}"
 
 
-async def _run_pgbench(
-    stage: Stage, case: Case, run: str, connection: "asyncpg.Connection[asyncpg.Record]"
-) -> tuple[list[Answer], Cpu, Cpu]:
-    process = await benchmarks.pgbench.start(stage, case, run, connection)
-    begin, end = await _counted(stage, process.pid)
-    _, errors = await asyncio.wait_for(process.communicate(), 30)
-    if process.returncode != 0:
-        raise click.ClickException(f"pgbench failed: {errors.decode()}")
-    return benchmarks.pgbench.answers(stage, run), begin, end
+async def _hold(stages: Mapping[str, Stage], generator: ProcessPoolExecutor, reached: list[Goal]) -> str:
+    """Measure memory, before and while many connections are open, and how long a start takes."""
+    lines = []
+    for stage in stages.values():
+        before = resident_mib(stage.server_pid)
+        await asyncio.wrap_future(generator.submit(hold, stage, HELD_CONNECTIONS))
+        held = resident_mib(stage.server_pid)
+        await asyncio.wrap_future(generator.submit(release))
+        lines.append(
+            f"{stage.server}: {before:,.0f} MiB after all that, {held:,.0f} at {HELD_CONNECTIONS:,} connections"
+        )
+        if stage.server == OURS:
+            reached.append(
+                Goal(f"memory at {HELD_CONNECTIONS:,} open connections", 200, 120, [held], " MiB", fewer=True)
+            )
+    starts = [first_answer_seconds(stages[OURS]) for _ in range(STARTS)]
+    reached.append(Goal("start to first answer", 2, 1, starts, " s", fewer=True))
+    return "\n".join([*lines, ""])
 
 
-async def _run_generator(
-    stage: Stage, case: Case, run: str, generator: ProcessPoolExecutor, *, http: bool
-) -> tuple[list[Answer], Cpu, Cpu]:
-    pid = await asyncio.wrap_future(generator.submit(ready))
-    driven = asyncio.wrap_future(generator.submit(drive, stage, case, run, http=http))
-    begin, end = await _counted(stage, pid)
-    return await driven, begin, end
-
-
-def _result(run: str, answers: Sequence[Answer], begin: Cpu, end: Cpu) -> Result:
-    milliseconds = sorted(1000 * answer.seconds for answer in answers if begin.time < answer.time <= end.time)
-    if not milliseconds:
-        raise click.ClickException(f"{run}: nothing was answered in time; give more --seconds.")
-    size = len(milliseconds)
-    return Result(
-        size / (end.time - begin.time),
-        milliseconds[size // 2],
-        milliseconds[size * 99 // 100],
-        *(1e6 * (after - before) / size for before, after in zip(begin[1:], end[1:], strict=True)),
+def _chart(results: Rounds, rounds: int) -> str:
+    rates = {
+        f"{SHORT[case.name]}, requests a second": {
+            server: median(map(rate, results[MANY, case.name, server])) for server in SERVERS
+        }
+        for case in COMPARED
+    }
+    return chart(
+        rates,
+        OURS,
+        [
+            f"One process each, {CONNECTIONS} connections, one PostgreSQL; median of {rounds} interleaved rounds.",
+            "Two shared cores, which the load and PostgreSQL use too: compare the bars, not with other machines.",
+        ],
     )
-
-
-async def _counted(stage: Stage, load_pid: int) -> tuple[Cpu, Cpu]:
-    """Let a run pass; tell the processor time at the begin and end of what is counted of it."""
-
-    def now() -> Cpu:
-        return Cpu(time.time(), cpu_seconds(load_pid), *stage.cpu())
-
-    await asyncio.sleep(WARM_UP_SECONDS)
-    begin = now()
-    await asyncio.sleep(stage.seconds - WARM_UP_SECONDS - END_SECONDS)
-    return begin, now()
 
 
 main.add_command(live)
+main.add_command(growth)
 
 if __name__ == "__main__":
     main()

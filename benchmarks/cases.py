@@ -32,7 +32,9 @@ class Case:
     sign: str = '"title"'  # What the body of a right answer holds,
     signs: int = 1  # and how often.
     rows: int = 1  # How many rows the last statement finds.
-    raised: int = 0  # By how much a call raises the versions of users and videos, all in all.
+    raised: int = 0  # By how much a call raises the versions of users and videos, all in all,
+    amount: int = 0  # and by how much a balance.
+    postgraphile: str | None = None  # The same query in the schema that PostGraphile makes of the tables.
     role: Role = Role.USER
     status: str = "QUEUED"  # How the videos must be before it.
     trashed: bool = False
@@ -63,6 +65,7 @@ _NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, False, None, False)
 _REPORT = "update_video_record_status"
 
 _CARD = "id title videoStyle topic status comments renderProgress downloadUrl attempt version createdAt updatedAt"
+_PAGE = f"nodes {{ {_CARD} }} pageInfo {{ endCursor }}"
 _STATE = "videoData { id status renderProgress attempt version updatedAt }"
 _BALANCE = "user { id credits version } entry { id number amount balanceAfter } replayed"
 _BOTH = f"{_STATE} {_BALANCE}"
@@ -73,6 +76,7 @@ CASES = (
         {**_NEW, "caption": {"font": "bold"}, "voice": {"voiceId": "v1", "name": "Vera"}, "idempotencyKey": KEY},
         *("create_video_data", USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW),
         raised=2,
+        amount=-1,
     ),
     _mutation(
         *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "status": "READY"}),
@@ -91,6 +95,7 @@ CASES = (
         {"userId": USER, "amount": 1, "kind": "PURCHASE", "memo": "1 credit", "idempotencyKey": KEY},
         *("adjust_user_credits", USER, KEY, _HASH, 1, "PURCHASE", _ACTOR, "1 credit"),
         role=Role.ADMIN,
+        amount=1,
     ),
     Case(
         name="videoData",
@@ -100,7 +105,9 @@ CASES = (
     ),
     Case(
         name="viewer, 20 videos",
-        document=f"{{ viewer {{ name credits videos {{ nodes {{ {_CARD} }} pageInfo {{ endCursor }} }} }} }}",
+        document=f"{{ viewer {{ name credits videos {{ {_PAGE} }} }} }}",
+        postgraphile=f"{{ viewer {{ name credits "
+        f"videos: videoDataByUserId(first: 20, orderBy: PRIMARY_KEY_DESC) {{ {_PAGE} }} }} }}",
         variables={},
         statements=(("get_users", USERS), ("list_videos", USERS, *_NEWEST)),
         signs=20,
@@ -119,6 +126,7 @@ CASES = (
         *("cancelVideoData", _BOTH, {"recordId": VIDEO}),
         *(_REPORT, USER, VIDEO, "CANCELED", None, None, None, None, _ACTOR),
         raised=2,
+        amount=1,
     ),
     _mutation("trashVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, True),
     _mutation("restoreVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, False, trashed=True),
@@ -126,7 +134,17 @@ CASES = (
         *("retryVideoData", _BOTH, {"recordId": VIDEO, "idempotencyKey": KEY}),
         *("retry_video_data", USER, VIDEO, KEY, _HASH, 1, _ACTOR),
         raised=2,
+        amount=-1,
         status="FAILED",
     ),
 )
-QUICK = CASES[:6]
+CREATE, UPDATE, PROGRESSED, ADJUST, ONE, LIST = CASES[:6]
+ENTRIES = Case(
+    name="viewer, 20 entries",
+    document="{ viewer { name credits creditEntries { nodes { id number kind amount balanceAfter createdAt } } } }",
+    variables={},
+    statements=(),
+    sign='"balanceAfter"',
+    signs=20,
+)
+COMPARED = (CREATE, UPDATE, ADJUST, ONE, LIST)  # with the peers, which have these operations

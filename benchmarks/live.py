@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
@@ -21,7 +20,7 @@ from benchmarks.changes import Changed, change
 from benchmarks.followers import Followed, Subscriber
 from benchmarks.load import drive, ready
 from benchmarks.report import table
-from benchmarks.stage import Stage, cpu_seconds, staged
+from benchmarks.stage import Stage, cpu_seconds, resident_mib, staged
 from resolvers.identity import Identity, Role
 from schema.node import VideoKey, encode_id
 
@@ -131,9 +130,8 @@ class _Live:
     ) -> Result:
         return await asyncio.wrap_future(self._writer.submit(function, *arguments, **more))
 
-    def _resident_kib(self) -> int:
-        status = Path(f"/proc/{self._stage.server_pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
+    def _resident_kib(self) -> float:
+        return 1024 * resident_mib(self._stage.server_pid)
 
     async def _idle(self) -> None:
         """Count statements while nobody follows, and while all do and nothing changes."""
@@ -160,7 +158,7 @@ class _Live:
         self._line("idle: KiB of memory a subscriber", self._kib_each(kib), "40")
         self._kib_before = kib
 
-    def _kib_each(self, before: int) -> str:
+    def _kib_each(self, before: float) -> str:
         return f"{(self._resident_kib() - before) / len(self._viewers):,.1f}"
 
     async def _load(self) -> float:
@@ -220,7 +218,7 @@ class _Live:
         variables = {"id": encode_id(VideoKey(identity.user_id, video_id))}
         slow = [Subscriber(0, self._stage.token(identity), VIDEO, variables, narrow=True)] * SLOW
         await self._ask(followers.open_group, "slow", self._stage.port, slow)
-        kib = 0
+        kib = 0.0
         for case in "others read", "others do not":
             run = await self._run(per_second, (identity.user_id, video_id))
             counts = [len(each.told) for each in await self._ask(followers.take, "slow")]
@@ -254,7 +252,9 @@ class _Live:
 
     async def _mutations(self) -> None:
         """Create videos while nobody follows, others do, and those who create do, in turn."""
-        stage = self._stage._replace(identities=self._stage.identities[:CREATORS], seconds=CREATION_SECONDS)
+        stage = self._stage._replace(
+            identities=self._stage.identities[:CREATORS], connections=CREATORS, seconds=CREATION_SECONDS
+        )
         size = min(CREATION_FOLLOWERS, len(self._viewers))
         idle = [each for each in self._viewers if each.subject >= CREATORS][:size]
         creating = [self._viewers[number % CREATORS] for number in range(size)]
@@ -265,7 +265,7 @@ class _Live:
                 await self._ask(followers.open_group, "following", self._stage.port, subscribers)
                 await asyncio.sleep(WARM_UP_SECONDS)
                 begin = time.time() + WARM_UP_SECONDS
-                answers = await self._write(drive, stage, CASES[0], f"{number}-{case}", http=True)
+                answers = (await self._write(drive, stage, CASES[0], f"{number}-{case}", http=True)).answers
                 end = begin + CREATION_SECONDS - WARM_UP_SECONDS - END_SECONDS
                 rates[case].append(sum(begin < answer.time <= end for answer in answers) / (end - begin))
                 await self._ask(followers.cut, "following")

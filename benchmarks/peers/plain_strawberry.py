@@ -1,0 +1,378 @@
+"""Strawberry as its documentation shows it, on Starlette, uvicorn and asyncpg: no caches, no limits, no logs."""
+
+import datetime
+import hashlib
+import json
+import os
+import socket
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+import jwt
+import strawberry
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.dataloader import DataLoader
+from strawberry.scalars import JSON
+
+from db.database import SESSION_SETTINGS
+from db.statement import statement
+from resolvers.identity import Identity, Role
+
+COST, PAGE_SIZE = 1, 20
+LAST_ID, FIRST_ID = UUID(int=2**128 - 1), UUID(int=0)
+TEXT = lru_cache(statement)  # A file is read once.
+
+# Quoted: asyncpg's classes are generic only to type checkers.
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+
+def encode_id(kind: str, *parts: UUID | int) -> strawberry.ID:
+    packed = b"".join(part.bytes if isinstance(part, UUID) else part.to_bytes(8, "big") for part in parts)
+    return strawberry.ID(f"{kind}_{urlsafe_b64encode(packed).rstrip(b'=').decode()}")
+
+
+def decode_id(text: str) -> list[UUID]:
+    payload = text.partition("_")[2]
+    packed = urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    return [UUID(bytes=packed[start : start + 16]) for start in range(0, len(packed), 16)]
+
+
+@dataclass
+class Context:
+    pool: Pool
+    identity: Identity
+    videos: "DataLoader[UUID, VideoConnection]"
+
+
+Info = strawberry.Info[Context, None]
+
+
+@strawberry.type
+class VideoData:
+    id: strawberry.ID
+    title: str
+    video_style: str
+    topic: str | None
+    status: str
+    comments: JSON | None
+    render_progress: int
+    download_url: str | None
+    attempt: int
+    version: int
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    end_cursor: str | None
+
+
+@strawberry.type
+class VideoConnection:
+    nodes: list[VideoData]
+    page_info: PageInfo
+
+
+@strawberry.type
+class User:
+    id: strawberry.ID
+    user_id: strawberry.Private[UUID]
+    name: str | None
+    credits: int
+    version: int
+
+    async def _videos(self, info: Info) -> VideoConnection:
+        return await info.context.videos.load(self.user_id)
+
+    videos: VideoConnection = strawberry.field(resolver=_videos)
+
+
+@strawberry.type
+class CreditEntry:
+    id: strawberry.ID
+    number: int
+    amount: int
+    balance_after: int
+
+
+@strawberry.interface
+class Error:
+    code: str
+    message: str
+
+
+@strawberry.type
+class Refused(Error):  # noqa: N818 - a refusal is data
+    pass
+
+
+@strawberry.type
+class CreateVideoDataSuccess:
+    video_data: VideoData
+    user: User
+    entry: CreditEntry
+    replayed: bool
+
+
+@strawberry.type
+class UpdateVideoRecordStatusSuccess:
+    video_data: VideoData
+    user: User
+    entry: CreditEntry | None
+    replayed: bool
+
+
+@strawberry.type
+class AdjustUserCreditsSuccess:
+    user: User
+    entry: CreditEntry
+    replayed: bool
+
+
+@strawberry.input
+class VoiceInput:
+    voice_id: str
+    name: str
+
+
+@strawberry.input
+class CreateVideoDataInput:
+    title: str
+    video_style: str
+    idempotency_key: str
+    topic: str | None = None
+    script: str | None = None
+    caption: JSON | None = None
+    voice: VoiceInput | None = None
+    created_by: str | None = None
+
+
+@strawberry.input
+class UpdateVideoRecordStatusInput:
+    record_id: strawberry.ID
+    status: str | None = None
+    comments: JSON | None = None
+    render_progress: int | None = None
+    download_url: str | None = None
+    attempt: int | None = None
+
+
+@strawberry.input
+class AdjustUserCreditsInput:
+    user_id: strawberry.ID
+    amount: int
+    kind: str
+    idempotency_key: str
+    memo: str | None = None
+
+
+USER_COLUMNS = ("user_id", "name", "credits", "version")
+VIDEO_COLUMNS = (
+    *("title", "video_style", "topic", "status", "comments", "render_progress", "download_url", "attempt", "version"),
+    *("created_at", "updated_at"),
+)
+
+
+def user(row: asyncpg.Record, prefix: str = "") -> User:
+    return User(id=encode_id("user", row[f"{prefix}user_id"]), **{name: row[prefix + name] for name in USER_COLUMNS})
+
+
+def video(row: asyncpg.Record, prefix: str = "") -> VideoData:
+    key = encode_id("video", row[f"{prefix}user_id"], row[f"{prefix}id"])
+    return VideoData(id=key, **{name: row[prefix + name] for name in VIDEO_COLUMNS})
+
+
+def entry(row: asyncpg.Record) -> CreditEntry | None:
+    number = row["entry_number"]
+    if number is None:
+        return None
+    key = encode_id("entry", row["entry_user_id"], number)
+    return CreditEntry(id=key, number=number, amount=row["entry_amount"], balance_after=row["entry_balance_after"])
+
+
+async def run(info: Info, role: Role, name: str, *arguments: object) -> asyncpg.Record:
+    """Run a statement for whoever may, until its answer is final."""
+    if info.context.identity.role is not role:
+        raise PermissionError("You may not do this.")
+    while True:
+        try:
+            row = await info.context.pool.fetchrow(TEXT(name), *arguments)
+        except asyncpg.UniqueViolationError:
+            continue
+        assert row is not None
+        if row["outcome"] != "stale":
+            return row
+
+
+def refused(row: asyncpg.Record) -> Refused:
+    return Refused(code=row["outcome"].upper(), message=f"Refused: {row['outcome']}.")
+
+
+def hashed(*arguments: object) -> bytes:
+    return hashlib.sha256(json.dumps(arguments).encode()).digest()
+
+
+async def create_video_data(info: Info, input: CreateVideoDataInput) -> CreateVideoDataSuccess | Refused:
+    me, voice = info.context.identity, input.voice
+    request_hash = hashed("createVideoData", input.title, input.video_style, input.topic, input.script, input.caption)
+    row = await run(
+        info,
+        Role.USER,
+        "create_video_data",
+        *(me.user_id, input.idempotency_key, request_hash, COST, me.actor),
+        *(input.title, input.video_style, input.topic, input.script, input.caption),
+        *((voice.voice_id, voice.name) if voice else (None, None)),
+        input.created_by,
+    )
+    written = entry(row)
+    if written is None or row["outcome"] not in {"created", "replayed"}:
+        return refused(row)
+    return CreateVideoDataSuccess(
+        video_data=video(row, "video_"),
+        user=user(row, "user_"),
+        entry=written,
+        replayed=row["outcome"] == "replayed",
+    )
+
+
+async def update_video_record_status(
+    info: Info, input: UpdateVideoRecordStatusInput
+) -> UpdateVideoRecordStatusSuccess | Refused:
+    row = await run(
+        info,
+        Role.WORKER,
+        "update_video_record_status",
+        *(
+            *decode_id(input.record_id),
+            input.status,
+            input.comments,
+            input.render_progress,
+            input.download_url,
+            input.attempt,
+            info.context.identity.actor,
+        ),
+    )
+    outcome = row["outcome"]
+    if outcome not in {"moved", "noted", "unchanged"}:
+        return refused(row)
+    return UpdateVideoRecordStatusSuccess(
+        video_data=video(row, "video_"),
+        user=user(row, "user_"),
+        entry=entry(row),
+        replayed=outcome == "unchanged",
+    )
+
+
+async def adjust_user_credits(info: Info, input: AdjustUserCreditsInput) -> AdjustUserCreditsSuccess | Refused:
+    row = await run(
+        info,
+        Role.ADMIN,
+        "adjust_user_credits",
+        *(*decode_id(input.user_id), input.idempotency_key),
+        *(hashed("adjustUserCredits", input.amount, input.kind, input.memo), input.amount, input.kind),
+        *(info.context.identity.actor, input.memo),
+    )
+    written = entry(row)
+    if written is None or row["outcome"] not in {"adjusted", "replayed"}:
+        return refused(row)
+    return AdjustUserCreditsSuccess(user=user(row, "user_"), entry=written, replayed=row["outcome"] == "replayed")
+
+
+async def viewer(info: Info) -> User | None:
+    row = await info.context.pool.fetchrow(TEXT("get_users"), [info.context.identity.user_id])
+    return None if row is None else user(row)
+
+
+async def video_data(info: Info, id: strawberry.ID) -> VideoData | None:
+    owner, video_id = decode_id(id)
+    me = info.context.identity
+    if me.role is Role.USER and me.user_id != owner:
+        return None
+    row = await info.context.pool.fetchrow(TEXT("get_video_data"), [owner], [video_id])
+    return None if row is None else video(row)
+
+
+async def videos_of(pool: Pool, user_ids: list[UUID]) -> list[VideoConnection]:
+    rows = await pool.fetch(TEXT("list_videos"), user_ids, LAST_ID, FIRST_ID, PAGE_SIZE + 1, False, None, False)
+    pages: dict[UUID, list[asyncpg.Record]] = {user_id: [] for user_id in user_ids}
+    for row in rows:
+        pages[row["user_id"]].append(row)
+    return [
+        VideoConnection(
+            nodes=[video(row) for row in page[:PAGE_SIZE]],
+            page_info=PageInfo(
+                has_next_page=len(page) > PAGE_SIZE,
+                end_cursor=urlsafe_b64encode(page[:PAGE_SIZE][-1]["id"].bytes).decode() if page else None,
+            ),
+        )
+        for page in pages.values()
+    ]
+
+
+@strawberry.type
+class Query:
+    viewer = strawberry.field(resolver=viewer)
+    video_data = strawberry.field(resolver=video_data)
+
+
+@strawberry.type
+class Mutation:
+    create_video_data = strawberry.field(resolver=create_video_data)
+    update_video_record_status = strawberry.field(resolver=update_video_record_status)
+    adjust_user_credits = strawberry.field(resolver=adjust_user_credits)
+
+
+@lru_cache(1024)
+def identify(authorization: str) -> Identity:
+    """Verify a token once; the benchmark ends before any expires."""
+    claims = jwt.decode(
+        authorization.removeprefix("Bearer "),
+        os.environ["JWT_SECRET"],
+        algorithms=["HS256"],
+        audience="videocredits",
+        issuer="videocredits",
+    )
+    return Identity(claims["sub"], Role(claims["role"]))
+
+
+class View(GraphQL[Context, None]):
+    """Strawberry's own view, which knows who calls."""
+
+    async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002 - Strawberry passes it
+        pool = request.app.state.pool
+        return Context(pool, identify(request.headers["authorization"]), DataLoader(partial(videos_of, pool)))
+
+
+async def teach_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    size = int(os.environ["POOL_SIZE"])
+    async with asyncpg.create_pool(
+        os.environ["DATABASE_URL"], min_size=size, max_size=size, init=teach_json, server_settings=SESSION_SETTINGS
+    ) as app.state.pool:
+        yield
+
+
+if __name__ == "__main__":
+    listener = socket.create_server(("127.0.0.1", 0))
+    view = View(strawberry.Schema(query=Query, mutation=Mutation))
+    app = Starlette(routes=[Route("/graphql", view)], lifespan=lifespan)
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/graphql", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run([listener])
