@@ -31,7 +31,8 @@ const user = (row, prefix = '') => {
 
 const video = (row, prefix = '') => {
   const object = picked(row, prefix)
-  object.id = encodeId('video', object.userId, object.id)
+  object.videoId = object.id
+  object.id = encodeId('video', object.userId, object.videoId)
   return object
 }
 

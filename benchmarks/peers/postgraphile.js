@@ -10,7 +10,6 @@ import { extendSchema } from 'postgraphile/utils'
 import { decodeId, identify, pool } from './database.js'
 import * as operations from './operations.js'
 
-// Everything that a mutation answers is in memory by then, so its types are plain.
 const typeDefs = /* GraphQL */ `
   interface Error {
     code: String!
@@ -20,40 +19,21 @@ const typeDefs = /* GraphQL */ `
     code: String!
     message: String!
   }
-  type VideoState {
-    id: ID!
-    status: String!
-    renderProgress: Int!
-    attempt: Int!
-    version: Int!
-    updatedAt: String!
-  }
-  type UserState {
-    id: ID!
-    credits: Int!
-    version: Int!
-  }
-  type EntryState {
-    id: ID!
-    number: Int!
-    amount: Int!
-    balanceAfter: Int!
-  }
   type CreateVideoDataSuccess {
-    videoData: VideoState!
-    user: UserState!
-    entry: EntryState!
+    videoData: VideoDatum!
+    user: User!
+    entry: CreditEntry!
     replayed: Boolean!
   }
   type UpdateVideoRecordStatusSuccess {
-    videoData: VideoState!
-    user: UserState!
-    entry: EntryState
+    videoData: VideoDatum!
+    user: User!
+    entry: CreditEntry
     replayed: Boolean!
   }
   type AdjustUserCreditsSuccess {
-    user: UserState!
-    entry: EntryState!
+    user: User!
+    entry: CreditEntry!
     replayed: Boolean!
   }
   union CreateVideoDataResult = CreateVideoDataSuccess | Refused
@@ -99,10 +79,26 @@ const typeDefs = /* GraphQL */ `
   }
 `
 
+// As its documentation shows a mutation of one's own: the statement is a side effect, whose answer holds the keys by which
+// the fields of the answer are selected, with all that the tables' own types offer.
 const mutation =
   (run) =>
   (_, { $input }) =>
     sideEffect([$input, context().get('identity')], ([input, identity]) => run(input, identity))
+
+const selected = (users, videos, entries) => ({
+  user: ($answer) => users.get({ user_id: get(get($answer, 'user'), 'userId') }),
+  entry: ($answer) => {
+    const $entry = get($answer, 'entry')
+    return entries.get({ user_id: get($entry, 'userId'), number: get($entry, 'number') })
+  },
+  ...(videos && {
+    videoData: ($answer) => {
+      const $video = get($answer, 'videoData')
+      return videos.get({ user_id: get($video, 'userId'), id: get($video, 'videoId') })
+    },
+  }),
+})
 
 const refused = { planType: ($answer) => ({ $__typename: lambda($answer, known, true) }) }
 const known = ({ __typename, code }) => (code ? 'Refused' : __typename)
@@ -115,9 +111,12 @@ const ownerOf = ([id, { role, userId }]) => {
 const instance = postgraphile({
   extends: [PostGraphileAmberPreset],
   plugins: [
-    extendSchema(({ pgResources: { users, video_data: videos } }) => ({
+    extendSchema(({ pgResources: { users, video_data: videos, credit_entries: entries } }) => ({
       typeDefs,
       objects: {
+        CreateVideoDataSuccess: { plans: selected(users, videos, entries) },
+        UpdateVideoRecordStatusSuccess: { plans: selected(users, videos, entries) },
+        AdjustUserCreditsSuccess: { plans: selected(users, null, entries) },
         Query: {
           plans: {
             viewer: () => users.get({ user_id: context().get('identity').get('userId') }),
