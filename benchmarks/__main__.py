@@ -164,7 +164,7 @@ def _chart(results: Rounds, rounds: int) -> str:
         OURS,
         [
             f"One process each, {CONNECTIONS} connections, one PostgreSQL; median of {rounds} interleaved rounds.",
-            "Two shared cores, which the load and PostgreSQL use too: compare the bars, not with other machines.",
+            "On two shared cores, which the load and PostgreSQL use too: compare the bars with each other.",
         ],
     )
 
