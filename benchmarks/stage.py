@@ -89,9 +89,12 @@ class Stage(NamedTuple):
 
     def cpu(self) -> tuple[float, float]:
         """Return how many seconds the server, and how many PostgreSQL with all its processes, has run so far."""
-        children = Path(f"/proc/{self.postgres_pid}/task/{self.postgres_pid}/children").read_text().split()
+        postmaster = Path(f"/proc/{self.postgres_pid}")
+        children = (postmaster / f"task/{self.postgres_pid}/children").read_text().split()
         postgres = [cpu_seconds(pid) for pid in (self.postgres_pid, *map(int, children))]
-        return cpu_seconds(self.server_pid), sum(postgres)
+        # What those have run that have ended since: vacuuming, and connections that were closed.
+        ended = sum(map(int, (postmaster / "stat").read_text().rpartition(") ")[2].split()[13:15]))
+        return cpu_seconds(self.server_pid), sum(postgres) + ended / os.sysconf("SC_CLK_TCK")
 
     def waited_seconds(self) -> float:
         """Return how many seconds the server has been ready to run, so far, while others had the processors."""
