@@ -14,7 +14,7 @@ import asyncpg
 import click
 
 from benchmarks.cases import ADJUST, CASES, CREATE, ENTRIES, Case
-from benchmarks.report import Goal, goal_table, ratios
+from benchmarks.report import CPU_SHARES, Goal, cpu_shares, goal_table, middle, ratios, table
 from benchmarks.runs import Result, Runner
 from benchmarks.stage import OURS, Stage, staged
 from resolvers.identity import Identity, Role
@@ -117,6 +117,8 @@ async def _measure(
         + " against ".join(f"{videos:,} videos and a user with {entries:,} entries" for videos, entries in sizes[::-1])
         + f", beyond the {VIDEOS:,} videos that are called.\n"
     )
+    shares = [[name, *(cpu_shares(middle(each)) for each in pair)] for name, pair in results.items()]
+    print(table([CPU_SHARES, "few", "many"], shares))
     print(goal_table([Goal(name, 0.9, 1, ratios(many, few)) for name, (few, many) in results.items()]))
 
 
@@ -147,8 +149,8 @@ async def _grow(stage: Stage, videos: int, entries: int) -> None:
         await asyncio.gather(*(add() for _ in range(os.cpu_count() or 1)))
     connection = await connect()
     await connection.execute(_GROW_LEDGER, stage.identities[0].user_id, entries)
-    for table in ("users", "video_data", "credit_entries", "video_events"):
-        await connection.execute(f"VACUUM ANALYZE {table}")
+    for name in ("users", "video_data", "credit_entries", "video_events"):
+        await connection.execute(f"VACUUM ANALYZE {name}")
     await connection.execute("CHECKPOINT")
     await connection.close()
     click.echo(f"Added in {time.monotonic() - begin:.0f} s.", err=True)

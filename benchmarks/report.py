@@ -17,6 +17,7 @@ SHORT = {
     LIST.name: "list of 20",
 }
 MANY, HOT, ALONE = "32 connections", "one hot user, 64 callers", "a single caller"
+CPU_SHARES = "CPU, µs: server + PostgreSQL; load"
 MUTATIONS = (CREATE.name, UPDATE.name, ADJUST.name)
 
 Rounds = Mapping[tuple[str, str, str], Sequence[Result]]  # by group, case and contender
@@ -119,11 +120,11 @@ def tables(rounds: Rounds) -> str:
     written = []
     for group in dict.fromkeys(group for group, _, _ in rounds):
         of = {(case, each): results for (name, case, each), results in rounds.items() if name == group}
-        written.append(_by_case(f"Calls a second, {group}", of, lambda results, _: f"{_middle(results)[0]:,.0f}"))
+        written.append(_by_case(f"Calls a second, {group}", of, lambda results, _: f"{middle(results)[0]:,.0f}"))
         if any(contender == STRAWBERRY for _, contender in of):
             written.append(_by_case(f"Relative to {STRAWBERRY}", of, _relative))
-        written.append(_by_case(f"p50 / p99, ms, {group}", of, lambda results, _: _latency(_middle(results))))
-        written.append(_by_case("CPU, µs: server + PostgreSQL; load", of, lambda results, _: _cpu(_middle(results))))
+        written.append(_by_case(f"p50 / p99, ms, {group}", of, lambda results, _: _latency(middle(results))))
+        written.append(_by_case(CPU_SHARES, of, lambda results, _: cpu_shares(middle(results))))
     return "\n".join(written)
 
 
@@ -145,7 +146,8 @@ def _relative(results: Sequence[Result], plain: Sequence[Result]) -> str:
     return f"{median(ratios(results, plain)):,.1f}"
 
 
-def _middle(results: Sequence[Result]) -> Result:
+def middle(results: Sequence[Result]) -> Result:
+    """Return the median of each figure."""
     return Result(*map(median, zip(*results, strict=True)))
 
 
@@ -153,7 +155,8 @@ def _latency(result: Result) -> str:
     return f"{result.p50_milliseconds:,.1f} / {result.p99_milliseconds:,.1f}"
 
 
-def _cpu(result: Result) -> str:
+def cpu_shares(result: Result) -> str:
+    """Write who used how many microseconds of a call."""
     server, postgres = result.server_microseconds, result.postgres_microseconds
     return f"{server:,.0f} + {postgres:,.0f}; {result.load_microseconds:,.0f}"
 
