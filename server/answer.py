@@ -8,9 +8,13 @@ from graphql import GraphQLError
 from starlette.responses import Response
 
 from server.errors import present
-from server.media_type import JSON
+from server.media_type import GRAPHQL_RESPONSE, JSON
 
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+_CONTENT_TYPES = {each: f"{each}; charset=utf-8".encode() for each in (JSON, GRAPHQL_RESPONSE)}
+_KEPT_BY_NOBODY = ((b"cache-control", b"no-store"), (b"vary", b"Accept"))
 
 
 class Answer(Response):
@@ -23,10 +27,18 @@ class Answer(Response):
         media_type: str = JSON,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        # Half a character, which a message may quote, has no UTF-8: it becomes a question mark.
-        content = encode(body).encode(errors="replace")
-        all_headers = {"Cache-Control": "no-store", "Vary": "Accept", **(headers or {})}
-        super().__init__(content, status, all_headers, f"{media_type}; charset=utf-8")
+        # Not by Starlette's own, which looks for each header among the others and encodes it anew: a tenth of the time
+        # that an answer takes. Half a character, which a message may quote, has no UTF-8: it becomes a question mark.
+        self.status_code = status
+        self.background = None
+        self.body = encode(body).encode(errors="replace")
+        self.raw_headers = [
+            *_KEPT_BY_NOBODY,
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", _CONTENT_TYPES[media_type]),
+        ]
+        for name, value in (headers or {}).items():
+            self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
 
 
 def refusal(

@@ -1,23 +1,20 @@
-"""The ASGI application: routes, the lifespan that owns the database, and one log line per request."""
+"""The ASGI application: routes, what is in front of them, and the lifespan that owns the database."""
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import structlog
-from graphql import GraphQLError
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
+from starlette.routing import Route, Router, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
@@ -28,9 +25,9 @@ from resolvers.live import Live
 from schema.error import RequestError
 from server.answer import refusal
 from server.endpoint import Endpoint
-from server.headers import SecurityHeaders, cors
+from server.front import Front
+from server.headers import cors
 from server.identity import TokenVerifier
-from server.media_type import GRAPHQL_RESPONSE
 from server.operations import Operations
 from server.overload import Admission, Streams, Turns
 from server.rate_limit import Quotas, RateLimit, Redis, open_store
@@ -41,7 +38,6 @@ log = structlog.get_logger()
 
 # A statement ends before its request has to be answered: what was told to be sent again is then not still under way.
 STATEMENT_SHARE = 0.9
-COMPRESSED_BYTES_MIN = 1024  # Below, an answer fits into a packet anyway.
 READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as good as no database.
 
 
@@ -94,43 +90,54 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         if isinstance(store, Redis):
             await store.close()
 
+    graphql = _protected(Endpoint(settings, verifier, operations), settings, quotas, turns, verifier)
     app = Starlette(
         routes=[
-            # Health checks are answered however busy the server is.
-            Route(
-                "/graphql",
-                Endpoint(settings, verifier, operations),
-                name="graphql",
-                middleware=_protection(settings, quotas, turns, verifier),
-            ),
+            Route("/graphql", graphql, name="graphql"),
             WebSocketRoute("/graphql", Sockets(settings, verifier, operations, quotas, turns, streams), name="sockets"),
+            # Health checks are answered however busy the server is.
             Route("/livez", _livez),
             Route("/readyz", _readyz),
         ],
-        middleware=[
-            Middleware(SecurityHeaders),
-            Middleware(RequestLog),
-            Middleware(ProxyHeadersMiddleware, list(settings.trusted_proxies or ())),
-            *cors(settings.cors_origins),
-        ],
-        exception_handlers={HTTPException: _nothing_there},
         lifespan=lifespan,
     )
     app.state.streams = streams
+    app.middleware_stack = _in_front(app.router, graphql, settings)
     return app
 
 
-def _protection(settings: Settings, quotas: Quotas, turns: Turns, verifier: TokenVerifier) -> list[Middleware]:
-    """List what a GraphQL request has to pass, outermost first."""
-    add_compress_type(GRAPHQL_RESPONSE)
-    # A compressor keeps more memory for each stream than all else, and gains little in small results, one by one.
-    for media_type in ("text/event-stream", "multipart/mixed"):
-        remove_compress_type(media_type)
-    return [
-        Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN),
-        Middleware(RateLimit, quotas=quotas, verifier=verifier),
-        Middleware(Admission, turns=turns, wait_seconds_max=settings.request_timeout_seconds),
-    ]
+def _protected(
+    endpoint: Endpoint, settings: Settings, quotas: Quotas, turns: Turns, verifier: TokenVerifier
+) -> ASGIApp:
+    """Put before the endpoint what a GraphQL request has to pass."""
+    admission = Admission(endpoint, turns=turns, wait_seconds_max=settings.request_timeout_seconds)
+    return RateLimit(admission, quotas=quotas, verifier=verifier) if quotas else admission
+
+
+def _in_front(router: Router, graphql: ASGIApp, settings: Settings) -> ASGIApp:
+    """Put before the router what every request has to pass; of Starlette's own layers, only what answers 404 and 405.
+
+    A fault is answered in front of all that may raise one.
+    """
+    app: ASGIApp = Shortcut("/graphql", graphql, ExceptionMiddleware(router, {HTTPException: _nothing_there}))
+    app = cors(app, settings.cors_origins)
+    if settings.trusted_proxies:
+        proxied: Any = ProxyHeadersMiddleware  # Uvicorn has names of its own for the same types.
+        app = proxied(app, list(settings.trusted_proxies))
+    return Front(app, server.logging.request_logger(settings.log_format, settings.log_level))
+
+
+class Shortcut:
+    """Leads the requests to one path to where its route would, without asking one route after the other."""
+
+    def __init__(self, path: str, target: ASGIApp, otherwise: ASGIApp) -> None:
+        self._path = path
+        self._target = target
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        here = scope["type"] == "http" and scope["path"] == self._path and not scope.get("root_path")
+        await (self._target if here else self._otherwise)(scope, receive, send)
 
 
 async def _livez(_: Request) -> Response:
@@ -160,46 +167,3 @@ async def _nothing_there(request: Request, error: Exception) -> Response:
         message = "There is nothing here: GraphQL is at /graphql."
     shown = RequestError("BAD_USER_INPUT", message)
     return refusal(shown, request.state.request_id, error.status_code, headers=error.headers)
-
-
-class RequestLog:
-    """Gives each request an id, which its response, log line and errors carry, and logs it when it is answered.
-
-    A fault that nobody has answered is answered here, so that its id is known too.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        request_id = uuid4().hex
-        status: int | None = None
-        scope.setdefault("state", {}).update(request_id=request_id, arrived=asyncio.get_running_loop().time())
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as error:
-            if status is not None:  # It was being answered: all that is left is to break off.
-                raise
-            await refusal(GraphQLError("", original_error=error), request_id, 500)(scope, receive, send_with_id)
-        finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                milliseconds=round(1000 * (time.perf_counter() - started), 1),
-            )
-            structlog.contextvars.unbind_contextvars("request_id")

@@ -14,12 +14,13 @@ from strawberry.types.graphql import OperationType
 import server.graphiql
 from db.database import RetryLaterError
 from server.answer import Answer, refusal
+from server.compression import compressed
 from server.errors import present
 from server.event_stream import EventStream, whole_stream
-from server.identity import InvalidToken, Proof, TokenVerifier
+from server.identity import InvalidToken, TokenVerifier
 from server.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, preferred, preferred_stream
 from server.operations import ALL, QUERIES, QUERIES_AND_MUTATIONS, NotExecuted, Operations
-from server.request import METHODS, Refused, read_get, read_headers, read_post, read_url
+from server.request import METHODS, Operation, Refused, read_get, read_headers, read_post, read_url
 from server.settings import Settings
 
 RETRY = {"Retry-After": "1"}
@@ -36,10 +37,11 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
         request_id = scope["state"]["request_id"]
-        media_type = preferred(_text(headers, b"accept"), html=False) or JSON
+        accept = _text(headers, b"accept")
+        media_type = preferred(accept, html=False) or JSON
         response: ASGIApp
         try:
-            response = await self._respond(scope, receive, headers)
+            response = await self._respond(scope, receive, headers, accept)
         except Refused as error:
             response = refusal(error, request_id, error.status, media_type, error.headers)
         except InvalidToken as error:
@@ -52,16 +54,18 @@ class Endpoint:
             response = Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
+        if isinstance(response, Response):
+            response = compressed(response)
         await response(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]) -> ASGIApp:
-        deadline = scope["state"]["arrived"] + self._settings.request_timeout_seconds
+    async def _respond(
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accept: str
+    ) -> Response | EventStream:
         bytes_max = self._settings.body_bytes_max
-        accept = _text(headers, b"accept")
+        operation = None
         match scope["method"]:
             case "POST":
                 allowed = QUERIES_AND_MUTATIONS
-                operation = await read_post(receive, headers, bytes_max, deadline)
             case "GET" | "HEAD":
                 parameters = read_url(scope, bytes_max)
                 if self._is_for_graphiql(parameters, accept):
@@ -74,19 +78,41 @@ class Endpoint:
                 return Response(status_code=204, headers={"Allow": METHODS})
             case _:
                 raise Refused(405, "GraphQL is spoken here by POST, and all but mutations also by GET.", allow=METHODS)
+        deadline = scope["state"]["arrived"] + self._settings.request_timeout_seconds
+        try:
+            async with asyncio.timeout_at(deadline):  # A timer takes as long as all of `read_operation`: there is one.
+                if operation is None:
+                    operation = await read_post(receive, headers, bytes_max)
+                return await self._perform(scope, headers, accept, operation, allowed, deadline)
+        except TimeoutError as error:
+            if operation is None:
+                message = "The body did not arrive in time: send the request again."
+                raise Refused(408, message, code="RETRY", connection="close") from error
+            raise RetryLaterError from error
+
+    async def _perform(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        accept: str,
+        operation: Operation,
+        allowed: frozenset[OperationType],
+        deadline: float,
+    ) -> Response | EventStream:
         state, request_id = scope["app"].state, scope["state"]["request_id"]
         media_type, stream_type = preferred(accept, html=False), preferred_stream(accept, subscription=False)
         subscription_type = preferred_stream(accept, subscription=True)
         if media_type is None and subscription_type is None:
             raise Refused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}: name one in `Accept`.")
-        proof = await self._prove(headers, deadline)
+        authorization = _text(headers, b"authorization") if b"authorization" in headers else None
+        proof = None if authorization is None else await self._verifier.prove(authorization)
         identity = proof and proof.identity
         try:
             if subscription_type and self._operations.kind(operation) is OperationType.SUBSCRIPTION:
                 results = self._operations.stream(state, operation, identity, ALL, deadline, request_id)
-                prove = partial(self._verifier.prove, _text(headers, b"authorization"))
+                prove = partial(self._verifier.prove, authorization or "")
                 return EventStream(subscription_type, results, state.streams, proof, prove)
-            result = await self._operations.execute(state, operation, identity, allowed, deadline)
+            result = await self._operations.execute(state, operation, identity, allowed)
         except NotExecuted as refused:
             result = ExecutionResult(None, refused.errors)
         answer = self._answer(result, media_type or JSON, request_id)
@@ -96,16 +122,6 @@ class Endpoint:
         """Whether a browser asks for the page, which lives on introspection, rather than for an answer."""
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
         return asks_nothing and self._settings.introspection == "on" and preferred(accept, html=True) == HTML
-
-    async def _prove(self, headers: Mapping[bytes, bytes], deadline: float) -> Proof | None:
-        """Tell who sent the request, None if nobody signed in; raise RetryLaterError if that is not known in time."""
-        if b"authorization" not in headers:
-            return None
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._verifier.prove(_text(headers, b"authorization"))
-        except TimeoutError as error:
-            raise RetryLaterError from error
 
     def _answer(self, result: ExecutionResult, media_type: str, request_id: str) -> Answer:
         if not result.errors:

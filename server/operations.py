@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
@@ -75,25 +75,21 @@ class Operations:
         operation: Operation,
         identity: Identity | None,
         allowed: frozenset[OperationType],
-        deadline: float,
     ) -> Result:
-        """Execute a query or mutation; what is not done by the deadline raises RetryLaterError.
+        """Execute a query or mutation, for as long as it takes.
 
         One that is not of a kind ``allowed``, or that the document does not hold, is Refused.
         """
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._schema.execute(
-                    self._text(operation),
-                    operation.variables,
-                    Context(state.database, state.live, self._terms, identity),
-                    operation_name=operation.name,
-                    allowed_operation_types=allowed,
-                )
+            return await self._schema.execute(
+                self._text(operation),
+                operation.variables,
+                Context(state.database, state.live, self._terms, identity),
+                operation_name=operation.name,
+                allowed_operation_types=allowed,
+            )
         except RequestError as error:
             return Result(None, [error])
-        except TimeoutError as error:
-            raise RetryLaterError from error
         except CannotGetOperationTypeError as error:
             raise Refused(400, "Say in `operationName` which operation of the document is to run.") from error
         except InvalidOperationTypeError as error:
@@ -126,7 +122,7 @@ class Operations:
         prepared, definition = self._prepare(operation)
         if OperationType(definition.operation.value) is not OperationType.SUBSCRIPTION:
             try:
-                result = await self.execute(state, operation, identity, allowed, deadline)
+                result = await _in_time(self.execute(state, operation, identity, allowed), deadline)
             except (RetryLaterError, Refused) as error:
                 raise NotExecuted([GraphQLError("", original_error=error)]) from error
             errors = result.errors or []
@@ -196,6 +192,14 @@ class Operations:
 
     def _text(self, operation: Operation) -> str:
         return self._persisted.text_of(operation.query, operation.document_id, operation.extensions)
+
+
+async def _in_time(execution: Awaitable[Result], deadline: float) -> Result:
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await execution
+    except TimeoutError as error:
+        raise RetryLaterError from error
 
 
 def _text_of(data: Any, errors: list[GraphQLError], error_id: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from uuid import UUID
 
 from starlette.responses import Response
@@ -24,39 +24,52 @@ class Turns:
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
         self.free = asyncio.Semaphore(at_once_max)
-        self._places = at_once_max + waiting_max
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Be one of those that work or wait; Refused where they are too many already."""
-        if self._places == 0:
-            raise _overloaded()
-        self._places -= 1
-        try:
-            yield
-        finally:
-            self._places += 1
+        self.places = at_once_max + waiting_max
 
     @asynccontextmanager
     async def turn(self, deadline: float) -> AsyncIterator[None]:
         """Wait for a turn, and have it; Refused where too many wait already, or none has come by the deadline."""
-        with self.place():
+        with closing(Turn(self)) as turn:
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self.free.acquire()
+                    await turn.come()
             except TimeoutError:
                 raise _overloaded() from None
-            try:
-                yield
-            finally:
-                self.free.release()
+            yield
+
+
+class Turn:
+    """One of those that work or wait, until it is closed; Refused where they are too many already."""
+
+    __slots__ = ("_at_work", "_turns")
+
+    def __init__(self, turns: Turns) -> None:
+        if turns.places == 0:
+            raise _overloaded()
+        turns.places -= 1
+        self._turns: Turns | None = turns
+        self._at_work = False
+
+    async def come(self) -> None:
+        """Wait until it may work."""
+        if self._turns is not None:
+            await self._turns.free.acquire()
+            self._at_work = True
+
+    def close(self) -> None:
+        """Make room for another; may be called again."""
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.places += 1
+            if self._at_work:
+                turns.free.release()
 
 
 class Admission:
     """Lets HTTP requests work when it is their turn; what cannot even wait is answered 503.
 
     Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max``. Whoever
-    works may end its ``turn``, which is in the scope's state, before its response is over.
+    works may close its ``turn``, which is in the scope's state, before its response is over.
     """
 
     def __init__(self, app: ASGIApp, *, turns: Turns, wait_seconds_max: float) -> None:
@@ -66,20 +79,18 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with ExitStack() as turn:
-                turn.enter_context(self._turns.place())
+            with closing(Turn(self._turns)) as turn:
                 scope["state"]["turn"] = turn
                 if self._turns.free.locked():
                     await self._after_a_wait(scope, receive, send, turn)
                 else:
-                    await self._turns.free.acquire()
-                    turn.callback(self._turns.free.release)
+                    await turn.come()
                     await self._app(scope, receive, send)
         except Refused as error:
             answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
             await answer(scope, receive, send)
 
-    async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send, turn: ExitStack) -> None:
+    async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send, turn: Turn) -> None:
         heard: list[Message] = []
 
         async def give_up_when_gone() -> None:
@@ -93,7 +104,7 @@ class Admission:
             async with asyncio.timeout(self._wait_seconds_max) as deadline:
                 watch = asyncio.create_task(give_up_when_gone())
                 try:
-                    await self._turns.free.acquire()
+                    await turn.come()
                 finally:
                     watch.cancel()
         except TimeoutError:
@@ -101,7 +112,6 @@ class Admission:
                 raise _overloaded() from None
             await Response(status_code=499)(scope, receive, send)  # For the log alone.
             return
-        turn.callback(self._turns.free.release)
         await self._app(scope, replay, send)
 
 

@@ -60,6 +60,10 @@ class Quotas:
         self._per_identity = _throttled(settings.rate_limit_per_identity, store)
         self._paused_until = 0.0
 
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return self._per_address is not None or self._per_identity is not None
+
     async def spend_of_address(self, scope: Scope) -> None:
         """Take one request off the quota of the address that it comes from, or raise Refused."""
         if self._per_address is not None and (client := scope.get("client")):

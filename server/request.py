@@ -1,6 +1,5 @@
 """How an HTTP request becomes one GraphQL operation, or a refusal with a status that says what to do instead."""
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -79,43 +78,37 @@ def read_get(parameters: Mapping[str, str], headers: Mapping[bytes, bytes]) -> O
     return read_operation(given)
 
 
-async def read_post(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int, deadline: float) -> Operation:
-    """Read the operation out of a body of at most ``bytes_max`` that is whole by the ``deadline``, or raise Refused."""
+async def read_post(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int) -> Operation:
+    """Read the operation out of a body of at most ``bytes_max``, or raise Refused."""
     content_type = headers.get(b"content-type", b"")
     if content_type != b"application/json" and not is_json(content_type.decode("latin-1")):
         raise Refused(415, "Send the operation as JSON, with `Content-Type: application/json`.", accept_post=JSON)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(415, "Send the body as it is, without `Content-Encoding`.", accept_encoding="identity")
-    body = await _body(receive, headers, bytes_max, deadline)
+    body = await _body(receive, headers, bytes_max)
     if not body:
         raise Refused(400, 'The body is empty: send JSON such as {"query": "{ __typename }"}.')
     return read_operation(read_json(body, "The body cannot be read: send JSON in UTF-8."))
 
 
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int, deadline: float) -> bytes:
+async def _body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int) -> bytes:
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 15 or int(length) > bytes_max:
         _refuse_body(bytes_max)
     chunks: list[bytes] = []
     room = bytes_max
-    try:
-        async with asyncio.timeout_at(deadline):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                chunk: bytes = message.get("body", b"")
-                room -= len(chunk)
-                if room < 0:
-                    # Who announces no length may go on for ever, so the connection ends here.
-                    _refuse_body(bytes_max, connection="close")
-                if not message.get("more_body", False):
-                    return b"".join([*chunks, chunk]) if chunks else chunk
-                chunks.append(chunk)
-    except TimeoutError as error:
-        raise Refused(
-            408, "The body did not arrive in time: send the request again.", code="RETRY", connection="close"
-        ) from error
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        room -= len(chunk)
+        if room < 0:
+            # Who announces no length may go on for ever, so the connection ends here.
+            _refuse_body(bytes_max, connection="close")
+        if not message.get("more_body", False):
+            return b"".join([*chunks, chunk]) if chunks else chunk
+        chunks.append(chunk)
 
 
 def _refuse_body(bytes_max: int, **headers: str) -> NoReturn:
@@ -125,13 +118,16 @@ def _refuse_body(bytes_max: int, **headers: str) -> NoReturn:
 def read_json(content: str | bytes, advice: str) -> Any:
     """Read JSON, in which the last of two equal keys counts, as it does for JavaScript; raise Refused if it is none."""
     try:
-        return json.loads(content.decode() if isinstance(content, bytes) else content, parse_constant=_no_number)
+        return _read(content.decode() if isinstance(content, bytes) else content)
     except (ValueError, RecursionError) as error:  # Not UTF-8, not JSON, a number of 5,000 digits, nested too deep.
         raise Refused(400, advice) from error
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity, which Python takes for JSON.
+
+
+_read = json.JSONDecoder(parse_constant=_no_number).decode
 
 
 def read_operation(given: Any) -> Operation:

@@ -1,10 +1,14 @@
 """What the log shows, and what it must not."""
 
+import io
 import json
 import logging
+import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +17,14 @@ from uuid import UUID
 
 import asyncpg
 import graphql
+import hypothesis
 import jwt
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.logging import WITHHELD, clean_text, configure
+from server.logging import WITHHELD, clean_text, configure, request_logger
 
 TOKEN = jwt.encode({"sub": "ada"}, "0123456789abcdef0123456789abcdef", "HS256")
 Lines = Callable[[], list[dict[str, Any]]]
@@ -78,6 +83,51 @@ def test_level(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # n
             log.info("two")
             log.error("three")
         assert len(capsys.readouterr().err.splitlines()) == count
+
+
+@given(
+    method=st.text(),
+    path=st.text() | st.just(f"/graphql?token={TOKEN}") | st.just("x" * 20_000),
+    status=st.none() | st.integers(100, 599),
+    milliseconds=st.floats(0, allow_infinity=False).map(lambda number: round(number, 1)),
+)
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_a_request_has_the_line_that_any_event_has(
+    restored: None,  # noqa: ARG001 - It is wanted for what it undoes.
+    method: str,
+    path: str,
+    status: int | None,
+    milliseconds: float,
+) -> None:
+    """The line of a request, which is written without structlog, is the one that structlog would write."""
+    with redirect_stderr(io.StringIO()) as lines:
+        configure("json", "info")
+        request_logger("json", "info")(method, path, status, milliseconds, "r-1")
+        structlog.get_logger("server.app").info(
+            "request", method=method, path=path, status=status, milliseconds=milliseconds, request_id="r-1"
+        )
+    ours, theirs = (re.sub('^{"time": "[0-9T:.-]+Z"', "", line) for line in lines.getvalue().splitlines())
+    assert ours.startswith(', "level"')
+    assert ours == theirs
+
+
+def test_where_requests_are_logged(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
+    """For eyes a request's line looks like the others, and above `info` there is none."""
+    for log_format, level, count in (("console", "info", 1), ("console", "warning", 0), ("json", "error", 0)):
+        configure(log_format, level)  # type: ignore[arg-type]  # mypy takes what a loop goes through for any text
+        request_logger(log_format, level)("GET", "/livez", 200, 0.1, "r-1")  # type: ignore[arg-type]  # as above
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == count
+        assert all("request_id" in line and "/livez" in line and not line.startswith("{") for line in lines)
+
+
+def test_a_request_is_answered_though_it_cannot_be_logged(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
+    """Where standard error is gone, requests are not logged, and go on."""
+    gone = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", gone)
+    log_request = request_logger("json", "info")
+    gone.close()
+    log_request("GET", "/livez", 200, 0.1, "r-1")
 
 
 def test_libraries_log_in_the_same_way(lines: Lines) -> None:

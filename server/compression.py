@@ -1,0 +1,21 @@
+"""Compression of responses, where the client reads it and it pays."""
+
+from starlette.responses import Response
+from starlette.types import ASGIApp
+from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
+
+from server.media_type import GRAPHQL_RESPONSE
+
+COMPRESSED_BYTES_MIN = 1024  # Below, a response fits into a packet anyway.
+
+add_compress_type(GRAPHQL_RESPONSE)
+# A compressor keeps more memory for each stream than all else, and gains little in small results, one by one.
+for media_type in ("text/event-stream", "multipart/mixed"):
+    remove_compress_type(media_type)
+
+
+def compressed(response: Response) -> ASGIApp:
+    """Return a whole response as it is if it is small, or as the client prefers to have it."""
+    if len(response.body) < COMPRESSED_BYTES_MIN:
+        return response
+    return CompressMiddleware(response, minimum_size=COMPRESSED_BYTES_MIN)
