@@ -30,7 +30,7 @@ from server.headers import cors
 from server.identity import TokenVerifier
 from server.operations import Operations
 from server.overload import Admission, Streams, Turns
-from server.rate_limit import Quotas, RateLimit, Redis, open_store
+from server.rate_limit import Quotas, RateLimit, open_redis
 from server.settings import Settings, StartError
 from server.websocket import Sockets
 
@@ -54,10 +54,10 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         )
     server.logging.configure(settings.log_format, settings.log_level)
 
-    store = open_store(settings.rate_limit_storage)
+    redis = open_redis(settings.rate_limit_storage)
     verifier = TokenVerifier(settings)
     operations = Operations(settings)
-    quotas = Quotas(settings, store)
+    quotas = Quotas(settings, redis)
     turns = Turns(settings.requests_at_once_max, settings.requests_waiting_max)
     streams = Streams(settings.streams_max, settings.streams_per_identity_max)
 
@@ -87,8 +87,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         async with feed.running():
             yield
             await database.close()  # What has begun is announced too.
-        if isinstance(store, Redis):
-            await store.close()
+        if redis is not None:
+            await redis.close()
 
     graphql = _protected(Endpoint(settings, verifier, operations), settings, quotas, turns, verifier)
     app = Starlette(

@@ -2,13 +2,14 @@
 
 import asyncio
 import math
+from collections import OrderedDict
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
-from throttled.asyncio import MemoryStore, Quota, RedisStore, Throttled
+from throttled.asyncio import Quota, RedisStore, Throttled
 
 from resolvers.identity import Identity, Role
 from server.answer import refusal
@@ -33,19 +34,39 @@ class Redis(RedisStore):
         await client.connection_pool.disconnect()
 
 
-Store: TypeAlias = MemoryStore | Redis
-
-
-def open_store(redis_url: str | None) -> Store:
-    """Make the place where requests are counted: this process's memory, or a Redis, connected to when first used."""
-    if redis_url is None:
-        return MemoryStore(options={"MAX_SIZE": COUNTED_MAX})
+def open_redis(url: str | None) -> Redis | None:
+    """Make the Redis where requests are counted, if there is one; it is connected to when first used."""
+    if url is None:
+        return None
     try:
-        return Redis(server=redis_url)
+        return Redis(server=url)
     except ImportError as error:
         raise StartError(
             f"{PREFIX}RATE_LIMIT_STORAGE needs the client for Redis: pip install 'throttled-py[redis]', or unset it."
         ) from error
+
+
+class Counts:
+    """What this process remembers of a quota: when each that has used some of it will have the whole again.
+
+    As throttled-py's "gcra" counts in memory, which takes twenty times as long: with two quotas, a fifth of what the
+    server spends on a small query.
+    """
+
+    def __init__(self, quota: Quota) -> None:
+        self._seconds_each = quota.emission_interval
+        self._seconds_all_but_one = (quota.burst - 1) * quota.emission_interval
+        self._whole_at: OrderedDict[object, float] = OrderedDict()
+
+    def spend(self, whose: object, now: float) -> float:
+        """Take one off the quota and return 0, or return in how many seconds there will be one again."""
+        whole_at = max(now, self._whole_at.get(whose, now))
+        seconds = whole_at - now - self._seconds_all_but_one
+        self._whole_at[whose] = whole_at if seconds > 0 else whole_at + self._seconds_each
+        self._whole_at.move_to_end(whose)
+        if len(self._whole_at) > COUNTED_MAX:
+            self._whole_at.popitem(last=False)
+        return max(0.0, seconds)
 
 
 class Quotas:
@@ -55,9 +76,9 @@ class Quotas:
     decide. Nobody is refused because the storage fails: that is logged, and nothing counted for a while.
     """
 
-    def __init__(self, settings: Settings, store: Store) -> None:
-        self._per_address = _throttled(settings.rate_limit_per_address, store)
-        self._per_identity = _throttled(settings.rate_limit_per_identity, store)
+    def __init__(self, settings: Settings, redis: Redis | None) -> None:
+        self._per_address = _counted(settings.rate_limit_per_address, redis)
+        self._per_identity = _counted(settings.rate_limit_per_identity, redis)
         self._paused_until = 0.0
 
     def __bool__(self) -> bool:
@@ -67,28 +88,35 @@ class Quotas:
     async def spend_of_address(self, scope: Scope) -> None:
         """Take one request off the quota of the address that it comes from, or raise Refused."""
         if self._per_address is not None and (client := scope.get("client")):
-            await self._spend(self._per_address, f"address:{network(client[0])}")
+            await self._spend(self._per_address, "address", network(client[0]))
 
     async def spend_of_user(self, identity: Identity | None) -> None:
         """Take one request off the quota of the user who sends it, if it is one, or raise Refused."""
         if self._per_identity is not None and identity is not None and identity.role is Role.USER:
-            await self._spend(self._per_identity, f"user:{identity.user_id}")
+            await self._spend(self._per_identity, "user", identity.user_id)
 
-    async def _spend(self, throttled: Throttled, key: str) -> None:
+    async def _spend(self, counted: Counts | Throttled, kind: str, whose: object) -> None:
         now = asyncio.get_running_loop().time()
+        if isinstance(counted, Counts):
+            seconds = counted.spend(whose, now)
+        else:
+            seconds = await self._spend_in_redis(counted, f"{kind}:{whose}", now)
+        if seconds:
+            seconds = max(1, math.ceil(seconds))
+            message = f"You send too many requests: wait {seconds} s, then send this one again."
+            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
+
+    async def _spend_in_redis(self, throttled: Throttled, key: str, now: float) -> float:
         if now < self._paused_until:
-            return
+            return 0
         try:
             async with asyncio.timeout(STORAGE_SECONDS_MAX):
                 result = await throttled.limit(key)
         except Exception:
             self._paused_until = now + STORAGE_PAUSE_SECONDS
             log.exception("rate_limits_not_counted")
-            return
-        if result.limited:
-            seconds = max(1, math.ceil(result.state.retry_after))
-            message = f"You send too many requests: wait {seconds} s, then send this one again."
-            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
+            return 0
+        return result.state.retry_after if result.limited else 0
 
 
 class RateLimit:
@@ -132,5 +160,7 @@ def network(host: str) -> str:
     return str(address)
 
 
-def _throttled(quota: Quota | None, store: Store) -> Throttled | None:
-    return None if quota is None else Throttled(using="gcra", quota=quota, store=store)
+def _counted(quota: Quota | None, redis: Redis | None) -> Counts | Throttled | None:
+    if quota is None:
+        return None
+    return Counts(quota) if redis is None else Throttled(using="gcra", quota=quota, store=redis)

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import throttled.utils
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
-from throttled import Quota, per_hour
+from throttled import MemoryStore, Quota, Throttled, per_hour, per_sec
 
 import server.rate_limit
 from resolvers.identity import Role
 from server.app import create_app
+from server.rate_limit import Counts
 from server.settings import Settings, StartError
 from tests.api import headers
 from tests.log import serving_logged
@@ -85,6 +89,23 @@ async def test_a_user_has_a_quota(dsn: str, settings: Settings) -> None:
         for role in (Role.WORKER, Role.ADMIN):
             assert [(await reached.ask("192.0.2.1", "ann", role)).status_code for _ in range(3)] == [200] * 3
         assert [(await reached.ask("192.0.2.1")).status_code for _ in range(3)] == [200] * 3
+
+
+@given(
+    quota=st.builds(per_sec, st.sampled_from([1, 2, 4, 16]), st.integers(1, 5)),
+    requests=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40).map(lambda sixteenths: sixteenths / 16))),
+)
+def test_memory_counts_as_redis_would(quota: Quota, requests: list[tuple[str, float]]) -> None:
+    """What this process counts itself comes to the same, request by request, as throttled-py's own GCRA."""
+    ours = Counts(quota)
+    theirs = Throttled(using="gcra", quota=quota, store=MemoryStore())
+    now = 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throttled.utils, "now_mono_f", lambda: now)
+        for whose, seconds in requests:
+            now += seconds
+            expected = theirs.limit(whose)
+            assert ours.spend(whose, now) == (expected.state.retry_after if expected.limited else 0)
 
 
 async def test_a_token_that_proves_nothing_counts_for_nobody(dsn: str, settings: Settings) -> None:
