@@ -1,7 +1,7 @@
 """From the arguments of a page to the bounds of a statement, and from its rows to the page."""
 
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from uuid import UUID
 from schema.connection import Connection, Edge, Page, PageInfo
 from schema.error import RequestError
 from schema.limits import PAGE_SIZE, PAGE_SIZE_MAX
+from schema.node import base64url
 
 Bound = TypeVar("Bound", int, UUID)
 Row = TypeVar("Row")
@@ -99,8 +100,7 @@ def connection(
 
 def cursor(order: Order[Bound], bound: int | UUID) -> str:
     """Write the cursor of an item of a list."""
-    packed = order.layout.pack(order.tag, bound.bytes if isinstance(bound, UUID) else bound)
-    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+    return base64url(order.layout.pack(order.tag, bound.bytes if isinstance(bound, UUID) else bound))
 
 
 def _bound(name: str, given: str, order: Order[Bound]) -> Bound:

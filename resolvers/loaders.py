@@ -130,7 +130,7 @@ class Loaders:
 def _by_key(
     database: Database, fetch: Callable[[Database, Sequence[Key]], Awaitable[dict[Key, Row]]]
 ) -> DataLoader[Key, Row | None]:
-    async def load(keys: list[Key]) -> list[Row | None]:
+    async def load(keys: list[Key]) -> "list[Row | None]":  # Quoted, as it would be evaluated for each loader.
         found = await database.rows_by_key(fetch, keys)
         return [found.get(key) for key in keys]
 
@@ -146,11 +146,13 @@ def _by_parent(
         parents_of: dict[Terms, list[Parent]] = defaultdict(list)
         for key, terms in keys:
             parents_of[terms].append(key)
-        found: dict[tuple[Parent, Terms], list[Row]] = defaultdict(list)
+        found: dict[tuple[Parent, Terms], list[Row]] = {}
 
         async def fill(terms: Terms, parents: list[Parent]) -> None:
+            rows_of: dict[Parent, list[Row]] = defaultdict(list)
             for row in await fetch(parents, terms):
-                found[parent(row), terms].append(row)
+                rows_of[parent(row)].append(row)
+            found.update(((each, terms), rows_of[each]) for each in parents)
 
         await asyncio.gather(*(fill(terms, parents) for terms, parents in parents_of.items()))
         return [found[key] for key in keys]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
+from graphql import OperationType
+
 from resolvers.context import Info
 from resolvers.identity import Identity, Role
 from resolvers.loaders import Loaders
@@ -74,7 +76,7 @@ def admit(info: Info) -> Access:
     reach = RULES[info.field_name].get(identity.role)
     if reach is None:
         raise RequestError("FORBIDDEN", f"`{info.field_name}` is not for the role {identity.role}.")
-    if info.operation.operation.value == "mutation":
+    if info.operation.operation is OperationType.MUTATION:
         info.context.loaders = Loaders(info.context.database)
     return Access(identity, reach)
 

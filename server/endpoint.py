@@ -7,14 +7,14 @@ from functools import partial
 from graphql import GraphQLError, GraphQLSyntaxError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 import server.graphiql
 from db.database import RetryLaterError
 from server.answer import Answer, refusal
-from server.compression import compressed
+from server.compression import send_compressed
 from server.errors import present
 from server.event_stream import EventStream, whole_stream
 from server.identity import InvalidToken, TokenVerifier
@@ -39,7 +39,7 @@ class Endpoint:
         request_id = scope["state"]["request_id"]
         accept = _text(headers, b"accept")
         media_type = preferred(accept, html=False) or JSON
-        response: ASGIApp
+        response: Response | EventStream
         try:
             response = await self._respond(scope, receive, headers, accept)
         except Refused as error:
@@ -55,8 +55,9 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
         if isinstance(response, Response):
-            response = compressed(response)
-        await response(scope, receive, send)
+            await send_compressed(response, scope, receive, send)
+        else:
+            await response(scope, receive, send)
 
     async def _respond(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accept: str
