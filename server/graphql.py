@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import strawberry
+import structlog
 from graphql import (
     ExecutionResult,
     Executor,
@@ -32,6 +33,8 @@ from resolvers.context import Context
 from schema.error import RequestError
 from schema.scalar import scalar_map
 from server.document import DocumentExtension, Documents, Prepared
+
+log = structlog.get_logger()
 
 
 @strawberry.type(description="What can be read.")
@@ -211,7 +214,7 @@ class Schema(strawberry.Schema):
         except RequestError:
             return None
         except NotCovered as reason:
-            self.not_compiled[str(reason)] += 1
+            self._note_not_compiled(reason, name)
             return None
 
     async def follow(
@@ -244,10 +247,16 @@ class Schema(strawberry.Schema):
                     context, event.variable_values, event.root_value, hide_suggestions=hide_suggestions
                 )
             except NotCovered as reason:
-                self.not_compiled[str(reason)] += 1
+                self._note_not_compiled(reason, name)
                 return execute_subscription_event(event)
 
         return map_source_to_response_event(executor, events, answer)
+
+    def _note_not_compiled(self, reason: NotCovered, name: str | None) -> None:
+        """Count it, and log the 1st, 10th, 100th … time of each reason: the operator sees it, and how often it is."""
+        times = self.not_compiled[str(reason)] = self.not_compiled[str(reason)] + 1
+        if str(times).rstrip("0") == "1":
+            log.info("operation_not_compiled", reason=str(reason), operation=name, times=times)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave the log to `server.errors`, which knows refusals and bad input from faults."""

@@ -8,6 +8,7 @@ import pytest
 import strawberry
 from graphql import ExecutionResult
 from strawberry.types.graphql import OperationType
+from structlog.testing import capture_logs
 
 from executor.program import NotCovered, Program
 from server.bounded_cache import BoundedCache
@@ -58,6 +59,15 @@ async def test_what_cannot_be_compiled_is_executed_once(schema: Schema) -> None:
         assert schema.not_compiled == {"switches": times}
     await executed(schema, "{ __schema { queryType { name } } viewer { id } }", {})
     assert schema.not_compiled == {"switches": 3, "introspection": 1}
+
+
+async def test_what_cannot_be_compiled_is_logged(schema: Schema) -> None:
+    """The log tells of the first operation that cannot be compiled for a reason, then of the 10th, the 100th …."""
+    with capture_logs() as lines:
+        for _ in range(11):
+            await executed(schema, "query Names { __schema { queryType { name } } }", {})
+    line = {"event": "operation_not_compiled", "log_level": "info", "reason": "introspection", "operation": "Names"}
+    assert lines == [{**line, "times": 1}, {**line, "times": 10}]
 
 
 class Streaming(Backend):
