@@ -118,10 +118,10 @@ async def test_a_fault_outside_of_graphql(logged: Logged, monkeypatch: pytest.Mo
     """A fault before GraphQL begins is a 500 with the same words, an id, and one line in the log."""
     api, log = logged
 
-    async def fail(_: TokenVerifier, authorization: str | None) -> None:
+    async def fail(_: TokenVerifier, authorization: str) -> None:
         raise RuntimeError(f"internal_name {authorization}")
 
-    monkeypatch.setattr(TokenVerifier, "identify", fail)
+    monkeypatch.setattr(TokenVerifier, "prove", fail)
     response = await send(api, "{ viewer { id } }")
     assert response.status_code == 500
     request_id = response.headers["X-Request-Id"]
