@@ -16,6 +16,7 @@ import asyncpg
 import httpx2
 import pytest
 
+import resolvers.live
 import server.event_stream
 from db.database import Database
 from resolvers.identity import Role
@@ -545,8 +546,9 @@ async def deaf(site: Site, document: str) -> AsyncIterator[tuple[asyncio.StreamR
 PAGE = "subscription { videosUpdated(first: 50) { nodes { id title renderProgress } } }"
 
 
-async def test_a_client_that_does_not_read(site: Site) -> None:
+async def test_a_client_that_does_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one who does not read only the last state waits, and a buffer's worth; others are told as fast as ever."""
+    monkeypatch.setattr(resolvers.live, "REST_SECONDS_MAX", resolvers.live.REST_SECONDS_MIN)
     await site.api.register(credits=100)
     ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
     async with deaf(site, PAGE) as (reader, transport):

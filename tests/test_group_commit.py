@@ -98,7 +98,7 @@ async def test_what_is_large_is_run_together(database: Database, batches: Batche
     """Calls whose arguments together fill any buffer on the way are run in one batch all the same."""
     account = await Account.open(database, 50)
     answers = await batches.together(
-        database, [account.create(f"key {each}", "x" * 200_000) for each in range(BATCH_MAX - 10)]
+        database, [account.create(f"key {each}", "x" * 50_000) for each in range(BATCH_MAX - 10)]
     )
     assert Counter(answer.outcome for answer in answers) == {"created": 50, "insufficient_credits": BATCH_MAX - 60}
     assert (batches.sizes[BATCH_MAX - 10], batches.failed) == (1, 0)

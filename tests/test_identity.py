@@ -80,8 +80,8 @@ async def test_development_keys(tmp_path: Path) -> None:
     ("changed", "reason", "told"),
     [
         ({"exp": 1}, Reason.EXPIRED, "expired"),
-        ({"nbf": int(time()) + 600}, Reason.NOT_YET_VALID, "clock"),
-        ({"iat": int(time()) + 600}, Reason.NOT_YET_VALID, "clock"),
+        ({"nbf": int(time()) + 86_400}, Reason.NOT_YET_VALID, "clock"),
+        ({"iat": int(time()) + 86_400}, Reason.NOT_YET_VALID, "clock"),
         ({"aud": "elsewhere"}, Reason.WRONG_AUDIENCE, "`aud` claim must name videocredits"),
         ({"iss": "elsewhere"}, Reason.WRONG_ISSUER, "`iss` claim must be videocredits"),
         ({"exp": None}, Reason.MISSING_CLAIM, "`exp`"),
