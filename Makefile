@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live screenshot migrate schema lock clean
+.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live screenshot migrate schema released lock clean
 
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -55,6 +55,9 @@ migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to th
 schema: $(VENV)/run ## Print schema.graphql and docs/reference.md anew
 	$(BIN)/videocredits schema > schema.graphql
 	$(BIN)/python docs/reference.py > docs/reference.md
+
+released: ## Keep schema.graphql as that of the changelog's last release, which later changes are compared with
+	@grep -m1 -oE '^## \[[0-9][^]]*' CHANGELOG.md | sed 's/^## \[/# Released as /' | cat - schema.graphql > docs/released.graphql
 
 lock: $(VENV)/dev ## Resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build -o requirements.lock pyproject.toml
