@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live screenshot migrate schema released lock clean
+.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live screenshot migrate schema released client lock clean
 
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -55,6 +55,9 @@ migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to th
 schema: $(VENV)/run ## Print schema.graphql and docs/reference.md anew
 	$(BIN)/videocredits schema > schema.graphql
 	$(BIN)/python docs/reference.py > docs/reference.md
+
+client: ## Build the client in TypeScript (needs npm)
+	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 released: ## Keep schema.graphql as that of the changelog's last release, which later changes are compared with
 	@grep -m1 -oE '^## \[[0-9][^]]*' CHANGELOG.md | sed 's/^## \[/# Released as /' | cat - schema.graphql > docs/released.graphql

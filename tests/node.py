@@ -12,9 +12,19 @@ async def node(directory: Path, script: str, *arguments: str) -> str:
 
     They are installed when the lock has changed since; AssertionError, with what was said, when something fails.
     """
-    node, npm = _programs()
+    node, npm = programs()
     await install(directory, node, npm)
     return await _run(directory, node, script, *arguments)
+
+
+async def npm(directory: Path, *arguments: str) -> str:
+    """Run a command of npm's likewise, such as `run` with the name of a script, which may not call npm itself.
+
+    (PyPI's Node.js has npm, but no command of that name that works.)
+    """
+    node, npm = programs()
+    await install(directory, node, npm)
+    return await _run(directory, node, npm, *arguments, "--silent", "--no-update-notifier")
 
 
 async def install(directory: Path, node: str, npm: str) -> None:
@@ -25,7 +35,7 @@ async def install(directory: Path, node: str, npm: str) -> None:
         installed.touch()
 
 
-def _programs() -> tuple[str, str]:
+def programs() -> tuple[str, str]:
     """Find Node.js and npm, which is a script that it runs."""
     node, npm = shutil.which("node"), shutil.which("npm")
     return (node, os.path.realpath(npm)) if node and npm else wheel()
@@ -41,12 +51,14 @@ def wheel() -> tuple[str, str]:
 
 
 async def _run(directory: Path, *command: str) -> str:
+    path = os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=directory,
+        env={**os.environ, "PATH": path},  # Scripts of packages look for Node.js there.
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, (output + errors).decode()
     return output.decode()
