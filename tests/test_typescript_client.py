@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from resolvers.identity import Role
 from server.settings import Settings
 from tests.api import SECRET, Api, headers
 from tests.node import install, node, npm, programs
@@ -136,6 +137,16 @@ async def test_a_restart(built: Path, api: Api, dsn: str, tmp_path: Path) -> Non
     with serving(tmp_path, PORT=port, **settings):
         played = json.loads(await playing)
     assert played == {"numbers": [2, 3], "first": 10, "last": 8}
+
+
+async def test_pages_of_apollo_client(built: Path, site: Site) -> None:
+    """In Apollo's cache a list grows by its pages, and what a refusal shows of a video is seen in the list."""
+    worker = headers("render-1", Role.WORKER)["Authorization"].removeprefix("Bearer ")
+    page = ["three QUEUED", "two QUEUED"]
+    assert await play(built, site, "tests/pages", token("ann"), worker) == {
+        "pages": [page, [*page, "one QUEUED"], ["three COMPLETED", "two QUEUED", "one QUEUED"]],
+        "refused": "COMPLETED",
+    }
 
 
 async def test_trusted_documents_only(built: Path, settings: Settings, dsn: str) -> None:
