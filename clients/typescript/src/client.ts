@@ -1,6 +1,7 @@
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core'
 import { type DocumentNode, Kind, print } from 'graphql'
 
+import { newestIn, updated, type Versioned } from './newest.js'
 import { backoff, PASSING_STATUSES, retrying, type RetryOptions, sleep } from './retry.js'
 
 /** An error beside the data, or instead of it: not a refusal, which is data. */
@@ -85,6 +86,19 @@ export interface Client {
 export function createClient(options: ClientOptions): Client {
   const patient = retrying(options.fetch, options.retry)
   const once = options.fetch ?? fetch
+  const newest = new Map<string, Versioned>()
+
+  /** Answers overtake each other: brings one that is older than what was told before up to date. */
+  const current = <Data>(operation: DocumentNode, data: Data): Data => {
+    if (JSON.stringify(operation).includes('"alias":{')) return data // A name may mean another field there.
+    const now = updated(data, newest)
+    newestIn(data, newest)
+    for (const id of newest.keys()) {
+      if (newest.size <= REMEMBERED_MAX) break
+      newest.delete(id)
+    }
+    return now
+  }
 
   const request = async (
     operation: DocumentNode,
@@ -110,7 +124,8 @@ export function createClient(options: ClientOptions): Client {
 
   const client: Client = {
     async execute(operation, variables, { signal } = {}) {
-      return await read(await patient(...(await request(operation, variables, JSON_TYPES, signal))))
+      const response = await patient(...(await request(operation, variables, JSON_TYPES, signal)))
+      return current(operation, await read(response))
     },
 
     async request(operation, ...[variables, settings]) {
@@ -137,7 +152,7 @@ export function createClient(options: ClientOptions): Client {
             if (result.errors) throw new ApiError(result.errors)
             told = true
             failures = 0
-            yield result.data
+            yield current(operation, result).data
           }
           // The stream broke off without its end: the server is being stopped, and another may already be there.
         } catch (error) {
@@ -156,6 +171,7 @@ export function createClient(options: ClientOptions): Client {
 
 const JSON_TYPES = 'application/graphql-response+json, application/json;q=0.9'
 const EVENT_STREAM = 'text/event-stream'
+const REMEMBERED_MAX = 500 // Objects: more than are on one screen.
 
 function isOf(response: Response, type: string): boolean {
   return (response.headers.get('content-type') ?? '').startsWith(type)
