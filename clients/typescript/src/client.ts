@@ -145,7 +145,7 @@ export function createClient(options: ClientOptions): Client {
           const given = typeof variables === 'function' ? (variables as () => unknown)() : variables
           const response = await once(...(await request(operation, given, EVENT_STREAM, connection.signal)))
           if (!isOf(response, EVENT_STREAM)) throw await refusedStream(response)
-          for await (const { event, data } of eventsOf(response)) {
+          for await (const { event, data } of eventsOf(response, leave)) {
             if (event === 'complete') return
             if (event !== 'next') continue
             const result = JSON.parse(data)
@@ -171,6 +171,7 @@ export function createClient(options: ClientOptions): Client {
 
 const JSON_TYPES = 'application/graphql-response+json, application/json;q=0.9'
 const EVENT_STREAM = 'text/event-stream'
+const SILENCE_MAX = 30_000 // In milliseconds. The server gives a sign of life each 12 seconds.
 const REMEMBERED_MAX = 500 // Objects: more than are on one screen.
 
 function isOf(response: Response, type: string): boolean {
@@ -212,12 +213,14 @@ interface ServerSentEvent {
   readonly data: string
 }
 
-async function* eventsOf(response: Response): AsyncGenerator<ServerSentEvent> {
+/** Reads a stream's events, and leaves it when it is silent for longer than the server ever is. */
+async function* eventsOf(response: Response, leave: () => void): AsyncGenerator<ServerSentEvent> {
   const reader = response.body?.getReader()
   const decoder = new TextDecoder()
   let text = ''
   for (;;) {
-    const { done, value } = (await reader?.read()) ?? { done: true }
+    const silence = setTimeout(leave, SILENCE_MAX)
+    const { done, value } = (await reader?.read().finally(() => clearTimeout(silence))) ?? { done: true }
     if (done) return
     const blocks = (text + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/)
     text = blocks.pop() ?? ''

@@ -11,6 +11,8 @@ const told = (...names: string[]) => `:\n\n${names.map((name) => event({ data: s
 const refused = (code: string) => event({ errors: [{ message: code, extensions: { code } }] }) + COMPLETE
 const COMPLETE = 'event: complete\ndata:\n\n'
 
+const SILENCE = ':silence'
+
 interface Connection {
   readonly token: string | null
   readonly signal: AbortSignal
@@ -29,8 +31,9 @@ function following(connections: (string | Response)[], pieces = Infinity) {
     const bytes = new TextEncoder().encode(next)
     const body = new ReadableStream<Uint8Array>({
       start(controller) {
+        init?.signal?.addEventListener('abort', () => controller.error(init.signal?.reason))
         for (let at = 0; at < bytes.length; at += pieces) controller.enqueue(bytes.slice(at, at + pieces))
-        controller.close()
+        if (!next.endsWith(SILENCE)) controller.close()
       },
     })
     return new Response(body, { headers: { 'content-type': 'text/event-stream; charset=utf-8' } })
@@ -112,4 +115,17 @@ test('An aborted signal ends it quietly, while it waits for a connection, too.',
   setTimeout(() => leaving.abort(), 20)
   assert.deepEqual(await all, ['one'])
   assert.deepEqual(await names(AbortSignal.abort()), [])
+})
+
+test('A connection that says nothing any more is given up for another.', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const { names, opened } = following([told('one') + SILENCE, told('two') + COMPLETE])
+  const all = names()
+  for (let second = 0; second < 40; second += 1) {
+    await new Promise(setImmediate)
+    context.mock.timers.tick(1000)
+  }
+  assert.equal(opened.length, 2)
+  assert.deepEqual(await all, ['one', 'two'])
+  assert.equal(opened[0]?.signal.aborted, true)
 })
