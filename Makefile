@@ -20,6 +20,7 @@ check: $(VENV)/dev ## Lint, types, layers and SQL, without the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy clients/python/generate.py
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --processes 2 db/queries db/migrations
 
@@ -52,9 +53,10 @@ screenshot: $(VENV)/dev ## Take the README's picture of two tabs anew (needs Chr
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate
 
-schema: $(VENV)/run ## Print schema.graphql and docs/reference.md anew
+schema: $(VENV)/dev ## Print schema.graphql, docs/reference.md and the Python client's types anew
 	$(BIN)/videocredits schema > schema.graphql
 	$(BIN)/python docs/reference.py > docs/reference.md
+	$(BIN)/python clients/python/generate.py
 
 client: ## Build the client in TypeScript (needs npm)
 	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run build
@@ -78,8 +80,8 @@ $(VENV)/run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-$(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/dev: requirements-dev.lock pyproject.toml clients/python/pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the pinned dependencies and tools (once, about two minutes) …"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
-	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e . -e clients/python
 	@touch $@
