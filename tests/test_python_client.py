@@ -3,13 +3,17 @@
 import asyncio
 import inspect
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -220,6 +224,19 @@ async def test_a_token_that_cannot_be_renewed_is_told(open_client: Opener) -> No
         with pytest.raises(ApiError) as raised:
             await open_client(token=source).viewer()
         assert (raised.value.code, raised.value.reason) == ("UNAUTHENTICATED", "EXPIRED")
+
+
+async def test_tokens_that_come_expired_are_not_asked_for_without_end(open_client: Opener) -> None:
+    """A source whose every token has expired, as when clocks differ, is asked as often as an operation is tried."""
+    asked: list[str] = []
+
+    def source() -> str:
+        asked.append(token(f"ann {len(asked)}", expires_in_seconds=-5))
+        return asked[-1]
+
+    with pytest.raises(ApiError, match="EXPIRED"):
+        await open_client(token=source, tries_max=3).viewer()
+    assert len(asked) == 3
 
 
 async def test_a_token_may_be_awaited(ann: AsyncClient, served: Site) -> None:
@@ -472,6 +489,140 @@ async def test_following_survives_an_expired_token_and_tells_what_it_cannot(serv
     async with AsyncClient(wire.url, "forged") as client:
         with pytest.raises(ApiError, match="MALFORMED"):
             await anext(client.viewer_updated())
+
+
+def block(number: int) -> str:
+    """Return one of the examples in the client's README."""
+    blocks = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return str(blocks[number])
+
+
+def example(number: int) -> dict[str, Any]:
+    """Run one of the examples in the client's README, and return the names that it defines."""
+    names: dict[str, Any] = {}
+    exec(compile(block(number), f"README.md, example {number}", "exec"), names)
+    return names
+
+
+async def test_the_readmes_worker_renders_what_waits(served: Site) -> None:
+    """The README's worker renders to the end, fails with the refund, or stops when its user has called it off."""
+    await served.api.register(credits=3)
+    done, failing, canceled = [await served.api.video(name, status="RENDER_QUEUED") for name in "abc"]
+    loop = asyncio.get_running_loop()
+
+    def start_render(video: answered.VideoDataDetails) -> tuple[str, Iterator[int]]:
+        def percents() -> Iterator[int]:
+            yield 50
+            if video.id == failing:
+                raise OSError("No memory.")
+            if video.id == canceled:
+                asyncio.run_coroutine_threadsafe(served.api.cancel(video.id), loop).result()
+            yield 99
+
+        return f"render-of-{video.attempt}", percents()
+
+    with Client(f"http://{served.address}/graphql", token("render-1", Role.WORKER)) as client:
+        await asyncio.to_thread(example(0)["work"], client, start_render)
+        videos = [await asyncio.to_thread(client.video_data, id=each) for each in (done, failing, canceled)]
+    assert [video and (video.status, video.render_progress) for video in videos] == [
+        ("COMPLETED", 100),
+        ("FAILED", 50),
+        ("CANCELED", 50),
+    ]
+    assert [video and video.comments for video in videos][1] == "No memory."
+    assert videos[0] is not None
+    assert (videos[0].render_id, videos[0].download_url) == ("render-of-1", "https://cdn.example.com/render-of-1.mp4")
+    assert await served.api.balance() == 2
+
+
+async def test_the_readmes_webhook_books_once(served: Site) -> None:
+    """The README's webhook books a payment that is delivered five times at once once, and refuses what it must."""
+    user_id = await served.api.register()
+    paid = example(1)["paid"]
+    async with AsyncClient(f"http://{served.address}/graphql", token("stripe", Role.ADMIN)) as client:
+        delivered = await asyncio.gather(*(paid(client, "pi_1", user_id, 50, "4.99 USD by card") for _ in range(5)))
+        assert delivered == [200] * 5
+        assert await served.api.balance() == 60
+        assert await paid(client, "pi_1", user_id, 51, "4.99 USD by card") == 409
+        assert await paid(client, "pi_2", UNKNOWN_USER, 50, "4.99 USD by card") == 404
+        assert await paid(client, "pi_3", user_id, 2_147_483_647, "4.99 USD by card") == 422
+    assert await served.api.balance() == 60
+
+
+async def test_the_readmes_script_lists_all(
+    served: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's script prints a line for each user."""
+    for subject in ("ann", "bob"):
+        await served.api.mutate("registerUser", subject=subject, name=subject.title())
+    await served.api.create("key")
+    monkeypatch.setenv("VIDEOCREDITS_API_URL", f"http://{served.address}/graphql")
+    monkeypatch.setenv("VIDEOCREDITS_TOKEN", token("root", Role.ADMIN))
+    await asyncio.to_thread(example, 2)
+    assert capsys.readouterr().out == ("Bob: 10 credits, 0 spent, 1 entries\nAnn: 9 credits, 1 spent, 2 entries\n")
+
+
+async def test_the_readmes_books_are_kept(served: Site, ann: AsyncClient) -> None:
+    """The README's books hold each entry from the cursor on."""
+    user_id = await served.api.register()
+    page = await ann.viewer_credit_entries(first=1)
+    assert page is not None
+    for amount in (1, 2, 3):
+        await served.api.adjust(user_id, amount, f"key {amount}")
+    booked: list[int] = []
+
+    def book(entry: answered.CreditEntryEdge) -> bool:
+        booked.append(entry.node.amount)
+        return len(booked) < 3
+
+    async with asyncio.timeout(30):
+        await example(3)["keep_books"](ann, page.page_info.start_cursor, book)
+    assert booked == [1, 2, 3]
+
+
+def checked(directory: Path, source: Path) -> str:
+    """Have mypy read the README's examples as a user's code, against a package, and return what it says."""
+    for number in range(4):
+        (directory / f"example_{number}.py").write_text(block(number), encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(directory / "cache")]
+    command += [str(directory / f"example_{number}.py") for number in range(4)]
+    environment = {**os.environ, "MYPYPATH": str(source)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+
+
+def test_mypy_tells_users_of_a_new_refusal(tmp_path: Path) -> None:
+    """The README's examples are typed to the end; a refusal that joins a result is told by mypy where it is matched."""
+    assert checked(tmp_path, PACKAGE / "src").startswith("Success")
+    schema = SCHEMA.read_text(encoding="utf-8")
+    members = "AdjustUserCreditsSuccess | IdempotencyKeyReused"
+    assert members in schema
+    grown = tmp_path / "schema.graphql"
+    grown.write_text(schema.replace(members, f"{members} | VideoDataNotFound"), encoding="utf-8")
+    shutil.copytree(PACKAGE / "src", tmp_path / "src")
+    generated(grown, tmp_path)
+    told = checked(tmp_path, tmp_path / "src")
+    assert 'Argument 1 to "assert_never" has incompatible type "VideoDataNotFound"' in told
+
+
+async def test_a_server_of_trusted_documents_answers(settings: Settings, dsn: str) -> None:
+    """A server that is given persisted-documents.json, and answers nothing else, answers the client."""
+    trusting = replace(settings, documents_file=PACKAGE / "persisted-documents.json", trusted_documents_only="on")
+    async with site(trusting, dsn) as served, AsyncClient(f"http://{served.address}/graphql", token()) as client:
+        assert isinstance(await client.register_user(), answered.RegisterUserSuccess)
+        assert await client.viewer()
+        with pytest.raises(ApiError, match="FORBIDDEN"):
+            await client.execute("{ viewer { id } }")
+
+
+def test_the_wheel_holds_the_package_and_its_types(tmp_path: Path) -> None:
+    """The wheel, built without the network, holds all modules, and says that they are typed."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=PACKAGE, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("videocredits_client-*-py3-none-any.whl")
+    modules = [path.name for path in (PACKAGE / "src" / "videocredits_client").iterdir() if path.is_file()]
+    assert "py.typed" in modules
+    held = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert held == {f"videocredits_client/{name}" for name in modules}
 
 
 def generated(schema: Path, out: Path) -> None:

@@ -325,6 +325,7 @@ class AsyncClient(AsyncOperations):
 
 
 _ACCEPTED = "application/graphql-response+json"
+_USER_AGENT = f"videocredits-client/{version('videocredits-client')}"
 _LOST = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError, httpx.DecodingError)
 
 
@@ -333,7 +334,7 @@ def _headers(token: str) -> dict[str, str]:
         "Accept": _ACCEPTED,
         "Authorization": f"Bearer {token}",
         "Content-Type": "application/json",
-        "User-Agent": f"videocredits-client/{version('videocredits-client')}",
+        "User-Agent": _USER_AGENT,
     }
 
 
@@ -360,6 +361,6 @@ async def _events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[tuple[bytes, b
     async for chunk in chunks:
         *events, rest = (rest + chunk).split(b"\n\n")
         for event in events:
-            fields = dict(line.split(b":", 1) for line in event.split(b"\n"))
+            fields = dict(line.partition(b":")[::2] for line in event.split(b"\n"))
             if b"event" in fields:
                 yield fields[b"event"].strip(), fields[b"data"].strip()

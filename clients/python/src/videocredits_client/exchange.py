@@ -91,7 +91,7 @@ def data_of(response: Response) -> Any:
         errors = answer.get("errors")
         if not errors:
             return answer["data"]
-        message, extensions = errors[0]["message"], errors[0].get("extensions", {})
+        message, extensions = errors[0]["message"], errors[0].get("extensions") or {}
     except (ValueError, AttributeError, LookupError, TypeError):
         raise UnexpectedAnswerError(
             f"The answer (HTTP status {response.status}) is not the API's: check the address, and what is before it.",
@@ -107,13 +107,13 @@ class Tries:
 
     def __init__(self, patience: Patience) -> None:
         """Begin to count, and the time until the deadline to run."""
-        self.refused_token: str | None = None
         self._patience = patience
         self._token = ""
         self.succeed()
 
     def succeed(self) -> None:
         """Begin anew: what follows live has been told something."""
+        self.refused_token: str | None = None
         self._count = 0
         self._faults = 0
         self._deadline = monotonic() + self._patience.deadline_seconds
@@ -130,12 +130,12 @@ class Tries:
 
     def pause_seconds(self, failure: VideocreditsError) -> float:
         """Return how long to wait before the next try; raises the failure when there is to be none."""
-        if isinstance(failure, ApiError) and failure.reason == "EXPIRED" and self._token != self.refused_token:
-            self.refused_token = self._token
-            return 0
         ceiling = min(PAUSE_SECONDS_MAX, 0.25 * 2**self._count)
         seconds = uniform(0, ceiling)  # noqa: S311 - it keeps callers from coming all at once, and guards nothing
         match failure:
+            case ApiError(reason="EXPIRED") if self._token != self.refused_token:
+                seconds = 0 if self.refused_token is None else seconds
+                self.refused_token = self._token
             case NetworkError():
                 pass
             case UnexpectedAnswerError(status=status) if status in PASSING_STATUSES:
