@@ -24,8 +24,9 @@ from server.settings import Settings
 from tests.api import SECRET
 from tests.sockets import Site, site
 from tests.wire import Wire, answer
-from videocredits_client import ApiError, AsyncClient, Client, NetworkError, UnexpectedAnswerError
+from videocredits_client import ApiError, AsyncClient, Client, NetworkError, UnexpectedAnswerError, operations
 from videocredits_client import types as answered
+from videocredits_client.operation import Operation
 
 PACKAGE = Path(__file__).parents[1] / "clients" / "python"
 SCHEMA = Path(__file__).parents[1] / "schema.graphql"
@@ -159,6 +160,7 @@ async def test_what_was_cut_off_happens_once(open_client: Opener, served: Site, 
         answer(500, '{"errors": [{"message": "Oh.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}]}'),
         answer(502, "<h1>Bad gateway</h1>"),
     ],
+    ids=["retry", "limit", "fault", "proxy"],
 )
 async def test_what_fails_in_passing_is_sent_again(
     open_client: Opener, served: Site, wire: Wire, passing: bytes
@@ -489,6 +491,10 @@ async def test_following_survives_an_expired_token_and_tells_what_it_cannot(serv
     async with AsyncClient(wire.url, "forged") as client:
         with pytest.raises(ApiError, match="MALFORMED"):
             await anext(client.viewer_updated())
+    wire.behind = "127.0.0.1:1"
+    async with AsyncClient(wire.url, token(), deadline_seconds=0.5) as client:
+        with pytest.raises(NetworkError):
+            await anext(client.viewer_updated())
 
 
 def block(number: int) -> str:
@@ -606,6 +612,9 @@ def test_mypy_tells_users_of_a_new_refusal(tmp_path: Path) -> None:
 
 async def test_a_server_of_trusted_documents_answers(settings: Settings, dsn: str) -> None:
     """A server that is given persisted-documents.json, and answers nothing else, answers the client."""
+    trusted = json.loads((PACKAGE / "persisted-documents.json").read_text(encoding="utf-8"))
+    sent = [each.document for each in vars(operations).values() if isinstance(each, Operation)]
+    assert sorted(sent) == sorted(trusted.values())
     trusting = replace(settings, documents_file=PACKAGE / "persisted-documents.json", trusted_documents_only="on")
     async with site(trusting, dsn) as served, AsyncClient(f"http://{served.address}/graphql", token()) as client:
         assert isinstance(await client.register_user(), answered.RegisterUserSuccess)

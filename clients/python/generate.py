@@ -102,7 +102,7 @@ class Generator:
         """Select all that a mutation may answer; a refusal that this schema does not have yet shows its code."""
         assert self.schema.mutation_type is not None
         result = get_named_type(self.schema.mutation_type.fields[name].type)
-        kind = name[0].upper() + name[1:]
+        kind = _kind(name)
         spreads = " ".join(f"...{member.name}" for member in cast(GraphQLUnionType, result).types)
         text = f"""mutation {name}($input: {kind}Input!) {{
           {name}(input: $input) {{ __typename {spreads} ... on Error {{ code message }} }}
@@ -147,7 +147,7 @@ class Generator:
         enums = [each for each in own if isinstance(each, GraphQLEnumType)]
         unions = [each for each in own if isinstance(each, GraphQLUnionType)]
         inputs = [each for each in own if isinstance(each, GraphQLInputObjectType)]
-        arguments = {f"{name[0].upper()}{name[1:]}Input" for name in self.operations}
+        arguments = {f"{_kind(name)}Input" for name in self.operations}
         used = dict.fromkeys(each for operation in self.operations.values() for each in self._needed(operation))
         parts = [HEAD.format("What is sent and answered, as `schema.graphql` describes it.")]
         parts.append("import datetime\nfrom collections.abc import Sequence\nfrom dataclasses import dataclass\n")
@@ -257,7 +257,7 @@ class Generator:
         signatures = {name: self._signature(name) for name in self.operations}
         own = {each.name for each in self.schema.type_map.values()} | self.fragments.keys() | {"Page"}
         words = {word for each in signatures.values() for text in each for word in re.findall(r"\w+", text)}
-        inputs = {f"{name[0].upper()}{name[1:]}Input" for name in mutations}
+        inputs = {f"{_kind(name)}Input" for name in mutations}
         imported = sorted((own & words | inputs) - SCALARS.keys())
         fragments = dict.fromkeys(each for operation in self.operations.values() for each in self._needed(operation))
         parts = [HEAD.format("The operations, each with a method for callers that block and one for those that await.")]
@@ -279,8 +279,8 @@ class Generator:
         operation = self.operations[name]
         if operation.operation is OperationType.MUTATION:
             return (
-                f", **input: Unpack[{name[0].upper()}{name[1:]}Input]",
-                f"{name[0].upper()}{name[1:]}Result",
+                f", **input: Unpack[{_kind(name)}Input]",
+                f"{_kind(name)}Result",
                 '{"input": as_input(input)}',
             )
         required: list[str] = []
@@ -322,8 +322,7 @@ class Generator:
         return f"{_snake(name).upper()}: Operation[{result}] = Operation(({texts},), {tuple(path)}, {result})\n"
 
     def _face(self, face: str, signatures: dict[str, tuple[str, str, str]]) -> str:
-        awaited = "async " * (face == "AsyncOperations")
-        wait = "await " * bool(awaited)
+        awaited, wait = ("async ", "await ") if face == "AsyncOperations" else ("", "")
         promise = "Call the API, and wait for its answer." if awaited else "Call the API, and block until it answers."
         lines = [f'class {face}(ABC):\n    """{promise}"""\n']
         run = "(self, operation: Operation[T], variables: Mapping[str, Any])"
@@ -339,13 +338,12 @@ class Generator:
             is_followed = operation.operation is OperationType.SUBSCRIPTION
             if name.startswith("_") or (is_followed and not awaited):
                 continue
-            head = "def" if is_followed else f"{awaited}def"
-            body = f"return self.follow({_snake(name).upper()}, {variables})"
-            if not is_followed:
-                body = f"return {wait}self.run({_snake(name).upper()}, {variables})"
-            result = f"AsyncGenerator[{result}, None]" if is_followed else result
+            head, call, held = f"{awaited}def", f"{wait}self.run", result
+            if is_followed:
+                head, call, held = "def", "self.follow", f"AsyncGenerator[{result}, None]"
             told = indent(_docstring(self._described(name)), "    ")
-            lines.append(f"{head} {_snake(name)}(self{parameters}) -> {result}:\n{told}    {body}\n")
+            body = f"    return {call}({_snake(name).upper()}, {variables})\n"
+            lines.append(f"{head} {_snake(name)}(self{parameters}) -> {held}:\n{told}{body}")
         return lines[0] + "\n".join(indent(line, "    ") for line in lines[1:]) + "\n\n"
 
     def _described(self, name: str) -> str | None:
@@ -404,6 +402,11 @@ def _default(field: GraphQLInputField) -> str:
 
 def _optional(annotation: str) -> str:
     return annotation if annotation == "Any" else f"{annotation} | None"
+
+
+def _kind(name: str) -> str:
+    """Begin the names of what belongs to a mutation: its input, its result."""
+    return name[0].upper() + name[1:]
 
 
 def _snake(name: str) -> str:

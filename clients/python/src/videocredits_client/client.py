@@ -1,10 +1,12 @@
 """The client, for callers that block and for those that await; what it sends and when stands in `exchange`."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from importlib.metadata import version
 from inspect import isawaitable
 from typing import Any, ParamSpec, Self, TypeVar, assert_never
@@ -287,7 +289,7 @@ class AsyncClient(AsyncOperations):
         self, operation: Operation[T], variables: Callable[[], Mapping[str, Any]]
     ) -> AsyncGenerator[T, None]:
         """Yield what a subscription tells, and come back when it breaks off, with the variables of then."""
-        tries = Tries(self._patience)
+        tries = Tries(replace(self._patience, tries_max=sys.maxsize))
         while True:
             token = await self._get_token(tries.refused_token)
             tries.begin(token)

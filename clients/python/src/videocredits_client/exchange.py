@@ -130,7 +130,7 @@ class Tries:
 
     def pause_seconds(self, failure: VideocreditsError) -> float:
         """Return how long to wait before the next try; raises the failure when there is to be none."""
-        ceiling = min(PAUSE_SECONDS_MAX, 0.25 * 2**self._count)
+        ceiling = min(PAUSE_SECONDS_MAX, 0.25 * 2 ** min(self._count, 10))
         seconds = uniform(0, ceiling)  # noqa: S311 - it keeps callers from coming all at once, and guards nothing
         match failure:
             case ApiError(reason="EXPIRED") if self._token != self.refused_token:
