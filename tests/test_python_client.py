@@ -21,7 +21,7 @@ from resolvers.identity import Identity, Role
 from schema.node import UserKey, VideoKey, encode_id
 from server.identity import mint_token
 from server.settings import Settings
-from tests.api import SECRET
+from tests.api import SECRET, Api
 from tests.sockets import Site, site
 from tests.wire import Wire, answer
 from videocredits_client import ApiError, AsyncClient, Client, NetworkError, UnexpectedAnswerError, operations
@@ -382,42 +382,41 @@ async def test_every_mutation_is_answered(open_client: Opener) -> None:
         assert (retried.replayed, retried.video_data.attempt, retried.user.credits) == (replayed, 2, 9)
 
 
-async def test_no_entry_is_missed_across_a_restart(
-    settings: Settings, dsn: str, served: Site, ann: AsyncClient
-) -> None:
+async def test_no_entry_is_missed_across_a_restart(api: Api, settings: Settings, dsn: str) -> None:
     """Whoever follows a ledger is told each entry once and in order, those from while nobody answered too."""
-    user_id = await served.api.register(credits=5)
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(site(settings, dsn))
-        wire = await stack.enter_async_context(Wire(first.address))
-        client = await stack.enter_async_context(AsyncClient(wire.url, token()))
-        entries = await stack.enter_async_context(aclosing(client.credit_entry_added()))
-        told = []
+    user_id = await api.register(credits=5)
+    async with (
+        asyncio.timeout(60),
+        Wire("127.0.0.1:1") as wire,
+        AsyncClient(wire.url, token()) as client,
+        aclosing(client.credit_entry_added()) as entries,
+    ):
+        async with site(settings, dsn) as first:
+            wire.behind = first.address
+            following = asyncio.create_task(anext(entries))
+            await followed(wire, following)
+            await api.adjust(user_id, 1, "while it is there")
+            told = [await following]
         following = asyncio.create_task(anext(entries))
-        while len(wire.bodies) < 2 and not following.done():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
-        await served.api.adjust(user_id, 1, "while it is there")
-        told.append(await following)
-        first.server.should_exit = True
         for number in range(3):
-            await served.api.adjust(user_id, 1, f"while it stops {number}")
-        wire.behind = served.address
-        await served.api.adjust(user_id, 1, "when another is there")
-        async with asyncio.timeout(30):
-            told += [await anext(entries) for _ in range(4)]
-        assert [edge.node.number for edge in told] == [3, 4, 5, 6, 7]
-        wire.cut()
-        await served.api.adjust(user_id, 1, "after a cut")
-        async with asyncio.timeout(30):
-            assert (await anext(entries)).node.number == 8
-        since = [edge async for edge in _taken(ann.credit_entry_added(after=told[2].cursor), 3)]
-        assert [edge.node.number for edge in since] == [6, 7, 8]
+            await api.adjust(user_id, 1, f"while nobody is {number}")
+        async with site(settings, dsn) as second:
+            wire.behind = second.address
+            await api.adjust(user_id, 1, "while another is")
+            told += [await following, *[await anext(entries) for _ in range(3)]]
+            wire.cut()
+            await api.adjust(user_id, 1, "after a cut")
+            told.append(await anext(entries))
+            async with aclosing(client.credit_entry_added(after=told[2].cursor)) as since:
+                again = [await anext(since) for _ in range(3)]
+    assert [edge.node.number for edge in told] == [3, 4, 5, 6, 7, 8]
+    assert again == told[3:]
 
 
-async def _taken(entries: Any, count: int) -> AsyncIterator[Any]:
-    async with aclosing(entries), asyncio.timeout(30):
-        for _ in range(count):
-            yield await anext(entries)
+async def followed(wire: Wire, following: asyncio.Task[Any]) -> None:
+    """Wait until a subscription has been asked for, or could not be."""
+    while not (following.done() or any(b"subscription" in body for body in wire.bodies)):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
 
 
 async def test_a_ledger_is_followed_from_nothing(settings: Settings, dsn: str) -> None:
@@ -429,8 +428,7 @@ async def test_a_ledger_is_followed_from_nothing(settings: Settings, dsn: str) -
         aclosing(client.credit_entry_added()) as entries,
     ):
         following = asyncio.create_task(anext(entries))
-        while len(wire.bodies) < 2 and not following.done():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.001)
+        await followed(wire, following)
         user_id = await served.api.register(credits=3)
         await served.api.create("key")
         wire.cut()
