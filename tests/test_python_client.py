@@ -443,6 +443,7 @@ async def test_states_are_followed_across_cuts(served: Site, wire: Wire) -> None
     await served.api.register()
     title = "One\u2028two\u0085three\n\n\\n\r\nevent: complete"
     video_id = (await served.api.create("key", title=title))["videoData"]["id"]
+    wire.answers = [answer(200, ":\n\n", "Content-Type: text/event-stream")]  # So it ends when the server stops.
     async with (
         AsyncClient(wire.url, token()) as client,
         asyncio.timeout(60),
