@@ -676,22 +676,33 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
 # What is done to the tables, and all that must be found then.
 DRIFTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "a constraint is dropped": (
-        "ALTER TABLE users DROP CONSTRAINT users_credits_not_negative",
-        [("tables_constraints", "users_credits_not_negative is missing")],
+        "ALTER TABLE users DROP CONSTRAINT users_sound",
+        [("tables_constraints", "users_sound is missing")],
     ),
     "a constraint is put back, but not for the rows that there were": (
         """
-          ALTER TABLE users DROP CONSTRAINT users_credits_not_negative,
-          ADD CONSTRAINT users_credits_not_negative CHECK (credits >= 0) NOT VALID
+          ALTER TABLE users DROP CONSTRAINT users_sound,
+          ADD CONSTRAINT users_sound CHECK (users_sound(credits, entry_count, subject, version)) NOT VALID
         """,
-        [("tables_constraints", "users_credits_not_negative is not valid")],
+        [("tables_constraints", "users_sound is not valid")],
     ),
     "a constraint is put back, but only for show": (
         """
-          ALTER TABLE users DROP CONSTRAINT users_credits_not_negative,
-          ADD CONSTRAINT users_credits_not_negative CHECK (credits >= 0) NOT ENFORCED
+          ALTER TABLE users DROP CONSTRAINT users_sound,
+          ADD CONSTRAINT users_sound CHECK (users_sound(credits, entry_count, subject, version)) NOT ENFORCED
         """,
-        [("tables_constraints", "users_credits_not_negative is not enforced")],
+        [("tables_constraints", "users_sound is not enforced")],
+    ),
+    "a constraint is put back, but with its columns confused": (
+        """
+          ALTER TABLE users DROP CONSTRAINT users_sound,
+          ADD CONSTRAINT users_sound CHECK (users_sound(credits, version, subject, version))
+        """,
+        [("tables_constraints", "users_sound is not what was migrated")],
+    ),
+    "a constraint is put back, but allows anything": (
+        "ALTER TABLE users DROP CONSTRAINT users_sound, ADD CONSTRAINT users_sound CHECK (TRUE)",
+        [("tables_constraints", "users_sound is not what was migrated")],
     ),
     "a unique index is dropped": (
         "DROP INDEX credit_entries_kind_once",
@@ -709,8 +720,11 @@ DRIFTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         [("tables_constraints", "credit_entries_kind_once is not valid")],
     ),
     "a column of credits is widened": (
-        "ALTER TABLE video_data ALTER cost TYPE bigint",
-        [("tables_columns", "video_data.cost is bigint, not integer")],
+        "ALTER TABLE video_data DROP CONSTRAINT video_data_sound, ALTER cost TYPE bigint",
+        [
+            ("tables_columns", "video_data.cost is bigint, not integer"),
+            ("tables_constraints", "video_data_sound is missing"),
+        ],
     ),
     "an append-only trigger is disabled": (
         "ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_append_only",
@@ -756,6 +770,20 @@ DRIFTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "a trigger's function refuses nothing": (
         "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
         [("tables_functions", "function refuse_change is not what was migrated")],
+    ),
+    "a constraint's function allows anything": (
+        """
+          CREATE OR REPLACE FUNCTION users_sound(credits integer, entry_count bigint, subject text, version bigint)
+          RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN TRUE; END'
+        """,
+        [("tables_functions", "function users_sound is not what was migrated")],
+    ),
+    "a constraint's function allows whatever has a null": (
+        """
+          ALTER FUNCTION credit_entries_sound(text, integer, integer, integer, text, text, bigint, bytea, uuid)
+          RETURNS NULL ON NULL INPUT
+        """,
+        [("tables_functions", "function credit_entries_sound is not what was migrated")],
     ),
     "the lifecycle's function allows a completed video to fail": (
         """

@@ -1,9 +1,14 @@
--- Functions that the tables rely on and that are not what was migrated: the triggers' by their text, the lifecycle's by what they allow.
+-- Functions that the tables rely on and that are not what was migrated: the triggers' and the CHECKs' by their text, the lifecycle's by
+-- what they allow.
 -- $1 user_id: the tables are everybody's, so they are looked at only when it is null.
-WITH expected_text (name, digest) AS (
+WITH expected_text (name, digest) AS ( -- digest: of its arguments and its text
   VALUES
   ('refuse_change', 'cb91ea9bea74174d04440f008e05a4ea'),
-  ('require_explained_credits', '44888425bf86138c5f8565691b26ed83')
+  ('require_explained_credits', '44888425bf86138c5f8565691b26ed83'),
+  ('users_sound', '6483f98650dd363c76388ff590c191a0'),
+  ('video_data_sound', 'd2e838b553d3038362b67ce1bf30e683'),
+  ('credit_entries_sound', 'd34cd6509af594b052259a5fb890a706'),
+  ('video_events_sound', 'd7e94eb252392f1ee8d6b89dba4e457d')
 ),
 
 expected_moves (present, moves) AS ( -- a status, and to how many others it may move: the later ones, and FAILED and CANCELED
@@ -15,7 +20,11 @@ expected_moves (present, moves) AS ( -- a status, and to how many others it may 
 faults AS (
   SELECT format('function %s is not what was migrated', expected_text.name) AS detail
   FROM expected_text
-  LEFT JOIN pg_proc ON to_regproc(expected_text.name) = pg_proc.oid AND expected_text.digest = md5(pg_proc.prosrc)
+  LEFT JOIN pg_proc
+    ON
+      to_regproc(expected_text.name) = pg_proc.oid
+      AND expected_text.digest = md5(pg_get_function_arguments(pg_proc.oid) || pg_proc.prosrc)
+      AND NOT pg_proc.proisstrict -- a strict function would let pass every row with a null
   WHERE pg_proc.oid IS NULL
   UNION ALL
   SELECT
