@@ -51,6 +51,10 @@ async def migrate(dsn: str) -> None:
             f"Nothing was changed, for somebody held a lock the migration needs for {LOCK_SECONDS_MAX:g} seconds: "
             "see who it is in pg_stat_activity, let them finish or end them, and try again."
         ) from error
+    except asyncpg.DeadlockDetectedError as error:
+        raise DatabaseUnfit(
+            "Nothing was changed, for the migration and a statement at work waited for each other: try again."
+        ) from error
     finally:
         await connection.close()
 

@@ -206,6 +206,32 @@ async def test_stuck_lock(new_database: NewDatabase, monkeypatch: pytest.MonkeyP
     await migrate(dsn)
 
 
+async def test_deadlock(new_database: NewDatabase, ship: Callable[[str], None]) -> None:
+    """A migration that waits for somebody who waits for it gives up, says so, and has changed nothing."""
+    dsn = await new_database()
+    await migrate(dsn)
+    before = await relations(dsn)
+    ship(
+        """
+        LOCK TABLE users;
+        DO $$ BEGIN WHILE NOT EXISTS (
+          SELECT FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted
+        ) LOOP END LOOP; END $$;
+        LOCK TABLE video_data;
+        CREATE TABLE more ();
+        """
+    )
+    async with asyncio.timeout(60), connected(dsn) as connection:
+        await connection.execute("SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE video_data")
+        migrating = asyncio.create_task(refusal(f"{dsn}&deadlock_timeout=50"))
+        at_work = "SELECT FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'AccessExclusiveLock'"
+        while await connection.fetchrow(at_work) is None:
+            pass
+        await connection.execute("LOCK TABLE users")
+        assert "waited for each other" in await migrating
+    assert await relations(dsn) == before
+
+
 async def test_foreign_tables(new_database: NewDatabase) -> None:
     """A database with tables of somebody else's is refused and left as it is."""
     dsn = await new_database()
