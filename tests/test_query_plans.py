@@ -141,10 +141,11 @@ async def test_no_whole_table_is_read(connection: PoolConnection, name: str, mod
     await connection.execute(f"PREPARE explained AS {statement(name)}")
     for each in (await arguments(connection))[name]:
         execute = f"EXECUTE explained ({', '.join(map(literal, each))})"
-        changing = connection.transaction()
-        await changing.start()
-        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}")
-        await changing.rollback()
+        for _ in range(2):  # A connection compiles a CHECK's function at its first use, and reads catalogs for it.
+            changing = connection.transaction()
+            await changing.start()
+            explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}")
+            await changing.rollback()
         plan = json.loads(explained)[0]["Plan"]
         assert [node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"] == [], each
         touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
