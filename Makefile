@@ -5,15 +5,15 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live screenshot migrate schema released client lock clean
+.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live explorer screenshot migrate schema released client lock clean
 
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
 
-serve: $(VENV)/run ## Start the server on a PostgreSQL of its own: http://127.0.0.1:8000/graphql
+serve: explorer ## Start the server on a PostgreSQL of its own: http://127.0.0.1:8000/graphql
 	@exec $(BIN)/videocredits serve
 
-test: check ## Set up, then run every check and every test (.ci/run runs exactly this)
+test: check explorer ## Set up, then run every check and every test (.ci/run runs exactly this)
 	$(BIN)/pytest
 
 check: $(VENV)/dev ## Lint, types, layers and SQL, without the tests
@@ -47,7 +47,10 @@ bench-growth: $(VENV)/dev ## Measure it on 10,000,000 videos and a ledger of 1,0
 bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow readers, reconnects, and what is left for mutations
 	$(BIN)/python -m benchmarks live
 
-screenshot: $(VENV)/dev ## Take the README's picture of two tabs anew (needs Chromium and npm)
+explorer: $(VENV)/run ## Build GraphiQL's page, if what it is made of has changed
+	@$(BIN)/python explorer/build.py
+
+screenshot: $(VENV)/dev explorer ## Take the README's picture of two tabs anew (needs Chromium)
 	$(BIN)/python docs/screenshot.py
 
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
+import server.graphiql
 import server.logging
 from db.change_feed import ChangeFeed
 from db.migrate import unfit_reason
@@ -95,6 +96,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         routes=[
             Route("/graphql", graphql, name="graphql"),
             WebSocketRoute("/graphql", Sockets(settings, verifier, operations, quotas, turns, streams), name="sockets"),
+            *server.graphiql.routes(settings),
             # Health checks are answered however busy the server is.
             Route("/livez", _livez),
             Route("/readyz", _readyz),

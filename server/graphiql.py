@@ -1,41 +1,45 @@
 """The page at /graphql for browsers: GraphiQL with a working example of each operation in its tabs."""
 
-import hashlib
 import json
 import re
-from base64 import b64encode
 from collections.abc import Mapping
-from importlib.resources import files
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from starlette.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette_compress import CompressMiddleware
 
 from db.database import Database
 from resolvers.connection import NEWEST_ENTRY_FIRST, cursor
 from resolvers.identity import Role
+from server.compression import COMPRESSED_BYTES_MIN
 from server.development import IDENTITIES, development_token
+from server.graphql import build_schema
 from server.seed import seeded_ids
 from server.settings import Settings
 
-_SERVER = files("server")
-_PAGE = (_SERVER / "graphiql.html").read_text(encoding="utf-8")
+_SERVER = Path(__file__).parent
+_BUILT = _SERVER / "explorer"  # By `explorer/build.py`; the wheel ships it.
+_ASSETS = _BUILT / "graphql"
+_NOT_BUILT = (
+    "GraphiQL has not been built in this checkout: run `make explorer`, and load this page anew. The API works without "
+    "it: send GraphQL to this address with any client.\n"
+)
 
-
-def _policy(page: str) -> str:
-    """Allow the page what it is made of and nothing else: its own script, the files it names, calls to this server."""
-    own = [hashlib.sha256(script.encode()) for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL)]
-    scripts = [f"'sha256-{b64encode(each.digest()).decode()}'" for each in own]
-    scripts += re.findall(r'src="(https:[^"]+)"', page)
-    styles = re.findall(r'href="(https:[^"]+)"', page)
-    return (
-        "default-src 'none'; img-src data:; font-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        # The editor gives its lines inline styles.
-        f"frame-ancestors 'none'; script-src {' '.join(scripts)}; style-src 'unsafe-inline' {' '.join(styles)}"
-    )
-
-
-_POLICY = _policy(_PAGE)
+# What the page is made of and nothing else: its own files, and calls to this server.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    # The editor gives its lines inline styles, and brings its fonts in its stylesheet.
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 # Names that no DNS server is asked for. Any other may be a stranger's, whose pages DNS lets read what is served here
 # (rebinding). It is the header itself that is looked at: where that is odd, Starlette's URL names the address that the
@@ -140,26 +144,56 @@ def examples(ids: Mapping[str, str]) -> list[Example]:
     ]
 
 
-async def page(database: Database, settings: Settings, host: str | None) -> HTMLResponse:
+async def page(database: Database, settings: Settings, host: str | None) -> Response:
     """Make the page for a browser that asks for it by this Host header.
 
-    With development keys, and for a browser on this machine alone, the tabs hold tokens and ids of the seed.
+    With development keys, and for a browser on this machine alone, it holds tokens, and its tabs ids of the seed.
     """
+    if not _BUILT.exists():
+        return PlainTextResponse(_NOT_BUILT, 404)
     trusted = settings.development_keys and host is not None and _THIS_MACHINE.fullmatch(host) is not None
     tokens = {role: development_token(settings, identity) for role, identity in IDENTITIES.items()} if trusted else {}
     ids = await seeded_ids(database) if trusted else {}
-    tabs = [_tab(example, tokens.get(example.role)) for example in examples(ids)]
+    data = {
+        "version": version("videocredits"),
+        "tokens": tokens,
+        "examples": [_tab(example, signed_in=trusted) for example in examples(ids)],
+    }
     # In a script element all is as it stands, but for `<`: it may begin the tag that ends it.
+    text = json.dumps(data).replace("<", r"\u003c")
     return HTMLResponse(
-        _PAGE.replace("{{ tabs }}", json.dumps(tabs).replace("<", r"\u003c")),
+        (_BUILT / "index.html").read_text(encoding="utf-8").replace("{{ data }}", text),
         headers={"Cache-Control": "no-store", "Content-Security-Policy": _POLICY},
     )
 
 
-def _tab(example: Example, token: str | None) -> dict[str, str]:
-    variables = json.dumps(example.variables, indent=2) if example.variables else ""
-    if token is None:
-        sign_in = '# Sign in first: put your token into Headers, below, as\n# {"Authorization": "Bearer …"}.\n#\n'
-        return {"query": sign_in + example.document, "variables": variables, "headers": ""}
-    headers = json.dumps({"Authorization": f"Bearer {token}"}, indent=2)
-    return {"query": example.document, "variables": variables, "headers": headers}
+def _tab(example: Example, *, signed_in: bool) -> dict[str, str]:
+    sign_in = '# Sign in first: put your token into Headers, below, as\n# {"Authorization": "Bearer …"}.\n#\n'
+    return {
+        "role": example.role,
+        "query": ("" if signed_in else sign_in) + example.document,
+        "variables": json.dumps(example.variables, indent=2) if example.variables else "",
+    }
+
+
+def routes(settings: Settings) -> list[Route]:
+    """List what leads to the files that the page is made of, where the page is served at all."""
+    if settings.introspection == "off":
+        return []
+    compressed = [Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN)]
+    return [Route("/graphql/{name}", _asset, methods=["GET"], middleware=compressed)]
+
+
+async def _asset(request: Request) -> Response:
+    """Answer a file that the page is made of, whose name changes with its content, or the API's schema."""
+    name = request.path_params["name"]
+    if name == "schema.graphql":
+        return PlainTextResponse(_schema())
+    if not any(each.name == name for each in _ASSETS.glob("*")):  # Not a path that leads elsewhere.
+        raise HTTPException(404)
+    return FileResponse(_ASSETS / name, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+
+
+@cache
+def _schema() -> str:
+    return build_schema().as_str()

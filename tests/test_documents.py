@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from graphql import DocumentNode, parse
 
 import server.document
+import server.graphiql
 from resolvers.identity import Role
 from server.bounded_cache import BoundedCache
 from server.document import FAULTY_REMEMBERED, Documents
@@ -148,7 +150,10 @@ async def test_introspection(api: Api, closed: Api, document: str) -> None:
 
 
 async def test_no_graphiql_without_introspection(closed: Api) -> None:
-    """Without introspection GraphiQL, which lives on it, is not served."""
+    """Without introspection GraphiQL, which lives on it, is not served, nor what it is made of, nor the schema."""
     response = await closed.client.get("/graphql", headers={"Accept": "text/html"})
     assert response.status_code in {400, 406}
     assert "graphiql" not in response.text.lower()
+    files = (Path(server.graphiql.__file__).parent / "explorer" / "graphql").iterdir()
+    for name in ("schema.graphql", *(file.name for file in files)):
+        assert (await closed.client.get(f"/graphql/{name}")).status_code == 404

@@ -2,10 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import jwt
 import pytest
@@ -21,36 +23,17 @@ from server.seed import seed
 from server.settings import Settings
 from tests.api import SECRET, Api, serving
 
+ROOT = Path(__file__).parents[1]
 Tab = dict[str, str]
 HOST = "127.0.0.1:8000"
 NAMES = [example.name for example in examples({})]
 
 
-class Reader(HTMLParser):
-    """Reads a page as a browser does: the text that is seen without JavaScript, and the tabs given to JavaScript."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.seen = ""
-        self.scripts: dict[str | None, str] = {}
-        self._script: str | None = None
-        self._inside = ""
-        self.feed(html)
-        self.close()
-        self.tabs: list[Tab] = json.loads(self.scripts["tabs"])
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._inside = tag
-        self._script = dict(attrs).get("id")
-
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - whatever ends, what follows is outside
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[self._script] = data
-        elif self._inside == "p":
-            self.seen += data
+def read(html: str) -> dict[str, Any]:
+    """Return what the page holds for its script."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    data: dict[str, Any] = json.loads(text)
+    return data
 
 
 @pytest.fixture
@@ -68,18 +51,20 @@ async def developer(dsn: str, settings: Settings, database: Database) -> AsyncIt
 
 
 async def load(api: Api, host: str = HOST) -> list[Tab]:
-    """Open the page in a browser and return its tabs."""
+    """Open the page in a browser and return its tabs, with the tokens that they are run with."""
     response = await api.client.get(f"http://{HOST}/graphql", headers={"Accept": "text/html,*/*;q=0.8", "Host": host})
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    return Reader(response.text).tabs
+    data = read(response.text)
+    tabs: list[Tab] = [{"token": data["tokens"].get(tab["role"], ""), **tab} for tab in data["examples"]]
+    return tabs
 
 
 async def run(api: Api, tab: Tab) -> dict[str, Any]:
     """Press the button of a tab, of a live one until the first result: an error or a refusal fails the test."""
-    variables, sent = json.loads(tab["variables"] or "{}"), json.loads(tab["headers"])
+    variables, sent = json.loads(tab["variables"] or "{}"), {"Authorization": f"Bearer {tab['token']}"}
     if is_live(tab):
-        claims = jwt.decode(sent["Authorization"].removeprefix("Bearer "), options={"verify_signature": False})
+        claims = jwt.decode(tab["token"], options={"verify_signature": False})
         body = await api.first(tab["query"], variables, subject=claims["sub"], role=Role(claims["role"]))
     else:
         request = {"query": tab["query"], "variables": variables}
@@ -167,11 +152,11 @@ def test_the_documents() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LocalHost", "[::1]:8000"])
 async def test_this_machine_gets_tokens(database: Database, settings: Settings, host: str) -> None:
-    """By any name of this machine, every tab has a token of the role that may do it."""
+    """By any name of this machine, the page has a token of each role."""
     response = await page(database, settings, host)
-    tabs = Reader(bytes(response.body).decode()).tabs
-    assert all("Bearer ey" in tab["headers"] for tab in tabs)
-    assert len({tab["headers"] for tab in tabs}) == len(Role)
+    tokens = read(bytes(response.body).decode())["tokens"]
+    claims = {role: jwt.decode(token, options={"verify_signature": False}) for role, token in tokens.items()}
+    assert {role: each["role"] for role, each in claims.items()} == {role: role for role in Role}
 
 
 @pytest.mark.parametrize(
@@ -196,20 +181,21 @@ async def test_another_name_gets_no_tokens(database: Database, settings: Setting
     html = bytes((await page(database, settings, host)).body).decode()
     assert "eyJ" not in html
     assert "video_" not in html
-    assert [tab["headers"] for tab in Reader(html).tabs] == [""] * len(NAMES)
+    assert read(html)["tokens"] == {}
 
 
 async def test_an_odd_host_over_http(developer: Api) -> None:
     """What the page goes by is the Host header as the browser sent it."""
-    assert (await load(developer))[0]["headers"] != ""
-    assert (await load(developer, "a{b}.rebound.example"))[0]["headers"] == ""
+    assert (await load(developer))[0]["token"] != ""
+    assert (await load(developer, "a{b}.rebound.example"))[0]["token"] == ""
 
 
 async def test_production(database: Database) -> None:
     """With keys of one's own there are no tokens and no ids, even on this machine; each tab says how to sign in."""
     html = bytes((await page(database, Settings(jwt_secret=SECRET), HOST)).body).decode()
-    for tab in Reader(html).tabs:
-        assert tab["headers"] == ""
+    data = read(html)
+    assert data["tokens"] == {}
+    for tab in data["examples"]:
         assert tab["query"].startswith("# Sign in first: ")
         assert len(parse(tab["query"]).definitions) == 1
     assert not re.search("(user|video)_[A-Za-z0-9]", html)
@@ -228,16 +214,68 @@ async def test_hostile_text(database: Database, settings: Settings, monkeypatch:
     monkeypatch.setattr(server.graphiql, "examples", lambda _: [Example("Viewer", Role.USER, {"text": hostile})])
     html = bytes((await page(database, settings, HOST)).body).decode()
     assert "<script>alert" not in html
-    (tab,) = Reader(html).tabs
+    (tab,) = read(html)["examples"]
     assert json.loads(tab["variables"]) == {"text": hostile}
 
 
-async def test_without_unpkg(database: Database, settings: Settings) -> None:
-    """Without JavaScript, or without unpkg.com, the page says what is missing; what it loads is checked by its hash."""
-    html = bytes((await page(database, settings, HOST)).body).decode()
-    assert Reader(html).seen.strip().startswith("GraphiQL is loaded from unpkg.com.")
-    loaded = re.findall(r"<(?:script|link)[^>]*https://[^>]*>", html)
-    assert len(loaded) == 6
-    for tag in loaded:
-        assert re.search(r'"https://unpkg\.com/[^"]*@\d+\.\d+\.\d+/[^"]*"\s+integrity="sha384-[^"]{64}"', tag)
-        assert "crossorigin" in tag
+async def test_nothing_is_loaded_from_elsewhere(developer: Api) -> None:
+    """The page names no file but its own, which lie below its address, and each of them is there."""
+    html = (await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})).text
+    files = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', html)
+    assert {Path(file).suffix for file in files} == {".js", ".css"}
+    for file in files:
+        response = await developer.client.get(f"http://{HOST}/graphql/../{file}")
+        assert response.status_code == 200, file
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+async def test_its_files_are_sent_small(developer: Api) -> None:
+    """What the page is made of is compressed; the largest of it, to a third."""
+    largest = max(
+        (Path(server.graphiql.__file__).parent / "explorer" / "graphql").iterdir(), key=lambda file: file.stat().st_size
+    )
+    async with developer.client.stream(
+        "GET", f"/graphql/{largest.name}", headers={"Accept-Encoding": "br"}
+    ) as response:
+        sent = b"".join([part async for part in response.aiter_raw()])
+    assert response.headers["Content-Type"].startswith("text/javascript")
+    assert response.headers["Content-Encoding"] == "br"
+    assert 0 < len(sent) < largest.stat().st_size / 3
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "nothing.js", "..", "%2e%2e", "..%2findex.html", "%2fetc%2fpasswd", "*"]
+)
+async def test_nothing_else_is_served(developer: Api, name: str) -> None:
+    """Below the page's address there is nothing but its files, wherever a name would lead."""
+    response = await developer.client.get(f"http://{HOST}/graphql/{name}")
+    assert response.status_code in {400, 404}
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_the_schema(developer: Api) -> None:
+    """The page's link to the schema leads to the one that clients are generated from."""
+    response = await developer.client.get("/graphql/schema.graphql")
+    assert response.text == (ROOT / "schema.graphql").read_text(encoding="utf-8").rstrip()
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+async def test_before_it_is_built(developer: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a checkout where GraphiQL has not been built, the page says how to."""
+    monkeypatch.setattr(server.graphiql, "_BUILT", tmp_path / "explorer")
+    response = await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert "run `make explorer`" in response.text
+
+
+def test_the_wheel_ships_it(tmp_path: Path) -> None:
+    """A wheel has the page and all that it is made of."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.whl")
+    with ZipFile(path) as wheel:
+        shipped = {name for name in wheel.namelist() if name.startswith("server/explorer/")}
+    built = (ROOT / "server" / "explorer").rglob("*.*")
+    assert shipped == {file.relative_to(ROOT).as_posix() for file in built}
+    assert len(shipped) > 10

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import server.graphiql
 from server.settings import Settings
 from tests.api import SECRET, Api, headers
 from tests.node import node
@@ -89,19 +88,4 @@ async def test_urql(site: Site) -> None:
         "created": {"createVideoData": {"user": {"credits": 9}}},
         "refused": "BAD_USER_INPUT",
         "types": [json_type, events, json_type, events],
-    }
-
-
-async def test_graphiql(site: Site) -> None:
-    """GraphiQL's page follows until a tab is stopped, and shows what is refused; a stop is no error."""
-    page = Path(server.graphiql.__file__).with_name("graphiql.html")
-    told = await play(site, "graphiql.js", str(page), TOKEN)
-    (refused,) = told["refused"].pop("told")
-    assert refused["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-    balances = [{"data": {"viewerUpdated": {"user": {"credits": balance}}}} for balance in (10, 9)]
-    assert told == {
-        "live": {"told": balances, "how": "stopped"},
-        "page": {"told": [{"data": {"videosUpdated": {"nodes": [{"title": "Two\n\nlines"}]}}}], "how": "stopped"},
-        "over": {"told": [{"data": {"videoDataUpdated": None}}], "how": "complete"},
-        "refused": {"how": "complete"},
     }

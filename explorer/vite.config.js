@@ -1,0 +1,11 @@
+import { defineConfig } from 'vite'
+
+export default defineConfig({
+  base: './', // The page finds its files beside itself, below whatever path a proxy serves it.
+  build: {
+    outDir: '../server/explorer',
+    emptyOutDir: true,
+    assetsDir: 'graphql', // So that all of it is at /graphql and below.
+    chunkSizeWarningLimit: 4096, // Kilobytes: most is Monaco, the editor.
+  },
+})
