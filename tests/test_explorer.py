@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import jwt
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from db.database import Database
+import db.database
 from resolvers.context import Terms
 from resolvers.identity import Role
 from server.graphiql import examples
@@ -20,9 +21,13 @@ from tests.api import SECRET
 from tests.browser import CHROMIUM, Window, chromium
 from tests.sockets import Site, site
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: install Debian's package `chromium` to have GraphiQL tested, too"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="there is no Chromium: install Debian's package `chromium` to have GraphiQL tested, too",
+    ),
+    pytest.mark.asyncio(loop_scope="module"),  # One browser for all: it remembers how it has compiled the editor.
+]
 
 LIVE = ["ViewerUpdated", "VideoDataUpdated", "VideosUpdated", "CreditEntryAdded"]
 
@@ -33,15 +38,17 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, log_level="warning")
 
 
-@pytest.fixture
-async def served(dsn: str, settings: Settings, database: Database) -> AsyncIterator[Site]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def served(dsn: str, settings: Settings) -> AsyncIterator[Site]:
     """Serve as after the first `videocredits serve`."""
+    database = await db.database.connect(dsn, pool_size=1, timeout_seconds=60)
     await seed(database, Terms(settings.signup_credits, settings.video_cost))
+    await database.close()
     async with site(settings, dsn) as opened:
         yield opened
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as opened:
         yield opened
@@ -58,7 +65,7 @@ async def opened(browser: Browser, served: Site, **options: Any) -> AsyncIterato
         assert window.complaints == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def window(browser: Browser, served: Site) -> AsyncIterator[Window]:
     async with opened(browser, served) as loaded:
         yield loaded
