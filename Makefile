@@ -50,7 +50,7 @@ bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow reader
 explorer: $(VENV)/run ## Build GraphiQL's page, if what it is made of has changed
 	@$(BIN)/python explorer/build.py
 
-screenshot: $(VENV)/dev explorer ## Take the README's picture of two tabs anew (needs Chromium)
+screenshot: $(VENV)/dev explorer ## Take the README's picture of two windows anew (needs Chromium)
 	$(BIN)/python docs/screenshot.py
 
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
