@@ -71,8 +71,8 @@ lock: $(VENV)/dev ## Resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
-clean: ## Remove the environment (data directories stay)
-	rm -rf $(VENV)
+clean: ## Remove the environment and what was built (data directories stay)
+	rm -rf $(VENV) explorer/node_modules server/explorer
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

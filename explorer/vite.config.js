@@ -6,6 +6,7 @@ export default defineConfig({
     outDir: '../server/explorer',
     emptyOutDir: true,
     assetsDir: 'graphql', // So that all of it is at /graphql and below.
+    license: { fileName: 'licenses.md' }, // Of all that is in it, as they demand.
     chunkSizeWarningLimit: 4096, // Kilobytes: most is Monaco, the editor.
   },
 })
