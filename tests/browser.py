@@ -50,7 +50,6 @@ class Window:
     async def loaded(self) -> None:
         await expect(self.page.locator(".graphiql-query-editor .view-line").first).to_be_visible()
         await self.until("__MONACO.editor.getModels().length == 4")
-        await self.page.wait_for_load_state("networkidle")  # The schema has come, too.
 
     async def until(self, expression: str) -> None:
         """Wait until an expression is true, which the page's policy keeps Playwright from doing."""
