@@ -10,6 +10,7 @@ from graphql import ExecutionResult
 from strawberry.types.graphql import OperationType
 from structlog.testing import capture_logs
 
+import server.logging
 from executor.program import NotCovered, Program
 from server.bounded_cache import BoundedCache
 from server.document import CHARACTERS_PER_FIELD
@@ -63,6 +64,7 @@ async def test_what_cannot_be_compiled_is_executed_once(schema: Schema) -> None:
 
 async def test_what_cannot_be_compiled_is_logged(schema: Schema) -> None:
     """The log tells of the first operation that cannot be compiled for a reason, then of the 10th, the 100th …."""
+    server.logging.configure("console", "info")  # Another test's server may have raised the level.
     with capture_logs() as lines:
         for _ in range(11):
             await executed(schema, "query Names { __schema { queryType { name } } }", {})

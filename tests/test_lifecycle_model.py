@@ -326,7 +326,7 @@ class Lifecycle(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     "run",
     [
-        pytest.param(hypothesis.settings(max_examples=150, stateful_step_count=50, derandomize=True), id="some"),
+        pytest.param(hypothesis.settings(max_examples=300, stateful_step_count=50, derandomize=True), id="some"),
         pytest.param(
             hypothesis.settings(max_examples=2_000, stateful_step_count=60), id="many", marks=pytest.mark.soak
         ),
