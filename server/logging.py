@@ -161,7 +161,7 @@ def request_logger(
         with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
             stream.write(
                 f'{{"time": "{time}", "level": "info", "event": "request", "method": {quoted(clean_text(method))}, '
-                f'"path": {quoted(clean_text(path))}, "status": {quoted(status)}, "milliseconds": {milliseconds}, '
+                f'"path": {quoted(clean_text(path))}, "status": {"null" if status is None else status}, "milliseconds": {milliseconds}, '
                 f'"request_id": "{request_id}", "logger": "server.app"}}\n'
             )
 
