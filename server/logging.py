@@ -161,8 +161,8 @@ def request_logger(
         with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
             stream.write(
                 f'{{"time": "{time}", "level": "info", "event": "request", "method": {quoted(clean_text(method))}, '
-                f'"path": {quoted(clean_text(path))}, "status": {"null" if status is None else status}, "milliseconds": {milliseconds}, '
-                f'"request_id": "{request_id}", "logger": "server.app"}}\n'
+                f'"path": {quoted(clean_text(path))}, "status": {"null" if status is None else status}, '
+                f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
             )
 
     def not_at_all(*_: object) -> None:
