@@ -47,7 +47,7 @@ bench-growth: $(VENV)/dev ## Measure it on 10,000,000 videos and a ledger of 1,0
 bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow readers, reconnects, and what is left for mutations
 	$(BIN)/python -m benchmarks live
 
-explorer: $(VENV)/run ## Build GraphiQL's page, if what it is made of has changed
+explorer: $(VENV)/run ## Build GraphiQL's page and the quickstart's, if what they are made of has changed
 	@$(BIN)/python explorer/build.py
 
 screenshot: $(VENV)/dev explorer ## Take the README's picture of two windows anew (needs Chromium)

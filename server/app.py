@@ -20,6 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import db.database
 import server.graphiql
 import server.logging
+import server.quickstart
 from db.change_feed import ChangeFeed
 from db.migrate import unfit_reason
 from resolvers.live import Live
@@ -97,6 +98,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             Route("/graphql", graphql, name="graphql"),
             WebSocketRoute("/graphql", Sockets(settings, verifier, operations, quotas, turns, streams), name="sockets"),
             *server.graphiql.routes(settings),
+            *server.quickstart.routes(settings),
             # Health checks are answered however busy the server is.
             Route("/livez", _livez),
             Route("/readyz", _readyz),

@@ -368,9 +368,13 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 def _announce(settings: Settings, port: int) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    lines = [f"videocredits {version('videocredits')} serves GraphQL at http://{host}:{port}/graphql"]
+    origin = f"http://{host}:{port}"
+    lines = [f"videocredits {version('videocredits')} serves GraphQL at {origin}/graphql"]
     if settings.development_keys:
-        lines += ["Open that address in a browser for GraphiQL, or send one of these as `Authorization: Bearer …`:"]
+        lines += [f"An app's page, made with the client in TypeScript, is at {origin}/quickstart"]
+        lines += [
+            "Open either in a browser, the first for GraphiQL, or send one of these as `Authorization: Bearer …`:"
+        ]
         lines += ["", *(f"{role:<7}{development_token(settings, IDENTITIES[role])}" for role in IDENTITIES), ""]
     lines += ["Ctrl-C stops it."]
     click.echo("\n".join(lines))

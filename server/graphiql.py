@@ -1,7 +1,6 @@
 """The page at /graphql for browsers: GraphiQL with a working example of each operation in its tabs."""
 
 import json
-import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -9,25 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette_compress import CompressMiddleware
 
 from db.database import Database
 from resolvers.connection import NEWEST_ENTRY_FIRST, cursor
 from resolvers.identity import Role
-from server.compression import COMPRESSED_BYTES_MIN
-from server.development import IDENTITIES, development_token
 from server.graphql import build_schema
+from server.page import BUILT, COMPRESSED, files, filled, tokens
 from server.seed import seeded_ids
 from server.settings import Settings
 
 _SERVER = Path(__file__).parent
-_BUILT = _SERVER / "explorer"  # By `explorer/build.py`; the wheel ships it.
-_ASSETS = _BUILT / "graphql"
 _NOT_BUILT = (
     "GraphiQL has not been built in this checkout: run `make explorer`, and load this page anew. The API works without "
     "it: send GraphQL to this address with any client.\n"
@@ -40,11 +33,6 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-# Names that no DNS server is asked for. Any other may be a stranger's, whose pages DNS lets read what is served here
-# (rebinding). It is the header itself that is looked at: where that is odd, Starlette's URL names the address that the
-# server listens on.
-_THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 class Example(NamedTuple):
@@ -149,22 +137,16 @@ async def page(database: Database, settings: Settings, host: str | None) -> Resp
 
     With development keys, and for a browser on this machine alone, it holds tokens, and its tabs ids of the seed.
     """
-    if not _BUILT.exists():
+    if not BUILT.exists():
         return PlainTextResponse(_NOT_BUILT, 404)
-    trusted = settings.development_keys and host is not None and _THIS_MACHINE.fullmatch(host) is not None
-    tokens = {role: development_token(settings, identity) for role, identity in IDENTITIES.items()} if trusted else {}
-    ids = await seeded_ids(database) if trusted else {}
+    signed_in = tokens(settings, host)
+    ids = await seeded_ids(database) if signed_in else {}
     data = {
         "version": version("videocredits"),
-        "tokens": tokens,
-        "examples": [_tab(example, signed_in=trusted) for example in examples(ids)],
+        "tokens": signed_in,
+        "examples": [_tab(example, signed_in=bool(signed_in)) for example in examples(ids)],
     }
-    # In a script element all is as it stands, but for `<`: it may begin the tag that ends it.
-    text = json.dumps(data).replace("<", r"\u003c")
-    return HTMLResponse(
-        (_BUILT / "index.html").read_text(encoding="utf-8").replace("{{ data }}", text),
-        headers={"Cache-Control": "no-store", "Content-Security-Policy": _POLICY},
-    )
+    return filled(BUILT / "index.html", data, _POLICY)
 
 
 def _tab(example: Example, *, signed_in: bool) -> dict[str, str]:
@@ -180,18 +162,12 @@ def routes(settings: Settings) -> list[Route]:
     """List what leads to the files that the page is made of, where the page is served at all."""
     if settings.introspection == "off":
         return []
-    compressed = [Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN)]
-    return [Route("/graphql/{name}", _asset, methods=["GET"], middleware=compressed)]
+    schema = Route("/graphql/schema.graphql", _schema_as_text, methods=["GET"], middleware=COMPRESSED)
+    return [schema, files(BUILT / "graphql")]
 
 
-async def _asset(request: Request) -> Response:
-    """Answer a file that the page is made of, whose name changes with its content, or the API's schema."""
-    name = request.path_params["name"]
-    if name == "schema.graphql":
-        return PlainTextResponse(_schema())
-    if not any(each.name == name for each in _ASSETS.glob("*")):  # Not a path that leads elsewhere.
-        raise HTTPException(404)
-    return FileResponse(_ASSETS / name, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+async def _schema_as_text(_: Request) -> Response:
+    return PlainTextResponse(_schema())
 
 
 @cache

@@ -262,7 +262,7 @@ async def test_the_schema(developer: Api) -> None:
 
 async def test_before_it_is_built(developer: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In a checkout where GraphiQL has not been built, the page says how to."""
-    monkeypatch.setattr(server.graphiql, "_BUILT", tmp_path / "explorer")
+    monkeypatch.setattr(server.graphiql, "BUILT", tmp_path / "explorer")
     response = await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"

@@ -87,6 +87,17 @@ async def test_an_example(built: Path, site: Site, name: str) -> None:
     assert await play(built, site, f"examples/{name}", token("ann")) == EXAMPLES[name]
 
 
+async def test_the_quickstart_typechecks(built: Path) -> None:
+    """The quickstart's page, which is bundled without a look at its types, has a case for each refusal."""
+    quickstart = shutil.copytree(ROOT / "examples" / "quickstart", built.parents[1] / "examples" / "quickstart")
+    compiler = str(CLIENT / "node_modules" / "typescript" / "bin" / "tsc")
+    await node(built, compiler, "-p", str(quickstart))
+    script = quickstart / "quickstart.ts"
+    script.write_text(script.read_text(encoding="utf-8").replace("    UserNotFound:", "    // UserNotFound:"))
+    with pytest.raises(AssertionError, match="Property 'UserNotFound' is missing"):
+        await node(built, compiler, "-p", str(quickstart))
+
+
 def test_the_readme_shows_the_examples() -> None:
     """Each piece of TypeScript in the client's README stands so in an example or a test, which runs."""
     readme = (CLIENT / "README.md").read_text(encoding="utf-8")
