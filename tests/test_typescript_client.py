@@ -98,6 +98,20 @@ async def test_the_quickstart_typechecks(built: Path) -> None:
         await node(built, compiler, "-p", str(quickstart))
 
 
+async def test_five_minutes(built: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first steps have one write compiles, runs and prints what they say; without a refusal it does not."""
+    (script,) = re.findall(r"```ts\n(.*?)```", (ROOT / "docs" / "five-minutes.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.setenv("TOKEN", token("ann"))
+    example = built / "examples" / "create.ts"
+    example.write_text(script.replace("127.0.0.1:8000", site.address))
+    await npm(built, "run", "check")
+    assert await node(built, "build/examples/create.js") == "Whales is QUEUED: 9 left.\n"
+    example.write_text(script.replace("    UserNotFound:", "    // UserNotFound:"))
+    with pytest.raises(AssertionError, match=r"\(10,26\): error TS2741: Property 'UserNotFound' is missing in type "):
+        await npm(built, "run", "check")
+    example.unlink()
+
+
 def test_the_readme_shows_the_examples() -> None:
     """Each piece of TypeScript in the client's README stands so in an example or a test, which runs."""
     readme = (CLIENT / "README.md").read_text(encoding="utf-8")
