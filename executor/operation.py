@@ -89,7 +89,7 @@ class CompiledOperation:
             if len(switched) > SWITCHES_MAX:
                 raise NotCovered("switches")  # noqa: TRY301 - as those that the program raises
             if None in switched:
-                raise NotCovered("a switch without a value")  # noqa: TRY301
+                raise NotCovered("a switch without a value")  # noqa: TRY301 - as above
             program = Program(self._operation, variables)
             function = program.function()
         except NotCovered as reason:

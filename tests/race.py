@@ -154,8 +154,8 @@ async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asynci
 async def run_alone(database: Database) -> None:
     """Have each call run on a connection of its own from now on."""
     assert database._group_commit is not None  # noqa: SLF001 - no setting turns it off
-    await database._group_commit.close()  # noqa: SLF001
-    database._group_commit = None  # noqa: SLF001
+    await database._group_commit.close()  # noqa: SLF001 - as above
+    database._group_commit = None  # noqa: SLF001 - as above
 
 
 async def charged(account: Account) -> None:

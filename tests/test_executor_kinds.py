@@ -135,13 +135,13 @@ class Required:
 Ended = Annotated[Failure | Eventual | Cat, strawberry.union("Ended")]
 LEAVES: list[Any] = [
     *(None, "", "7", "x", 0, -(2**31), 2**31 - 1, 2**31, -(2**31) - 1, 2**70, 0.5, 3.0, 1e300, math.inf, math.nan),
-    *(True, False, b"x", [], {}, (), Size.SMALL, Size.LARGE, Enum("Other", "SMALL").SMALL, Undefined, OddError()),  # type: ignore[attr-defined]
+    *(True, False, b"x", [], {}, (), Size.SMALL, Size.LARGE, Enum("Other", "SMALL").SMALL, Undefined, OddError()),  # type: ignore[attr-defined] # mypy knows no such enum
     *(datetime.datetime(2026, 1, 1), datetime.date(2026, 1, 1), Decimal("1.5"), UUID(int=7), Later(1, 7), object),  # noqa: DTZ001 - odd
 ]
 
 
 class Never(BasePermission):
-    def has_permission(self, source: Any, info: strawberry.Info[Any, Any], **kwargs: Any) -> bool:  # noqa: ARG002
+    def has_permission(self, source: Any, info: strawberry.Info[Any, Any], **kwargs: Any) -> bool:  # noqa: ARG002 - as Strawberry calls it
         return False
 
 
@@ -152,7 +152,7 @@ class Loud(FieldExtension):
 
 def told(info: strawberry.Info[Any, Any]) -> list[str]:
     """Tell all that an Info may be asked."""
-    selected = [each.name for field in info.selected_fields for each in field.selections]  # type: ignore[union-attr]
+    selected = [each.name for field in info.selected_fields for each in field.selections]  # type: ignore[union-attr] # Only fields are selected.
     definition = info.get_argument_definition("prefix")
     known: list[Any] = [
         info.field_name,
@@ -207,7 +207,7 @@ class Query:
 
     @strawberry.field
     def cast(self) -> Pet:
-        return strawberry.cast(Cat, Box(item="not a cat"))  # type: ignore[return-value]
+        return strawberry.cast(Cat, Box(item="not a cat"))  # type: ignore[return-value] # on purpose
 
     @strawberry.field
     def boxes(self) -> list[Boxed]:
@@ -219,19 +219,19 @@ class Query:
 
     @strawberry.field
     def streamed(self) -> list[int | None]:
-        return Several([1, Later(1, 2), "x"])  # type: ignore[return-value]
+        return Several([1, Later(1, 2), "x"])  # type: ignore[return-value] # on purpose
 
     @strawberry.field
     def breaking(self) -> list[int] | None:
-        return Several([1, ValueError("broken")])  # type: ignore[return-value]
+        return Several([1, ValueError("broken")])  # type: ignore[return-value] # on purpose
 
     @strawberry.field
     def later(self) -> list[Cat | None]:
-        return [Later(2, Cat(name="late")), Later(1, OddError()), Later(0, OddError()), Cat(name="now")]  # type: ignore[list-item]
+        return [Later(2, Cat(name="late")), Later(1, OddError()), Later(0, OddError()), Cat(name="now")]  # type: ignore[list-item] # on purpose
 
     @strawberry.field
     def once(self) -> list[int]:
-        return (each for each in (1, 2))  # type: ignore[return-value]
+        return (each for each in (1, 2))  # type: ignore[return-value] # on purpose
 
     @strawberry.field
     def told(self, given: Everything, tree: Tree | None = None) -> str:
@@ -298,7 +298,7 @@ class Mutation:
 
     @strawberry.mutation
     def awaitable(self) -> int:
-        return Later(1, 5)  # type: ignore[return-value]
+        return Later(1, 5)  # type: ignore[return-value] # on purpose
 
     @strawberry.mutation
     def broken(self) -> int:
