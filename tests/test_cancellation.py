@@ -93,8 +93,8 @@ async def test_closing_lets_what_has_begun_finish(database: Database, dsn: str) 
 
 async def test_connections_that_are_killed(database: Database, dsn: str) -> None:
     """Creations whose connections are killed in the middle are answered all the same, and charged once for each key."""
-    account = await Account.open(database, 1_000)
-    keys = [f"key {number}" for number in range(400)]
+    account = await Account.open(database, 2_000)
+    keys = [f"key {number}" for number in range(1_000)]
 
     async def caller(number: int) -> list[str]:
         return [(await account.create(key)).outcome for key in keys[number::50]]
@@ -105,7 +105,7 @@ async def test_connections_that_are_killed(database: Database, dsn: str) -> None
     while not race.done():
         killed += await killer.fetchval(
             """SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.1"""
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.3"""
         )
         await asyncio.sleep(0.01)
     await killer.close()
