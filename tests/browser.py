@@ -1,4 +1,4 @@
-"""Chromium as a developer uses it: windows on GraphiQL, which note whatever they should not do."""
+"""Chromium as a developer uses it: windows on the server's pages, which note whatever they should not do."""
 
 import asyncio
 import json
@@ -10,6 +10,12 @@ from typing import Any, Literal
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+import db.database
+from resolvers.context import Terms
+from server.seed import seed
+from server.settings import Settings
+from tests.sockets import Site, site
+
 CHROMIUM = shutil.which("chromium")
 # So long may take what is done at once on an idle machine, such as to load the editor, of three megabytes.
 PATIENCE_SECONDS = 60
@@ -18,7 +24,7 @@ expect.set_options(timeout=1000 * PATIENCE_SECONDS)
 
 
 class Window:
-    """A window on GraphiQL."""
+    """A window on a page of the server's; most of what it can do is for GraphiQL."""
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
@@ -103,3 +109,23 @@ async def chromium() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         await browser.close()
+
+
+@asynccontextmanager
+async def opened_window(browser: Browser, address: str, **options: Any) -> AsyncIterator[Window]:
+    """Open a window that remembers nothing; see that nothing was asked of elsewhere, and nothing went wrong."""
+    async with await browser.new_context(**options) as context:
+        window = Window(await context.new_page(), address)
+        yield window
+        assert window.abroad == []
+        assert window.complaints == []
+
+
+@asynccontextmanager
+async def seeded_site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve as after the first `videocredits serve`."""
+    database = await db.database.connect(dsn, pool_size=1, timeout_seconds=60)
+    await seed(database, Terms(settings.signup_credits, settings.video_cost))
+    await database.close()
+    async with site(settings, dsn) as opened:
+        yield opened

@@ -11,15 +11,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-import db.database
-from resolvers.context import Terms
 from resolvers.identity import Role
 from server.graphiql import examples
-from server.seed import seed
 from server.settings import Settings
 from tests.api import SECRET
-from tests.browser import CHROMIUM, Window, chromium
-from tests.sockets import Site, site
+from tests.browser import CHROMIUM, Window, chromium, opened_window, seeded_site
+from tests.sockets import Site
 
 pytestmark = [
     pytest.mark.skipif(
@@ -41,10 +38,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest_asyncio.fixture(loop_scope="module")
 async def served(dsn: str, settings: Settings) -> AsyncIterator[Site]:
     """Serve as after the first `videocredits serve`."""
-    database = await db.database.connect(dsn, pool_size=1, timeout_seconds=60)
-    await seed(database, Terms(settings.signup_credits, settings.video_cost))
-    await database.close()
-    async with site(settings, dsn) as opened:
+    async with seeded_site(settings, dsn) as opened:
         yield opened
 
 
@@ -57,12 +51,9 @@ async def browser() -> AsyncIterator[Browser]:
 @asynccontextmanager
 async def opened(browser: Browser, served: Site, **options: Any) -> AsyncIterator[Window]:
     """Open GraphiQL as for the first time, and see that nothing was asked of elsewhere, and nothing went wrong."""
-    async with await browser.new_context(**options) as context:
-        window = Window(await context.new_page(), served.address)
+    async with opened_window(browser, served.address, **options) as window:
         await window.load(f"http://{served.address}/graphql")
         yield window
-        assert window.abroad == []
-        assert window.complaints == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -11,16 +11,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, Route, expect
 
-import db.database
 import server.quickstart
-from resolvers.context import Terms
 from resolvers.identity import Role
 from server.development import IDENTITIES, development_token
-from server.seed import seed
 from server.settings import Settings
 from tests.api import MUTATIONS, SECRET, serving
-from tests.browser import CHROMIUM, Window, chromium
-from tests.sockets import Site, site
+from tests.browser import CHROMIUM, Window, chromium, opened_window, seeded_site
+from tests.sockets import Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,10 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest_asyncio.fixture(loop_scope="module")
 async def served(dsn: str, settings: Settings) -> AsyncIterator[Site]:
     """Serve as after the first `videocredits serve`: the user has 96 credits, and five videos."""
-    database = await db.database.connect(dsn, pool_size=1, timeout_seconds=60)
-    await seed(database, Terms(settings.signup_credits, settings.video_cost))
-    await database.close()
-    async with site(settings, dsn) as opened:
+    async with seeded_site(settings, dsn) as opened:
         yield opened
 
 
@@ -56,12 +50,9 @@ async def browser() -> AsyncIterator[Browser]:
 @asynccontextmanager
 async def opened(browser: Browser, served: Site, **options: Any) -> AsyncIterator[Window]:
     """Open the page, and see that nothing was asked of elsewhere, and nothing went wrong."""
-    async with await browser.new_context(**options) as context:
-        window = Window(await context.new_page(), served.address)
+    async with opened_window(browser, served.address, **options) as window:
         await window.page.goto(f"http://{served.address}/quickstart")
         yield window
-        assert window.abroad == []
-        assert window.complaints == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")
