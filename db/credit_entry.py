@@ -51,16 +51,20 @@ async def list_added_credit_entries(
 
 async def list_credit_entries(
     database: Database, user_ids: Sequence[UUID], after: int, before: int, limit: int, backward: bool
-) -> list[CreditEntryRow]:
+) -> dict[UUID, list[CreditEntryRow]]:
     """Return a page of each user's entries, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward)
-    return [CreditEntryRow(*record) for record in records]
+    found: dict[UUID, list[CreditEntryRow]] = {user_id: [] for user_id in user_ids}
+    for record in await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward):
+        found[record["user_id"]].append(CreditEntryRow(*record))
+    return found
 
 
 async def list_credit_entries_of_video(
     database: Database, videos: Sequence[tuple[UUID, UUID]], after: int, before: int, limit: int, backward: bool
-) -> list[CreditEntryRow]:
+) -> dict[tuple[UUID, UUID], list[CreditEntryRow]]:
     """Return a page of each video's entries, newest first; ``backward``: oldest first."""
     owners, ids = [video[0] for video in videos], [video[1] for video in videos]
-    records = await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, owners, ids, after, before, limit, backward)
-    return [CreditEntryRow(*record) for record in records]
+    found: dict[tuple[UUID, UUID], list[CreditEntryRow]] = {video: [] for video in videos}
+    for record in await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, owners, ids, after, before, limit, backward):
+        found[record["user_id"], record["video_id"]].append(CreditEntryRow(*record))
+    return found

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -63,7 +63,7 @@ class Database:
         self._timeout_seconds = timeout_seconds
         self._group_commit = None if writers is None else GroupCommit(writers, self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
-        self._reads: dict[object, GatheredReads[Any, Any]] = {}
+        self._reads: dict[object, GatheredReads[Any, Any]] = {}  # those that somebody waits for
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -71,13 +71,20 @@ class Database:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         return await self._until_deadline(deadline, lambda connection: connection.fetch(query, *arguments))
 
-    async def rows_by_key(
-        self, fetch: "Callable[[Database, Sequence[Key]], Awaitable[dict[Key, Row]]]", keys: Sequence[Key]
-    ) -> dict[Key, Row]:
-        """Return rows by key, among them those of these keys that exist; they may be read together with others'."""
-        if fetch not in self._reads:
-            self._reads[fetch] = GatheredReads(partial(fetch, self))
-        return await self._reads[fetch].rows(keys)
+    def row(
+        self, fetch: "Callable[..., Awaitable[Mapping[Key, Row]]]", key: Key, *terms: Hashable
+    ) -> "asyncio.Future[Row | None]":
+        """Tell what ``fetch`` finds by a key, on these terms; it may be read together with what others ask for.
+
+        It is called with this database, a list of keys, and the terms.
+        """
+        asked = (fetch, terms)
+        reads = self._reads.get(asked)
+        if reads is None:
+            reads = self._reads[asked] = GatheredReads(
+                lambda keys: fetch(self, keys, *terms), partial(self._reads.pop, asked, None)
+            )
+        return reads.row(key)
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
         """Return the one row of a statement that changes a user's rows, its first argument.

@@ -1,64 +1,75 @@
-"""Rows that are asked for by key while others are being read: one statement reads them for all who ask."""
+"""Rows asked for by key: one statement reads them for all who ask at the same time, or while others are read."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
 READERS = 2  # While one waits for its rows, the other goes on.
-CALLERS_MAX = 64
+KEYS_MAX = 100
+LATE_SECONDS = 0.05  # A statement that takes longer, on one connection or for one caller, holds up nobody else.
 
 
 class GatheredReads(Generic[Key, Row]):
-    """Reads rows by key for many callers, with at most two statements at a time.
+    """Reads rows by key for many callers, with at most two statements at a time, but for those that are late.
 
-    Who finds one of the two idle reads at once and alone; there is no timer. All who ask meanwhile are read for
-    together, by a statement that begins after they asked: nobody misses what was committed before.
+    There is no timer: what is asked for is read at the end of the event loop's turn if one of the two is idle. All who
+    ask meanwhile are read for together, by a statement that begins after they asked: nobody misses what was committed
+    before.
     """
 
-    def __init__(self, fetch: Callable[[Sequence[Key]], Awaitable[dict[Key, Row]]]) -> None:
+    def __init__(self, fetch: Callable[[list[Key]], Awaitable[Mapping[Key, Row]]], ended: Callable[[], object]) -> None:
+        """Read by ``fetch``; ``ended`` is called when nobody waits any more."""
         self._fetch = fetch
-        self._idle = READERS
-        self._waiting: list[tuple[Sequence[Key], asyncio.Future[dict[Key, Row]]]] = []
+        self._ended = ended
+        self._waiting: list[tuple[Key, asyncio.Future[Row | None]]] = []
+        self._turn: asyncio.Handle | None = None
         self._working: set[asyncio.Task[None]] = set()
+        self._in_time: set[asyncio.Task[None]] = set()
 
-    async def rows(self, keys: Sequence[Key]) -> dict[Key, Row]:
-        """Return rows by key, among them those of these keys that exist; what the statement raises is raised to all."""
-        if not self._idle:
-            found: asyncio.Future[dict[Key, Row]] = asyncio.get_running_loop().create_future()
-            self._waiting.append((keys, found))
-            return await found
-        self._idle -= 1
+    def row(self, key: Key) -> "asyncio.Future[Row | None]":
+        """Tell what is found by a key, None if there is nothing; what the statement raises is raised to all."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Row | None] = loop.create_future()
+        self._waiting.append((key, found))
+        if self._turn is None and len(self._in_time) < READERS:
+            self._turn = loop.call_soon(self._begin)
+        return found
+
+    def _begin(self) -> None:
+        self._turn = None
+        self._waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
+        while self._waiting and len(self._in_time) < READERS:
+            batch, self._waiting = self._waiting[:KEYS_MAX], self._waiting[KEYS_MAX:]
+            task = asyncio.create_task(self._read(batch))
+            self._working.add(task)
+            self._in_time.add(task)
+            late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._let_others, task)
+            task.add_done_callback(partial(self._finish, late))
+        if not self._working:
+            self._ended()
+
+    def _let_others(self, task: "asyncio.Task[None]") -> None:
+        self._in_time.discard(task)
+        if self._turn is None:
+            self._begin()
+
+    def _finish(self, late: asyncio.TimerHandle, task: "asyncio.Task[None]") -> None:
+        late.cancel()
+        self._working.discard(task)
+        self._let_others(task)
+
+    async def _read(self, batch: "list[tuple[Key, asyncio.Future[Row | None]]]") -> None:
         try:
-            return await self._fetch(keys)
-        finally:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Have those read for who wait, or be idle."""
-        waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
-        batch, self._waiting = waiting[:CALLERS_MAX], waiting[CALLERS_MAX:]
-        if not batch:
-            self._idle += 1
-            return
-        task = asyncio.create_task(self._read(batch))
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
-    async def _read(self, batch: "list[tuple[Sequence[Key], asyncio.Future[dict[Key, Row]]]]") -> None:
-        failure: Exception | None = None
-        found: dict[Key, Row] = {}
-        try:
-            found = await self._fetch(list(dict.fromkeys(key for keys, _ in batch for key in keys)))
+            found = await self._fetch(list(dict.fromkeys(key for key, _ in batch)))
         except Exception as error:  # noqa: BLE001 - it is raised to those who asked
-            failure = error
-        finally:
-            self._go_on()
-        for _, answered in batch:
-            if not answered.done():
-                if failure is None:
-                    answered.set_result(found)
-                else:
-                    answered.set_exception(failure)
+            for _, answered in batch:
+                if not answered.done():
+                    answered.set_exception(error)
+        else:
+            for key, answered in batch:
+                if not answered.done():
+                    answered.set_result(found.get(key))

@@ -290,10 +290,12 @@ async def list_videos(
     backward: bool,
     statuses: Sequence[str] | None,
     trashed: bool | None,
-) -> list[VideoDataRow]:
+) -> dict[UUID, list[VideoDataRow]]:
     """Return a page of each user's videos, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed)
-    return [VideoDataRow(*record) for record in records]
+    found: dict[UUID, list[VideoDataRow]] = {user_id: [] for user_id in user_ids}
+    for record in await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed):
+        found[record["user_id"]].append(VideoDataRow(*record))
+    return found
 
 
 async def list_all_videos(

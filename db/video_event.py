@@ -35,8 +35,10 @@ async def get_video_events(
 
 async def list_video_events(
     database: Database, videos: Sequence[tuple[UUID, UUID]], after: int, before: int, limit: int, backward: bool
-) -> list[VideoEventRow]:
+) -> dict[tuple[UUID, UUID], list[VideoEventRow]]:
     """Return a page of each video's events, newest first; ``backward``: oldest first."""
     owners, ids = [video[0] for video in videos], [video[1] for video in videos]
-    records = await database.rows(LIST_VIDEO_EVENTS, owners, ids, after, before, limit, backward)
-    return [VideoEventRow(*record) for record in records]
+    found: dict[tuple[UUID, UUID], list[VideoEventRow]] = {video: [] for video in videos}
+    for record in await database.rows(LIST_VIDEO_EVENTS, owners, ids, after, before, limit, backward):
+        found[record["user_id"], record["video_id"]].append(VideoEventRow(*record))
+    return found

@@ -41,35 +41,35 @@ class Context:
         self.incomplete = False  # whether a subscription's last event could not be shown whole, and is to come again
 
     async def user(self, user_id: UUID) -> User:
-        return objects.user(objects.known(await self.loaders.user.load(user_id)))
+        return objects.user(objects.known(await self.loaders.user(user_id)))
 
     async def video_data(self, user_id: UUID, video_id: UUID) -> VideoData:
-        return objects.video_data(objects.known(await self.loaders.video_data.load((user_id, video_id))))
+        return objects.video_data(objects.known(await self.loaders.video_data((user_id, video_id))))
 
     async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any:
-        return await self.loaders.video_content.load(((user_id, video_id), column))
+        return await self.loaders.video_content((user_id, video_id), column)
 
     async def queue_position(self, queue_number: int) -> int | None:
-        return await self.loaders.queue_position.load(queue_number)
+        return await self.loaders.queue_position(queue_number)
 
     async def videos(self, user_id: UUID, page: Page, video_filter: VideoFilter | None) -> Connection[VideoData]:
         part = window(page, NEWEST_VIDEO_FIRST)
-        rows = await self.loaders.videos.load((user_id, (part, wanted(video_filter))))
+        rows = await self.loaders.videos(user_id, part, wanted(video_filter))
         return connection(rows, part, lambda row: row.id, objects.video_data)
 
     async def credit_entries(self, user_id: UUID, page: Page) -> Connection[CreditEntry]:
         part = window(page, NEWEST_ENTRY_FIRST)
-        rows = await self.loaders.credit_entries.load((user_id, part))
+        rows = await self.loaders.credit_entries(user_id, part)
         return connection(rows, part, lambda row: row.number, objects.credit_entry)
 
     async def credit_entries_of_video(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[CreditEntry]:
         part = window(page, NEWEST_ENTRY_FIRST)
-        rows = await self.loaders.credit_entries_of_video.load(((user_id, video_id), part))
+        rows = await self.loaders.credit_entries_of_video((user_id, video_id), part)
         return connection(rows, part, lambda row: row.number, objects.credit_entry)
 
     async def video_events(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[VideoEvent]:
         part = window(page, NEWEST_EVENT_FIRST)
-        rows = await self.loaders.video_events.load(((user_id, video_id), part))
+        rows = await self.loaders.video_events((user_id, video_id), part)
         return connection(rows, part, lambda row: row.number, objects.video_event)
 
 

@@ -38,14 +38,14 @@ async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGe
             watch.rest_seconds = context.rest_seconds
             context.loaders = await watch.woken()
             try:
-                user, newest = await context.loaders.viewer.load(user_id) or (None, None)
+                user, newest = await context.loaders.viewer(user_id) or (None, None)
                 newest_number = newest.number if newest else 0
                 number = newest_number if number is None else number
                 if number > newest_number and not checked:
                     raise RequestError("BAD_USER_INPUT", "`after` is not a cursor of your ledger.")
                 checked = True
                 while number < newest_number:
-                    rows = await context.loaders.added_credit_entries.load((user_id, number))
+                    rows = await context.loaders.added_credit_entries(user_id, number)
                     for row in rows:
                         number = row.number
                         yield Edge(cursor=cursor(NEWEST_ENTRY_FIRST, number), node=objects.credit_entry(row))

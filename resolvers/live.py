@@ -117,7 +117,7 @@ class Live:
     def _turn(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        loaders = Loaders(self._database)
+        loaders = Loaders(self._database, shared=True)
         due, self._due = self._due, set()
         for watch in due:
             watch.wake(loaders, now)

@@ -1,9 +1,7 @@
-"""What nested fields ask for, gathered: a page of parents costs one statement for each kind of child."""
+"""Nested data, gathered: one statement for all keys that are asked for at the same time."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import cached_property
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -24,137 +22,78 @@ from resolvers.video_filter import Wanted
 from schema.limits import PAGE_SIZE_MAX
 
 Key = TypeVar("Key", bound=Hashable)
-Parent = TypeVar("Parent", bound=Hashable)
-Terms = TypeVar("Terms", bound=Hashable)
 Row = TypeVar("Row")
 
 Video = tuple[UUID, UUID]
 
 
 class Loaders:
-    """Live for one operation; in a mutation, for one root field, so that it shows what those before it changed.
+    """Live for one operation, which sees each row as it was read first; in a mutation, for one root field.
 
+    So that shows what those before it changed. The database gathers what is asked for, also by other operations.
     No loader refers to its Loaders: they are gone as soon as they are used no more. A cycle of them would keep what was
     read until the garbage collector comes, which halts the process for long where thousands follow something.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, shared: bool = False) -> None:
+        """Load for one operation, or ``shared`` by several, none of which takes the others along when it ends."""
         self._database = database
+        self._shared = shared
+        self._asked: dict[Hashable, asyncio.Future[Any]] = {}
+        self._content: DataLoader[tuple[Video, str], Any] | None = None
 
-    @cached_property
-    def user(self) -> DataLoader[UUID, UserRow | None]:
-        return _by_key(self._database, db.user.get_users)
+    def user(self, user_id: UUID) -> Awaitable[UserRow | None]:
+        return self._row(db.user.get_users, user_id)
 
-    @cached_property
-    def viewer(self) -> DataLoader[UUID, tuple[UserRow, CreditEntryRow | None] | None]:
-        return _by_key(self._database, db.user.get_viewers)
+    def viewer(self, user_id: UUID) -> Awaitable[tuple[UserRow, CreditEntryRow | None] | None]:
+        return self._row(db.user.get_viewers, user_id)
 
-    @cached_property
-    def video_data(self) -> DataLoader[Video, VideoDataRow | None]:
-        return _by_key(self._database, db.video_data.get_video_data)
+    def video_data(self, video: Video) -> Awaitable[VideoDataRow | None]:
+        return self._row(db.video_data.get_video_data, video)
 
-    @cached_property
-    def credit_entry(self) -> DataLoader[tuple[UUID, int], CreditEntryRow | None]:
-        return _by_key(self._database, db.credit_entry.get_credit_entries)
+    def credit_entry(self, entry: tuple[UUID, int]) -> Awaitable[CreditEntryRow | None]:
+        return self._row(db.credit_entry.get_credit_entries, entry)
 
-    @cached_property
-    def video_event(self) -> DataLoader[tuple[UUID, UUID, int], VideoEventRow | None]:
-        return _by_key(self._database, db.video_event.get_video_events)
+    def video_event(self, event: tuple[UUID, UUID, int]) -> Awaitable[VideoEventRow | None]:
+        return self._row(db.video_event.get_video_events, event)
 
-    @cached_property
-    def queue_position(self) -> DataLoader[int, int | None]:
-        return _by_key(self._database, db.video_data.get_queue_positions)
+    def queue_position(self, queue_number: int) -> Awaitable[int | None]:
+        return self._row(db.video_data.get_queue_positions, queue_number)
 
-    @cached_property
-    def video_content(self) -> DataLoader[tuple[Video, str], Any]:
-        database = self._database
+    async def videos(self, user_id: UUID, window: Window[UUID], wanted: Wanted) -> list[VideoDataRow]:
+        return known(await self._row(db.video_data.list_videos, user_id, *window.bounds, *wanted))
 
-        async def load(keys: list[tuple[Video, str]]) -> list[Any]:
-            videos, columns = {video for video, _ in keys}, {column for _, column in keys}
-            found = await db.video_data.get_video_content(database, list(videos), list(columns))
-            return [getattr(found[video], column) for video, column in keys]
+    async def credit_entries(self, user_id: UUID, window: Window[int]) -> list[CreditEntryRow]:
+        return known(await self._row(db.credit_entry.list_credit_entries, user_id, *window.bounds))
 
-        return DataLoader(load)
+    async def added_credit_entries(self, user_id: UUID, number: int) -> list[CreditEntryRow]:
+        entry = (user_id, number)
+        return known(await self._row(db.credit_entry.list_added_credit_entries, entry, PAGE_SIZE_MAX))
 
-    @cached_property
-    def videos(self) -> DataLoader[tuple[UUID, tuple[Window[UUID], Wanted]], list[VideoDataRow]]:
-        database = self._database
+    async def credit_entries_of_video(self, video: Video, window: Window[int]) -> list[CreditEntryRow]:
+        return known(await self._row(db.credit_entry.list_credit_entries_of_video, video, *window.bounds))
 
-        async def fetch(user_ids: list[UUID], terms: tuple[Window[UUID], Wanted]) -> list[VideoDataRow]:
-            window, wanted = terms
-            return await db.video_data.list_videos(database, user_ids, *window.bounds, *wanted)
+    async def video_events(self, video: Video, window: Window[int]) -> list[VideoEventRow]:
+        return known(await self._row(db.video_event.list_video_events, video, *window.bounds))
 
-        return _by_parent(fetch, lambda row: row.user_id)
+    def video_content(self, video: Video, column: str) -> Awaitable[Any]:
+        """Load a large column; not together with other operations', of which it would read too much."""
+        if self._content is None:
+            database = self._database
 
-    @cached_property
-    def credit_entries(self) -> DataLoader[tuple[UUID, Window[int]], list[CreditEntryRow]]:
-        database = self._database
+            async def load(keys: list[tuple[Video, str]]) -> list[Any]:
+                videos, columns = {video for video, _ in keys}, {column for _, column in keys}
+                found = await db.video_data.get_video_content(database, list(videos), list(columns))
+                return [getattr(found[video], column) for video, column in keys]
 
-        async def fetch(user_ids: list[UUID], window: Window[int]) -> list[CreditEntryRow]:
-            return await db.credit_entry.list_credit_entries(database, user_ids, *window.bounds)
+            self._content = DataLoader(load)
+        return self._content.load((video, column))
 
-        return _by_parent(fetch, lambda row: row.user_id)
-
-    @cached_property
-    def added_credit_entries(self) -> DataLoader[tuple[UUID, int], list[CreditEntryRow]]:
-        database = self._database
-
-        async def load(keys: list[tuple[UUID, int]]) -> list[list[CreditEntryRow]]:
-            found = await db.credit_entry.list_added_credit_entries(database, keys, PAGE_SIZE_MAX)
-            return [found[key] for key in keys]
-
-        return DataLoader(load)
-
-    @cached_property
-    def credit_entries_of_video(self) -> DataLoader[tuple[Video, Window[int]], list[CreditEntryRow]]:
-        database = self._database
-
-        async def fetch(videos: list[Video], window: Window[int]) -> list[CreditEntryRow]:
-            return await db.credit_entry.list_credit_entries_of_video(database, videos, *window.bounds)
-
-        def video(row: CreditEntryRow) -> Video:
-            return row.user_id, known(row.video_id)
-
-        return _by_parent(fetch, video)
-
-    @cached_property
-    def video_events(self) -> DataLoader[tuple[Video, Window[int]], list[VideoEventRow]]:
-        database = self._database
-
-        async def fetch(videos: list[Video], window: Window[int]) -> list[VideoEventRow]:
-            return await db.video_event.list_video_events(database, videos, *window.bounds)
-
-        return _by_parent(fetch, lambda row: (row.user_id, row.video_id))
-
-
-def _by_key(
-    database: Database, fetch: Callable[[Database, Sequence[Key]], Awaitable[dict[Key, Row]]]
-) -> DataLoader[Key, Row | None]:
-    async def load(keys: list[Key]) -> "list[Row | None]":  # Quoted, as it would be evaluated for each loader.
-        found = await database.rows_by_key(fetch, keys)
-        return [found.get(key) for key in keys]
-
-    return DataLoader(load)
-
-
-def _by_parent(
-    fetch: Callable[[list[Parent], Terms], Awaitable[Sequence[Row]]], parent: Callable[[Row], Parent]
-) -> DataLoader[tuple[Parent, Terms], list[Row]]:
-    """Load children by parent: one statement for all parents whose page is asked for in the same terms."""
-
-    async def load(keys: list[tuple[Parent, Terms]]) -> list[list[Row]]:
-        parents_of: dict[Terms, list[Parent]] = defaultdict(list)
-        for key, terms in keys:
-            parents_of[terms].append(key)
-        found: dict[tuple[Parent, Terms], list[Row]] = {}
-
-        async def fill(terms: Terms, parents: list[Parent]) -> None:
-            rows_of: dict[Parent, list[Row]] = defaultdict(list)
-            for row in await fetch(parents, terms):
-                rows_of[parent(row)].append(row)
-            found.update(((each, terms), rows_of[each]) for each in parents)
-
-        await asyncio.gather(*(fill(terms, parents) for terms, parents in parents_of.items()))
-        return [found[key] for key in keys]
-
-    return DataLoader(load)
+    def _row(
+        self, fetch: Callable[..., Awaitable[Mapping[Key, Row]]], key: Key, *terms: Hashable
+    ) -> Awaitable[Row | None]:
+        asked = (fetch, key, terms)
+        row = self._asked.get(asked)
+        if row is None:
+            row = self._asked[asked] = self._database.row(fetch, key, *terms)
+        return asyncio.shield(row) if self._shared else row

@@ -34,16 +34,16 @@ async def _node(context: Context, access: Access, id: str) -> Node | None:
     loaders = context.loaders
     match decode_id(id):
         case UserKey(user_id) if sees(access, "user", user_id):
-            user = await loaders.user.load(user_id)
+            user = await loaders.user(user_id)
             return user and objects.user(user)
         case VideoKey(user_id) as key if sees(access, "videoData", user_id):
-            video = await loaders.video_data.load(key)
+            video = await loaders.video_data(key)
             return video and objects.video_data(video)
         case EntryKey(user_id) as key if sees(access, "user", user_id):
-            entry = await loaders.credit_entry.load(key)
+            entry = await loaders.credit_entry(key)
             return entry and objects.credit_entry(entry)
         case EventKey(user_id) as key if sees(access, "videoData", user_id):
-            event = await loaders.video_event.load(key)
+            event = await loaders.video_event(key)
             return event and objects.video_event(event)
         case _:
             return None

@@ -30,7 +30,7 @@ from schema.user import (
 
 
 async def viewer(info: Info) -> User | None:
-    row = await info.context.loaders.user.load(admit(info).identity.user_id)
+    row = await info.context.loaders.user(admit(info).identity.user_id)
     return row and objects.user(row)
 
 
@@ -38,7 +38,7 @@ async def viewer_updated(info: Info) -> AsyncGenerator[ViewerUpdate, None]:
     user_id = admit(info).identity.user_id
 
     async def read(loaders: Loaders) -> Seen[ViewerUpdate]:
-        row, entry = await loaders.viewer.load(user_id) or (None, None)
+        row, entry = await loaders.viewer(user_id) or (None, None)
         update = ViewerUpdate(user=row and objects.user(row), entry=entry and objects.credit_entry(entry))
         version = row and row.version
         return Seen(WatchedUser(user_id, version), ("user", version), update)
@@ -53,7 +53,7 @@ async def user(
     key = decode_id(id)
     if not isinstance(key, UserKey) or not access.reaches(key.user_id):
         return None
-    row = await info.context.loaders.user.load(key.user_id)
+    row = await info.context.loaders.user(key.user_id)
     return row and objects.user(row)
 
 

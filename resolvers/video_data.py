@@ -61,7 +61,7 @@ async def video_data(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The video's id.")]
 ) -> VideoData | None:
     key = _within_reach(admit(info), id)
-    row = key and await info.context.loaders.video_data.load(key)
+    row = key and await info.context.loaders.video_data(key)
     return row and objects.video_data(row)
 
 
@@ -104,7 +104,7 @@ async def video_data_updated(
         return _nothing()
 
     async def read(loaders: Loaders) -> Seen[VideoData | None]:
-        row = await loaders.video_data.load(key)
+        row = await loaders.video_data(key)
         if row is None:  # Nor will there ever be: ids are given to videos as they are created.
             return Seen(WatchedVideo(*key, UNSEEN), "none", None, is_last=True)
         places = await _places([row], loaders)
@@ -130,7 +130,7 @@ async def videos_updated(
     subject = WatchedPage(user_id, part.size + 1, *terms, UNSEEN_PAGE)
 
     async def read(loaders: Loaders) -> Seen[Connection[VideoData]]:
-        rows = await loaders.videos.load((user_id, (part, terms)))
+        rows = await loaders.videos(user_id, part, terms)
         places = await _places(rows, loaders)
         digest = page_digest([(row.id, row.version) for row in rows])
         page = connection(rows, part, lambda row: row.id, objects.video_data)
@@ -142,7 +142,7 @@ async def videos_updated(
 async def _places(rows: list[VideoDataRow], loaders: Loaders) -> list[int | None]:
     """Read where those of the videos that wait to be rendered stand in the queue."""
     queued = [row.queue_number for row in rows if row.queue_number is not None]
-    return list(await asyncio.gather(*(loaders.queue_position.load(number) for number in queued)))
+    return list(await asyncio.gather(*(loaders.queue_position(number) for number in queued)))
 
 
 async def create_video_data(

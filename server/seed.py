@@ -113,7 +113,8 @@ async def seeded_ids(database: Database) -> dict[str, str]:
     """Return the ids of the development user, as ``user``, and of its first videos, by their idempotency keys."""
     oldest = window(Page(first=None, after=None, last=20, before=None), NEWEST_ENTRY_FIRST)
     ids: dict[str, str] = {"user": encode_id(UserKey(_USER.user_id))}
-    for entry in await db.credit_entry.list_credit_entries(database, [_USER.user_id], *oldest.bounds):
+    entries = await db.credit_entry.list_credit_entries(database, [_USER.user_id], *oldest.bounds)
+    for entry in entries[_USER.user_id]:
         if entry.video_id is not None and entry.idempotency_key is not None:
             ids[entry.idempotency_key] = encode_id(VideoKey(_USER.user_id, entry.video_id))
     return ids

@@ -104,13 +104,14 @@ class Account:
 
     async def videos(self) -> list[VideoDataRow]:
         everything = (UUID(int=2**128 - 1), UUID(int=0), MANY, True, None, None)
-        return await db.video_data.list_videos(self.database, [self.user_id], *everything)
+        return (await db.video_data.list_videos(self.database, [self.user_id], *everything))[self.user_id]
 
     async def ledger(self) -> list[CreditEntryRow]:
         """Return the entries, oldest first, having checked that they are numbered from 1 and explain the balance."""
-        entries = await db.credit_entry.list_credit_entries(
+        pages = await db.credit_entry.list_credit_entries(
             self.database, [self.user_id], 2**63 - 1, 0, MANY, backward=True
         )
+        entries = pages[self.user_id]
         assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
         balance = 0
         for entry in entries:

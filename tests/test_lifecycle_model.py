@@ -319,8 +319,10 @@ class Lifecycle(RuleBasedStateMachine):
                 assert (row.status, row.version) == (video.shown["status"], video.shown["version"])
                 content = await db.video_data.get_video_content(account.database, [key], ["script"])
                 assert content[key].script == video.script
-                events = await db.video_event.list_video_events(account.database, [key], 2**31 - 1, 0, 1000, True)
-                assert [(event.status, event.attempt, event.actor, event.comments) for event in events] == video.events
+                pages = await db.video_event.list_video_events(account.database, [key], 2**31 - 1, 0, 1000, True)
+                assert [
+                    (event.status, event.attempt, event.actor, event.comments) for event in pages[key]
+                ] == video.events
 
 
 @pytest.mark.parametrize(

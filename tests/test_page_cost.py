@@ -3,9 +3,9 @@
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from functools import cached_property
 from importlib.resources import files
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -13,8 +13,10 @@ import db.video_data
 from db.database import Database
 from db.statement import statement
 from db.video_data import VideoContentRow, VideoDataRow
+from resolvers.connection import NEWEST_ENTRY_FIRST, window
 from resolvers.identity import Role
 from resolvers.loaders import Loaders
+from schema.connection import Page
 from schema.node import VideoKey, decode_id
 from server.document_limits import LIMITS
 from tests.api import Api
@@ -183,9 +185,10 @@ async def test_a_retried_video_shows_its_new_events(api: Api) -> None:
 async def test_what_was_read_is_gone_when_nobody_needs_it(database: Database) -> None:
     """Loaders are in no cycle: with them goes what they have read, and the garbage collector has nothing to do."""
     loaders = Loaders(database)
-    for name, value in vars(Loaders).items():
-        if isinstance(value, cached_property):
-            getattr(loaders, name)
+    assert await loaders.user(UUID(int=0)) is None
+    assert await loaders.credit_entries(UUID(int=0), window(Page(None, None, None, None), NEWEST_ENTRY_FIRST)) == []
+    with pytest.raises(KeyError):  # There is no such video.
+        await loaders.video_content((UUID(int=0), UUID(int=0)), "script")
     reference = weakref.ref(loaders)
     del loaders
     assert reference() is None
