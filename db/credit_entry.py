@@ -35,7 +35,7 @@ async def get_credit_entries(
 ) -> dict[tuple[UUID, int], CreditEntryRow]:
     """Return those of the entries that exist, by user's id and number."""
     records = await database.rows(GET_CREDIT_ENTRIES, [key[0] for key in keys], [key[1] for key in keys])
-    return {(row.user_id, row.number): row for row in (CreditEntryRow(*record) for record in records)}
+    return {(row.user_id, row.number): row for row in (CreditEntryRow._make(record) for record in records)}
 
 
 async def list_added_credit_entries(
@@ -45,7 +45,7 @@ async def list_added_credit_entries(
     user_ids, numbers = [key[0] for key in keys], [key[1] for key in keys]
     found: dict[tuple[UUID, int], list[CreditEntryRow]] = {key: [] for key in keys}
     for record in await database.rows(LIST_ADDED_CREDIT_ENTRIES, user_ids, numbers, limit):
-        found[record["user_id"], record["after"]].append(CreditEntryRow(*record[:-1]))
+        found[record["user_id"], record["after"]].append(CreditEntryRow._make(record[:-1]))
     return found
 
 
@@ -55,7 +55,7 @@ async def list_credit_entries(
     """Return a page of each user's entries, newest first; ``backward``: oldest first."""
     found: dict[UUID, list[CreditEntryRow]] = {user_id: [] for user_id in user_ids}
     for record in await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward):
-        found[record["user_id"]].append(CreditEntryRow(*record))
+        found[record["user_id"]].append(CreditEntryRow._make(record))
     return found
 
 
@@ -66,5 +66,5 @@ async def list_credit_entries_of_video(
     owners, ids = [video[0] for video in videos], [video[1] for video in videos]
     found: dict[tuple[UUID, UUID], list[CreditEntryRow]] = {video: [] for video in videos}
     for record in await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, owners, ids, after, before, limit, backward):
-        found[record["user_id"], record["video_id"]].append(CreditEntryRow(*record))
+        found[record["user_id"], record["video_id"]].append(CreditEntryRow._make(record))
     return found

@@ -58,7 +58,7 @@ class AdjustUserCreditsRow:
 
 async def get_users(database: Database, user_ids: Sequence[UUID]) -> dict[UUID, UserRow]:
     """Return those of the users that exist, by id."""
-    return {record["user_id"]: UserRow(*record) for record in await database.rows(GET_USERS, user_ids)}
+    return {record["user_id"]: UserRow._make(record) for record in await database.rows(GET_USERS, user_ids)}
 
 
 async def get_viewers(
@@ -67,8 +67,8 @@ async def get_viewers(
     """Return those of the users that exist, by id, each with the newest entry, which has the balance."""
     return {
         record["user_id"]: (
-            UserRow(*record[:9]),
-            None if record["entry_number"] is None else CreditEntryRow(*record[9:]),
+            UserRow._make(record[:9]),
+            None if record["entry_number"] is None else CreditEntryRow._make(record[9:]),
         )
         for record in await database.rows(GET_VIEWERS, user_ids)
     }
@@ -76,7 +76,7 @@ async def get_viewers(
 
 async def list_users(database: Database, after: int, before: int, limit: int, backward: bool) -> list[UserRow]:
     """Return users with numbers between ``before`` and ``after``, newest first; ``backward``: oldest first."""
-    return [UserRow(*record) for record in await database.rows(LIST_USERS, after, before, limit, backward)]
+    return [UserRow._make(record) for record in await database.rows(LIST_USERS, after, before, limit, backward)]
 
 
 async def register_user(
@@ -93,8 +93,8 @@ async def register_user(
     record = await database.answer(REGISTER_USER, user_id, subject, name, email, picture, signup_credits, actor)
     return RegisterUserRow(
         outcome=record["outcome"],
-        user=UserRow(*record[1:10]),
-        entry=None if record["entry_number"] is None else CreditEntryRow(*record[10:21]),
+        user=UserRow._make(record[1:10]),
+        entry=None if record["entry_number"] is None else CreditEntryRow._make(record[10:21]),
     )
 
 
@@ -114,6 +114,6 @@ async def adjust_user_credits(
     )
     return AdjustUserCreditsRow(
         outcome=record["outcome"],
-        user=None if record["user_user_id"] is None else UserRow(*record[1:10]),
-        entry=None if record["entry_number"] is None else CreditEntryRow(*record[10:21]),
+        user=None if record["user_user_id"] is None else UserRow._make(record[1:10]),
+        entry=None if record["entry_number"] is None else CreditEntryRow._make(record[10:21]),
     )

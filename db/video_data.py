@@ -241,7 +241,9 @@ async def retry_video_data(
 async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
     """Put a video into the trash, or take it out again."""
     record = await database.answer(TRASH_VIDEO_DATA, user_id, video_id, trashed)
-    return TrashVideoDataRow(record["outcome"], None if record["video_id"] is None else VideoDataRow(*record[1:29]))
+    return TrashVideoDataRow(
+        record["outcome"], None if record["video_id"] is None else VideoDataRow._make(record[1:29])
+    )
 
 
 async def update_video_data(
@@ -256,7 +258,9 @@ async def update_video_data(
         list(stored),
         *(stored.get(column) for column in STORED_COLUMNS),
     )
-    return UpdateVideoDataRow(record["outcome"], None if record["video_id"] is None else VideoDataRow(*record[1:29]))
+    return UpdateVideoDataRow(
+        record["outcome"], None if record["video_id"] is None else VideoDataRow._make(record[1:29])
+    )
 
 
 async def get_video_data(
@@ -264,7 +268,7 @@ async def get_video_data(
 ) -> dict[tuple[UUID, UUID], VideoDataRow]:
     """Return those of the videos that exist, by owner's id and video's id."""
     records = await database.rows(GET_VIDEO_DATA, [key[0] for key in keys], [key[1] for key in keys])
-    return {(row.user_id, row.id): row for row in (VideoDataRow(*record) for record in records)}
+    return {(row.user_id, row.id): row for row in (VideoDataRow._make(record) for record in records)}
 
 
 async def get_video_content(
@@ -272,7 +276,7 @@ async def get_video_content(
 ) -> dict[tuple[UUID, UUID], VideoContentRow]:
     """Return the wanted large columns of videos, by owner's id and video's id."""
     records = await database.rows(GET_VIDEO_CONTENT, [key[0] for key in keys], [key[1] for key in keys], columns)
-    return {(row.user_id, row.id): row for row in (VideoContentRow(*record) for record in records)}
+    return {(row.user_id, row.id): row for row in (VideoContentRow._make(record) for record in records)}
 
 
 async def get_queue_positions(database: Database, queue_numbers: Sequence[int]) -> dict[int, int]:
@@ -294,7 +298,7 @@ async def list_videos(
     """Return a page of each user's videos, newest first; ``backward``: oldest first."""
     found: dict[UUID, list[VideoDataRow]] = {user_id: [] for user_id in user_ids}
     for record in await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed):
-        found[record["user_id"]].append(VideoDataRow(*record))
+        found[record["user_id"]].append(VideoDataRow._make(record))
     return found
 
 
@@ -309,7 +313,7 @@ async def list_all_videos(
 ) -> list[VideoDataRow]:
     """Return a page of all videos, newest first; ``backward``: oldest first."""
     records = await database.rows(LIST_ALL_VIDEOS, after, before, limit, backward, statuses, trashed)
-    return [VideoDataRow(*record) for record in records]
+    return [VideoDataRow._make(record) for record in records]
 
 
 async def list_render_queue(
@@ -317,19 +321,19 @@ async def list_render_queue(
 ) -> list[VideoDataRow]:
     """Return a page of the videos that wait to be rendered, longest waiting first; ``backward``: last."""
     records = await database.rows(LIST_RENDER_QUEUE, after, before, limit, backward)
-    return [VideoDataRow(*record) for record in records]
+    return [VideoDataRow._make(record) for record in records]
 
 
 async def count_video_data(database: Database) -> VideoDataCountsRow:
     """Count all videos by what became of them."""
     (record,) = await database.rows(COUNT_VIDEO_DATA)
-    return VideoDataCountsRow(*record)
+    return VideoDataCountsRow._make(record)
 
 
 def _objects(record: asyncpg.Record) -> tuple[UserRow | None, VideoDataRow | None, CreditEntryRow | None]:
     """Take the user, the video and the entry out of an answer: columns 1 to 9, 10 to 37 and 38 to 48."""
     return (
-        None if record["user_user_id"] is None else UserRow(*record[1:10]),
-        None if record["video_id"] is None else VideoDataRow(*record[10:38]),
-        None if record["entry_number"] is None else CreditEntryRow(*record[38:49]),
+        None if record["user_user_id"] is None else UserRow._make(record[1:10]),
+        None if record["video_id"] is None else VideoDataRow._make(record[10:38]),
+        None if record["entry_number"] is None else CreditEntryRow._make(record[38:49]),
     )

@@ -30,7 +30,7 @@ async def get_video_events(
 ) -> dict[tuple[UUID, UUID, int], VideoEventRow]:
     """Return those of the events that exist, by owner's id, video's id and number."""
     records = await database.rows(GET_VIDEO_EVENTS, *(list(column) for column in zip(*keys, strict=True)))
-    return {(row.user_id, row.video_id, row.number): row for row in (VideoEventRow(*record) for record in records)}
+    return {(row.user_id, row.video_id, row.number): row for row in (VideoEventRow._make(record) for record in records)}
 
 
 async def list_video_events(
@@ -40,5 +40,5 @@ async def list_video_events(
     owners, ids = [video[0] for video in videos], [video[1] for video in videos]
     found: dict[tuple[UUID, UUID], list[VideoEventRow]] = {video: [] for video in videos}
     for record in await database.rows(LIST_VIDEO_EVENTS, owners, ids, after, before, limit, backward):
-        found[record["user_id"], record["video_id"]].append(VideoEventRow(*record))
+        found[record["user_id"], record["video_id"]].append(VideoEventRow._make(record))
     return found

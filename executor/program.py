@@ -80,6 +80,7 @@ RESOLVERS = {
 }
 UNION_RESOLVER = "StrawberryUnion.get_type_resolver.<locals>._resolve_union_type"
 DEFINITION = "strawberry-definition"
+ATTRIBUTE = "__strawberry_definition__"
 # Arguments of these names Strawberry confuses with its own.
 NAMES_TAKEN = {"info", "_source"}
 
@@ -203,7 +204,7 @@ class Program:
         if is_leaf_type(type_):
             return [*self._leaf(type_), otherwise]
         if not is_list_type(type_):
-            find = self._bind(self._table(position, type_).get)
+            find = self._bind(self._table(position, type_).__getitem__)
             place = f"(p,{position.key!r},{position.parent.name!r})"
             found = [
                 "if f is not None and not hasattr(v,cast):",
@@ -214,7 +215,7 @@ class Program:
         if is_leaf_type(get_nullable_type(type_.of_type)):
             return ["if False:pass", otherwise]
         item = self._bind(replace(position, key=None, type=type_.of_type))
-        find = self._bind(self._table(position, get_nullable_type(type_.of_type)).get)
+        find = self._bind(self._table(position, get_nullable_type(type_.of_type)).__getitem__)
         completed = [f" v=items(x,v,{at},{item},{find},p)", f" if type(v)is not list:{later}"]
         return ["if type(v)is list:", *completed, otherwise]
 
@@ -232,9 +233,9 @@ class Program:
         names = self._bind({member.name: serialize(member) for member in class_}.get)
         return [f"u={names}(v._name_)if type(v)is {self._bind(class_)} else None", "if u is not None:v=u"]
 
-    def _table(self, position: Position, declared: Any) -> dict[type, ObjectFunction]:
+    def _table(self, position: Position, declared: Any) -> "_Functions":
         """Have functions for all that an object of a type may be, by their Python classes."""
-        table: dict[type, ObjectFunction] = {}
+        table = _Functions()
         if is_list_type(declared):
             self._table(position, get_nullable_type(declared.of_type))
         elif not is_leaf_type(declared):
@@ -262,6 +263,20 @@ class Program:
             ).grouped_field_set
             self._objects[key] = self._parallel(type_, fields)
         return self._objects[key]
+
+
+class _Functions(dict[type, ObjectFunction | None]):
+    """The functions for objects, by their classes; None if they are left to graphql-core."""
+
+    def __missing__(self, class_: type) -> ObjectFunction | None:
+        """Find the one for a class whose base has one: its objects are of the base's type unless it is of another."""
+        found = None
+        for base in class_.__mro__[1:] if _is_plain(class_) else ():
+            if base in self and getattr(class_, ATTRIBUTE, None) is getattr(base, ATTRIBUTE):
+                found = self[base]
+                break
+        self[class_] = found
+        return found
 
 
 def _indented(lines: list[str]) -> list[str]:

@@ -5,9 +5,10 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
+from resolvers.lazy import lazily
 from schema.connection import Connection, Edge, Page, PageInfo
 from schema.error import RequestError
 from schema.limits import PAGE_SIZE, PAGE_SIZE_MAX
@@ -76,26 +77,53 @@ def window(page: Page, order: Order[Bound]) -> Window[Bound]:
     )
 
 
+class _Shown(NamedTuple):
+    """The rows of a page, and how to show them."""
+
+    rows: Sequence[Any]
+    more: bool
+    window: Window[Any]
+    bound: Callable[[Any], int | UUID]
+    item: Callable[[Any], Any]
+
+    @property
+    def nodes(self) -> list[Any]:
+        return [self.item(row) for row in self.rows]
+
+    @property
+    def edges(self) -> list[Edge[Any]]:
+        return [Edge(cursor=self.cursor(row), node=self.item(row)) for row in self.rows]
+
+    @property
+    def page_info(self) -> PageInfo:
+        window = self.window
+        return PageInfo(
+            has_next_page=window.bounded if window.backward else self.more,
+            has_previous_page=self.more if window.backward else window.bounded,
+            start_cursor=self.cursor(self.rows[0]) if self.rows else None,
+            end_cursor=self.cursor(self.rows[-1]) if self.rows else None,
+        )
+
+    def cursor(self, row: Any) -> str:
+        return cursor(self.window.order, self.bound(row))
+
+
+_connection = lazily(
+    Connection,
+    _Shown,
+    edges=lambda shown: shown.edges,
+    nodes=lambda shown: shown.nodes,
+    page_info=lambda shown: shown.page_info,
+)
+
+
 def connection(
     rows: Sequence[Row], window: Window[Bound], bound: Callable[[Row], Bound], item: Callable[[Row], Item]
 ) -> Connection[Item]:
     """Make a page of the rows that its window's statement returned."""
     more = len(rows) > window.size
     shown = rows[: window.size]
-    if window.backward:
-        shown = shown[::-1]
-    nodes = [item(row) for row in shown]
-    edges = [Edge(cursor=cursor(window.order, bound(row)), node=node) for row, node in zip(shown, nodes, strict=True)]
-    return Connection(
-        edges=edges,
-        nodes=nodes,
-        page_info=PageInfo(
-            has_next_page=window.bounded if window.backward else more,
-            has_previous_page=more if window.backward else window.bounded,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
-        ),
-    )
+    return _connection(_Shown(shown[::-1] if window.backward else shown, more, window, bound, item))
 
 
 def cursor(order: Order[Bound], bound: int | UUID) -> str:

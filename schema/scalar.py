@@ -61,7 +61,8 @@ def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Map
 
 
 def _serialize_datetime(value: datetime.datetime) -> str:
-    return value.astimezone(datetime.UTC).isoformat()[:-6] + "Z"
+    at = value if value.tzinfo is datetime.UTC else value.astimezone(datetime.UTC)
+    return at.isoformat()[:-6] + "Z"
 
 
 def _parse_datetime(value: object) -> datetime.datetime:

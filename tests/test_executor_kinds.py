@@ -46,6 +46,26 @@ class Cat(Animal):
     lives: int | None = 9
 
 
+class Kitten(Cat):
+    """A cat, since it is declared as nothing else."""
+
+    name = property(lambda _: "kitty")
+
+    def __init__(self) -> None:
+        self.lives = 1
+
+
+class Tiger(Cat):
+    def __await__(self) -> Generator[Any, Any, str]:
+        yield from asyncio.sleep(0).__await__()
+        return "tamed"
+
+
+@strawberry.type
+class Lion(Cat):
+    mane: bool = True
+
+
 @strawberry.type
 class Dog(Animal):
     size: Size = Size.LARGE
@@ -206,6 +226,22 @@ class Query:
         return [Cat(name="tom"), None, Dog(name="rex"), "a dog"]  # type: ignore[list-item]  # That is the test.
 
     @strawberry.field
+    def cats(self) -> list[Cat | None]:
+        return [Cat(name="tom"), Kitten(), Lion(name="leo"), Kitten()]
+
+    @strawberry.field
+    def wild(self) -> list[Animal | None]:
+        return [Kitten(), Tiger(name="shere"), Lion(name="leo"), Kitten()]
+
+    @strawberry.field
+    def tame(self) -> list[Pet | None]:
+        return [Kitten(), Lion(name="leo"), Kitten()]
+
+    @strawberry.field
+    def kitten(self) -> Cat:
+        return Kitten()
+
+    @strawberry.field
     def cast(self) -> Pet:
         return strawberry.cast(Cat, Box(item="not a cat"))  # type: ignore[return-value] # on purpose
 
@@ -305,7 +341,7 @@ class Mutation:
         raise OddError
 
 
-SCHEMA = strawberry.Schema(Query, Mutation, types=[Cat, Dog])
+SCHEMA = strawberry.Schema(Query, Mutation, types=[Cat, Dog, Lion])
 CORE = SCHEMA._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
 DECLARED = ", ".join(f"${name}: Boolean" for name in "abcde")
 SWITCHED = " ".join(f"{name}: plain @skip(if: ${name})" for name in "abcde")
@@ -320,6 +356,9 @@ SWITCHED = " ".join(f"{name}: plain @skip(if: ${name})" for name in "abcde")
         ("{ a: waiting b: waiting(ticks: 3, fails: true) c: waiting(ticks: 2, fails: true) d: waiting(ticks: 0) }", {}),
         ("{ pets { __typename ... on Cat { name lives shouted } ... on Dog { size } ... on Animal { name } } }", {}),
         ("{ animals { __typename name ... on Dog { size } ... on Cat { shouted } } }", {}),
+        ("{ cats { __typename name lives shouted } kitten { name lives } }", {}),
+        ("{ wild { __typename name shouted ... on Lion { mane } } }", {}),
+        ("{ tame { __typename ... on Cat { name lives } } }", {}),
         ("{ cast { __typename ... on Cat { name } } }", {}),
         ("{ boxes { __typename ... on IntBox { number: item items } ... on StrBox { text: item } } }", {}),
         ("{ numbers streamed breaking once }", {}),
