@@ -1,7 +1,6 @@
 """From the arguments of a page to the bounds of a statement, and from its rows to the page."""
 
 import struct
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from resolvers.lazy import lazily
 from schema.connection import Connection, Edge, Page, PageInfo
 from schema.error import RequestError
 from schema.limits import PAGE_SIZE, PAGE_SIZE_MAX
-from schema.node import base64url
+from schema.node import base64url, from_base64url, uuid
 
 Bound = TypeVar("Bound", int, UUID)
 Row = TypeVar("Row")
@@ -134,9 +133,9 @@ def cursor(order: Order[Bound], bound: int | UUID) -> str:
 def _bound(name: str, given: str, order: Order[Bound]) -> Bound:
     read: Any = order.start
     with suppress(ValueError, struct.error):
-        _, read = order.layout.unpack(urlsafe_b64decode(f"{given[:32]}{'=' * (-len(given) % 4)}"))
+        _, read = order.layout.unpack(from_base64url(given[:32]))
     if isinstance(read, bytes):
-        read = UUID(bytes=read)
+        read = uuid(read)
     bound: Bound = read
     if cursor(order, bound) != given or not min(order.start, order.end) <= bound <= max(order.start, order.end):
         raise RequestError("BAD_USER_INPUT", f"`{name}` is not a cursor of this list.")

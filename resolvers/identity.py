@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from schema.node import uuid
+
 # Every user's id is made of this and of the subject: it must never change.
 SUBJECT_NAMESPACE = UUID("f6512c40-fb10-420d-8536-ed5e675f4716")
 
@@ -32,7 +34,7 @@ class Identity:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}", self.subject):
             raise ValueError("A subject has 1 to 255 characters, no control characters or unpaired surrogates.")
-        object.__setattr__(self, "user_id", uuid5(SUBJECT_NAMESPACE, self.subject))
+        object.__setattr__(self, "user_id", uuid(uuid5(SUBJECT_NAMESPACE, self.subject).bytes))
 
     @property
     def actor(self) -> str:

@@ -1,13 +1,13 @@
 """Objects with an id: opaque, typed, and telling whose row it is, so that the owner is known before it is read."""
 
 import struct
-from base64 import urlsafe_b64decode
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
 import strawberry
+from asyncpg.pgproto import pgproto
 
 
 class UserKey(NamedTuple):
@@ -57,7 +57,7 @@ _PACKED: dict[type[Key], tuple[str, Callable[..., bytes]]] = {
     ),
 }
 _ID_LENGTH_MAX = 64
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_URL_SAFE, _STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 
 def encode_id(key: Key) -> strawberry.ID:
@@ -71,6 +71,16 @@ def base64url(packed: bytes) -> str:
     return b2a_base64(packed, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
+def from_base64url(text: str) -> bytes:
+    """Read base64url without padding; ValueError if that cannot be. It may have other spellings."""
+    return a2b_base64(text.encode("ascii").translate(_STANDARD) + b"=" * (-len(text) % 4))
+
+
+def uuid(packed: bytes) -> UUID:
+    """Make a UUID of 16 bytes: of the class that rows have, which is written in C and takes a tenth of the time."""
+    return pgproto.UUID(packed)
+
+
 def decode_id(text: str) -> Key | None:
     """Read an id; None if it is malformed. There is one spelling for each key, so equal ids are equal texts."""
     name, _, payload = text.partition("_")
@@ -78,13 +88,13 @@ def decode_id(text: str) -> Key | None:
         return None
     key_type, layout = _LAYOUTS[name]
     try:
-        packed = urlsafe_b64decode(f"{payload}{'=' * (-len(payload) % 4)}")
+        packed = from_base64url(payload)
         parts = layout.unpack(packed)
     except (ValueError, struct.error):
         return None
     if base64url(packed) != payload:
         return None
-    return key_type(*[part if isinstance(part, int) else UUID(bytes=part) for part in parts])
+    return key_type(*[part if isinstance(part, int) else uuid(part) for part in parts])
 
 
 @strawberry.interface(description="An object with an id, which `node(id:)` finds again.")
