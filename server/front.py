@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from os import urandom
 
-import structlog
 from graphql import GraphQLError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.answer import refusal
 from server.headers import with_security
+from server.logging import request_id as id_in_log
 
 # Called with a request's method, path, status (None if it had no response), milliseconds and id.
 LogRequest = Callable[[str, str, int | None, float, str], None]
@@ -41,7 +41,7 @@ class Front:
         request_id = urandom(16).hex()
         status: int | None = None
         scope.setdefault("state", {}).update(request_id=request_id, arrived=asyncio.get_running_loop().time())
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        before = id_in_log.set(request_id)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -59,7 +59,7 @@ class Front:
         finally:
             milliseconds = round(1000 * (time.perf_counter() - started), 1)
             self._log_request(scope["method"], scope["path"], status, milliseconds, request_id)
-            structlog.contextvars.unbind_contextvars("request_id")
+            id_in_log.reset(before)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:

@@ -1,5 +1,6 @@
 """The log: one line per event on standard error, for machines or for eyes, without what nobody should read there."""
 
+import asyncio
 import json
 import logging
 import math
@@ -7,8 +8,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import PurePath
+from time import time_ns
 from typing import Any, Literal, TextIO
 from uuid import UUID
 
@@ -18,6 +22,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 WITHHELD = "[withheld]"
 TEXT_CHARACTERS_MAX = 16_384
 DEPTH_MAX = 5
+PIPE_BYTES = 4096  # What is written to a pipe at once and is longer may be mixed with what other processes write.
+
+# The id that each event of a request has on its line, a socket's operations and streams having their own. Not one of
+# structlog's, which are bound and unbound by way of all that there are: a twentieth of a small query's time.
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # How the name of a private value ends, in lower case without underscores and hyphens.
 _PRIVATE_NAMES = (
@@ -93,6 +102,13 @@ def _clean_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return first | rest | {"event": clean_text(str(first["event"]))}
 
 
+def _add_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    present = request_id.get()
+    if present is not None:
+        event.setdefault("request_id", present)
+    return event
+
+
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - The standard library's name.
         """Say that an event was lost; the standard library's own handling prints all that it held."""
@@ -104,7 +120,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 def configure(log_format: Literal["console", "json"], log_level: str) -> None:
     """Send all that is logged, ours and the libraries', to standard error in one format; may be called again."""
     before: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -141,6 +157,38 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
     )
 
 
+class _Gathered:
+    """Lines that are written together, when the event loop comes round: a call of the system takes as long as a line.
+
+    Where no loop runs, each is written at once. They are ASCII.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+        self._length = 0
+
+    def add(self, line: str) -> None:
+        if self._length + len(line) > PIPE_BYTES:
+            self._write()
+        self._lines.append(line)
+        self._length += len(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._write)
+            except RuntimeError:
+                self._write()
+
+    def _write(self) -> None:
+        if not self._lines:  # There were too many to wait.
+            return
+        text = "".join(self._lines)
+        self._lines.clear()
+        self._length = 0
+        with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
+            self._stream.write(text)
+
+
 def request_logger(
     log_format: Literal["console", "json"], log_level: str
 ) -> Callable[[str, str, int | None, float, str], None]:
@@ -150,20 +198,18 @@ def request_logger(
     a small query but its statement. So as JSON it is written here, in the same words, to the standard error of now.
     """
     log = structlog.get_logger("server.app")
-    stream = sys.stderr
-    quoted = json.JSONEncoder().encode
+    gathered = _Gathered(sys.stderr)
 
     def through_all(method: str, path: str, status: int | None, milliseconds: float, request_id: str) -> None:
         log.info("request", method=method, path=path, status=status, milliseconds=milliseconds, request_id=request_id)
 
     def as_json(method: str, path: str, status: int | None, milliseconds: float, request_id: str) -> None:
-        time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
-            stream.write(
-                f'{{"time": "{time}", "level": "info", "event": "request", "method": {quoted(clean_text(method))}, '
-                f'"path": {quoted(clean_text(path))}, "status": {"null" if status is None else status}, '
-                f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
-            )
+        second, microsecond = divmod(time_ns() // 1000, 1_000_000)
+        gathered.add(
+            f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
+            f'{_what(method, path)}, "status": {"null" if status is None else status}, '
+            f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
+        )
 
     def not_at_all(*_: object) -> None:
         pass
@@ -171,3 +217,13 @@ def request_logger(
     if logging.getLevelNamesMapping()[log_level.upper()] > logging.INFO:
         return not_at_all
     return as_json if log_format == "json" else through_all
+
+
+@lru_cache(1)
+def _shown(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(64)  # Strangers fill it, with paths of up to 64 KB.
+def _what(method: str, path: str) -> str:
+    return f'"method": {json.dumps(clean_text(method))}, "path": {json.dumps(clean_text(path))}'

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
-import structlog
 from graphql import (
     ExecutionResult,
     FieldNode,
@@ -23,6 +22,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult as Result
 from strawberry.types.graphql import OperationType
 
+import server.logging
 from db.database import RetryLaterError
 from resolvers.context import Context, Terms
 from resolvers.identity import Identity
@@ -154,7 +154,7 @@ class Operations:
     ) -> AsyncGenerator[str, None]:
         """Yield what a subscription tells, as JSON; what breaks it off is told too."""
         error_id = uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=error_id)
+        server.logging.request_id.set(error_id)
         events = await self._schema.follow(prepared, name, variables, context)
         if isinstance(events, ExecutionResult):
             raise NotExecuted(events.errors or [])

@@ -11,6 +11,7 @@ from graphql import GraphQLError
 from starlette.types import Receive, Scope, Send
 from strawberry.types.graphql import OperationType
 
+import server.logging
 from resolvers.identity import Identity
 from schema.error import RequestError
 from server.answer import encode, refusal
@@ -52,7 +53,7 @@ class Sockets:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket_id = uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=socket_id)
+        server.logging.request_id.set(socket_id)
         await receive()  # It wants to connect.
         try:
             await self.quotas.spend_of_address(scope)
@@ -223,7 +224,7 @@ class _Socket:
     async def _operate(self, name: str, operation: Operation) -> None:
         """Run an operation and tell its results, under an id of its own for errors and log."""
         error_id = uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=error_id)
+        server.logging.request_id.set(error_id)
         started = time.perf_counter()
         sockets = self._sockets
         kind = None

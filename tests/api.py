@@ -1,5 +1,6 @@
 """The API as tests call it: documents that select whatever a test may want to see, and a client that signs in."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -213,8 +214,14 @@ async def serving(dsn: str, settings: Settings) -> AsyncIterator[Api]:
     app = create_app(settings, dsn=dsn)
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        hooks = {"response": [_come_round]}
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver", event_hooks=hooks) as client:
             yield Api(client, app)
+
+
+async def _come_round(_: httpx2.Response) -> None:
+    """Let the event loop come round, as it does before an answer over a socket is read: then it has been logged."""
+    await asyncio.sleep(0)
 
 
 def headers(subject: str | None, role: Role = Role.USER) -> dict[str, str]:

@@ -343,6 +343,7 @@ def test_any_bytes(dsn: str, settings: Settings, run: hypothesis.settings) -> No
                 answered.append(message)
 
             await app(scope, receive, send)
+            await asyncio.sleep(0)  # Lines of requests are written when the event loop comes round.
             lines = log.read()
             start, *parts = answered
             content = b"".join(part.get("body", b"") for part in parts)

@@ -1,9 +1,11 @@
 """What the log shows, and what it must not."""
 
+import asyncio
 import io
 import json
 import logging
 import re
+import select
 import sys
 import time
 import warnings
@@ -24,7 +26,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.logging import WITHHELD, clean_text, configure, request_logger
+from server.logging import WITHHELD, clean_text, configure, request_id, request_logger
 
 TOKEN = jwt.encode({"sub": "ada"}, "0123456789abcdef0123456789abcdef", "HS256")
 Lines = Callable[[], list[dict[str, Any]]]
@@ -43,7 +45,7 @@ def restored() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(capture=False)
-    structlog.contextvars.clear_contextvars()
+    request_id.set(None)
     structlog.reset_defaults()
 
 
@@ -62,7 +64,7 @@ def lines(restored: None, capsys: pytest.CaptureFixture[str]) -> Lines:  # noqa:
 def test_an_event_is_one_json_line(lines: Lines) -> None:
     """An event is one line of JSON: the time in UTC, the level, the event, then whatever belongs to it."""
     configure("json", "info")
-    structlog.contextvars.bind_contextvars(request_id="r-1")
+    request_id.set("r-1")
     user_id = UUID(int=1)
     structlog.get_logger("videos").warning("moved\nhouse", user_id=user_id, seconds=0.5, at=datetime.now(UTC))
     (line,) = lines()
@@ -128,6 +130,59 @@ def test_a_request_is_answered_though_it_cannot_be_logged(restored: None, monkey
     log_request = request_logger("json", "info")
     gone.close()
     log_request("GET", "/livez", 200, 0.1, "r-1")
+
+
+class Pieces(io.StringIO):
+    """Keeps each piece that is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
+
+
+def test_the_requests_of_a_moment_are_written_together(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
+    """Lines of requests are written when the event loop comes round, in order, and none is lost when it ends then."""
+    written = Pieces()
+    monkeypatch.setattr(sys, "stderr", written)
+    log_request = request_logger("json", "info")
+
+    async def answer(*ids: str) -> None:
+        for request in ids:
+            log_request("GET", "/livez", 200, 0.1, request)
+
+    async def answer_twice() -> None:
+        await answer("r-1", "r-2")
+        assert written.pieces == []
+        await asyncio.sleep(0)
+        assert len(written.pieces) == 1
+        await answer("r-3")
+
+    asyncio.run(answer_twice())
+    asyncio.run(answer("r-4"))
+    log_request("GET", "/livez", 200, 0.1, "r-5")
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [line["request_id"] for line in lines] == ["r-1", "r-2", "r-3", "r-4", "r-5"]
+
+
+def test_lines_of_requests_are_never_torn(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
+    """What is written at once is whole lines, and as much as a pipe takes in one piece, whoever else writes to it."""
+    written = Pieces()
+    monkeypatch.setattr(sys, "stderr", written)
+    log_request = request_logger("json", "info")
+
+    async def answer() -> None:
+        for number in range(100):
+            log_request("GET", "/livez", 200, 0.1, f"r-{number}")
+
+    asyncio.run(answer())
+    assert all(piece.endswith("}\n") and len(piece) <= select.PIPE_BUF for piece in written.pieces)
+    assert len(written.pieces) < 10
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [line["request_id"] for line in lines] == [f"r-{number}" for number in range(100)]
 
 
 def test_libraries_log_in_the_same_way(lines: Lines) -> None:
@@ -288,7 +343,7 @@ def test_a_token_in_any_text(before: str, after: str) -> None:
 def test_console(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
     """The readable log says the same, withholds the same, and shows no local variables in tracebacks."""
     configure("console", "info")
-    structlog.contextvars.bind_contextvars(request_id="r-1")
+    request_id.set("r-1")
     private = "hunter" + str(len("xx"))
     try:
         fail()
