@@ -1,6 +1,5 @@
 """`/graphql`: GraphQL over HTTP by GET and POST, and GraphiQL for browsers."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 
@@ -15,6 +14,7 @@ import server.graphiql
 from db.database import RetryLaterError
 from server.answer import Answer, refusal
 from server.compression import send_compressed
+from server.deadline import Deadlines
 from server.errors import present
 from server.event_stream import EventStream, whole_stream
 from server.identity import InvalidToken, TokenVerifier
@@ -33,6 +33,7 @@ class Endpoint:
         self._operations = operations
         self._verifier = verifier
         self._settings = settings
+        self._deadlines = Deadlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
@@ -81,7 +82,7 @@ class Endpoint:
                 raise Refused(405, "GraphQL is spoken here by POST, and all but mutations also by GET.", allow=METHODS)
         deadline = scope["state"]["arrived"] + self._settings.request_timeout_seconds
         try:
-            async with asyncio.timeout_at(deadline):  # A timer takes as long as all of `read_operation`: there is one.
+            with self._deadlines.at(deadline):
                 if operation is None:
                     operation = await read_post(receive, headers, bytes_max)
                 return await self._perform(scope, headers, accept, operation, allowed, deadline)

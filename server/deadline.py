@@ -1,0 +1,84 @@
+"""Deadlines of requests, of which one timer watches over all."""
+
+import asyncio
+from asyncio import CancelledError
+from operator import attrgetter
+from types import TracebackType
+from typing import Any
+
+
+class Deadlines:
+    """What has to be done by some time; what is not is cancelled then, and becomes a TimeoutError.
+
+    As `asyncio.timeout_at`, which sets a timer for each: that takes as long as to read the request. Here there is one,
+    for the first deadline that there was when it was set.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[Deadline] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_time = 0.0
+
+    def at(self, time: float) -> "Deadline":
+        """Return what is to be entered with `with`: until it is left, its task has to be done by this time."""
+        return Deadline(self, time)
+
+    def add(self, deadline: "Deadline") -> None:
+        """Watch over it."""
+        loop = asyncio.get_running_loop()
+        self._open.add(deadline)
+        if self._loop is not loop:  # The timer, if there is one, ended with its loop.
+            self._loop, self._timer = loop, None
+        if self._timer is None or deadline.time < self._timer_time:
+            self._set_timer(loop, deadline.time)
+
+    def remove(self, deadline: "Deadline") -> None:
+        """Watch over it no more; the timer stays: to set it anew each time would be to have one for each."""
+        self._open.discard(deadline)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, time: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_time = time
+        self._timer = loop.call_at(time, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for deadline in sorted(self._open, key=attrgetter("time")):
+            if deadline.time > now:
+                self._set_timer(loop, deadline.time)
+                return
+            self._open.remove(deadline)
+            deadline.expire()
+
+
+class Deadline:
+    """One of them, which is entered once."""
+
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "time")
+
+    def __init__(self, deadlines: Deadlines, time: float) -> None:
+        self.time = time
+        self._deadlines = deadlines
+        self._expired = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - it is entered in a coroutine, which only a task runs
+        self._task: asyncio.Task[Any] = task
+        self._cancelling = task.cancelling()
+        self._deadlines.add(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if not self._expired:
+            self._deadlines.remove(self)
+        # Whoever else has cancelled the task meanwhile means it: then it stays cancelled.
+        elif self._task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, CancelledError):
+            raise TimeoutError from error
+
+    def expire(self) -> None:
+        """Cancel the task."""
+        self._expired = True
+        self._task.cancel()

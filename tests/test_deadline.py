@@ -1,0 +1,117 @@
+"""Deadlines that share a timer: whoever is late is told so, and nobody else."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import uvloop
+
+from server.deadline import Deadlines
+
+LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+class Late(Exception):  # noqa: N818 - It is what was found, and reads so where it is caught.
+    """What a task ended with whose deadline passed."""
+
+
+async def wait(deadlines: Deadlines, seconds: float) -> None:
+    """Wait for ever, or until the deadline."""
+    try:
+        with deadlines.at(asyncio.get_running_loop().time() + seconds):
+            await asyncio.get_running_loop().create_future()
+    except TimeoutError:
+        raise Late from None
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_each_ends_when_its_time_has_come(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Deadlines pass in the order of their times, whatever that of their beginnings, and in a second loop too."""
+    deadlines = Deadlines()
+
+    async def all_of(*times: float) -> None:
+        order: list[float] = []
+        started = asyncio.get_running_loop().time()
+
+        async def one(seconds: float) -> None:
+            with pytest.raises(Late):
+                await wait(deadlines, seconds)
+            assert asyncio.get_running_loop().time() >= started + seconds - 0.002  # Timers have whole milliseconds.
+            order.append(seconds)
+
+        await asyncio.gather(*(one(seconds) for seconds in times))
+        assert order == sorted(times)
+
+    for _ in range(2):
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(all_of(0.06, 0.02, 0.1, 0.04, -1, 0.08))
+
+
+async def test_whoever_is_done_is_left_alone() -> None:
+    """A task that has left in time is not cancelled, though the timer of its deadline goes on; others are in time."""
+    deadlines = Deadlines()
+    now = asyncio.get_running_loop().time()
+    with deadlines.at(now + 0.02):
+        await asyncio.sleep(0)
+    later = asyncio.create_task(wait(deadlines, 0.05))
+    await asyncio.sleep(0.03)
+    assert not later.done()
+    with pytest.raises(Late):
+        await later
+
+
+async def test_what_else_is_raised_stays() -> None:
+    """An error that is raised by then is raised on, and nothing is left of the deadline."""
+    deadlines = Deadlines()
+    with pytest.raises(KeyError), deadlines.at(asyncio.get_running_loop().time() + 0.01):
+        raise KeyError
+    await asyncio.sleep(0.02)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_whoever_is_cancelled_stays_cancelled() -> None:
+    """A cancellation by somebody else is none of the deadline's, before it passes or at the same time."""
+    deadlines = Deadlines()
+    early = asyncio.create_task(wait(deadlines, 60))
+    await asyncio.sleep(0)
+    early.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await early
+
+    async def wait_and_clean_up() -> None:
+        with deadlines.at(asyncio.get_running_loop().time() + 0.01):
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await asyncio.sleep(60)
+
+    both = asyncio.create_task(wait_and_clean_up())
+    await asyncio.sleep(0.03)
+    both.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await both
+
+
+async def test_a_deadline_within_another() -> None:
+    """Of two deadlines the one that passes is told, by whoever set it."""
+    deadlines = Deadlines()
+
+    async def one_within_another(outer: float, inner: float) -> str:
+        now = asyncio.get_running_loop().time()
+        try:
+            with deadlines.at(now + outer):
+                try:
+                    await wait(deadlines, inner)
+                except Late:
+                    return "inner"
+        except TimeoutError:
+            return "outer"
+        return "none"
+
+    for outer, inner in ((0.01, 60), (60, 0.01)):
+        assert await one_within_another(outer, inner) == ("inner" if inner < outer else "outer")
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
