@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import uvloop
@@ -45,6 +46,31 @@ def test_each_ends_when_its_time_has_come(new_loop: Callable[[], asyncio.Abstrac
     for _ in range(2):
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(all_of(0.06, 0.02, 0.1, 0.04, -1, 0.08))
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_timer_ends_with_its_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A timer that a loop left behind is none to rely on."""
+    deadlines = Deadlines()
+
+    async def begin() -> None:
+        with deadlines.at(asyncio.get_running_loop().time() + 0.02):
+            pass
+
+    for work in (begin(), wait(deadlines, 0.04)):
+        with asyncio.Runner(loop_factory=new_loop) as runner, suppress(Late):
+            runner.run(asyncio.wait_for(work, 1))
+
+
+async def test_an_earlier_deadline_waits_for_no_later_one() -> None:
+    """A deadline that is set later and is to pass earlier does."""
+    deadlines = Deadlines()
+    late = asyncio.create_task(wait(deadlines, 60))
+    await asyncio.sleep(0)
+    with pytest.raises(Late):
+        await asyncio.wait_for(wait(deadlines, 0.01), 5)
+    assert not late.done()
+    late.cancel()
 
 
 async def test_whoever_is_done_is_left_alone() -> None:
@@ -110,7 +136,7 @@ async def test_a_deadline_within_another() -> None:
             return "outer"
         return "none"
 
-    for outer, inner in ((0.01, 60), (60, 0.01)):
+    for outer, inner in ((0.01, 1), (1, 0.01)):
         assert await one_within_another(outer, inner) == ("inner" if inner < outer else "outer")
         task = asyncio.current_task()
         assert task is not None
