@@ -158,9 +158,11 @@ def serve() -> None:
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """Return what uvicorn is run with."""
+    from server.http_protocol import Protocol
+
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Protocol,
         "ws": "websockets-sansio",
         "ws_max_size": settings.body_bytes_max + SOCKET_BYTES_MORE,
         "ws_per_message_deflate": False,  # It would take more memory of each socket than all else together.
