@@ -1,7 +1,7 @@
 """Compression of responses, where the client reads it and it pays."""
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
 
 from server.media_type import GRAPHQL_RESPONSE
@@ -14,13 +14,12 @@ for media_type in ("text/event-stream", "multipart/mixed"):
     remove_compress_type(media_type)
 
 
-async def send_compressed(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send a whole response as it is if it is small, and else as the client prefers to have it."""
+def compressed(response: Response, scope: Scope) -> ASGIApp:
+    """Return what sends a whole response: as it is if it is small, and else as the client prefers to have it."""
     if len(response.body) < COMPRESSED_BYTES_MIN:
-        await response(scope, receive, send)
-    else:
-        scope["state"]["response"] = response
-        await _compress(scope, receive, send)
+        return response
+    scope["state"]["response"] = response
+    return _compress
 
 
 async def _send(scope: Scope, receive: Receive, send: Send) -> None:

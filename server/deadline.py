@@ -24,9 +24,8 @@ class Deadlines:
         """Return what is to be entered with `with`: until it is left, its task has to be done by this time."""
         return Deadline(self, time)
 
-    def add(self, deadline: "Deadline") -> None:
+    def add(self, deadline: "Deadline", loop: asyncio.AbstractEventLoop) -> None:
         """Watch over it."""
-        loop = asyncio.get_running_loop()
         self._open.add(deadline)
         if self._loop is not loop:  # The timer, if there is one, ended with its loop.
             self._loop, self._timer = loop, None
@@ -69,7 +68,7 @@ class Deadline:
         assert task is not None  # noqa: S101 - it is entered in a coroutine, which only a task runs
         self._task: asyncio.Task[Any] = task
         self._cancelling = task.cancelling()
-        self._deadlines.add(self)
+        self._deadlines.add(self, task.get_loop())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._expired:

@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 from functools import partial
 
-from graphql import GraphQLError, GraphQLSyntaxError
+from graphql import ExecutionResult, GraphQLError, GraphQLSyntaxError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.types import ExecutionResult
+from strawberry.types import ExecutionResult as Result
 from strawberry.types.graphql import OperationType
 
 import server.graphiql
 from db.database import RetryLaterError
 from server.answer import Answer, refusal
-from server.compression import send_compressed
+from server.compression import compressed
 from server.deadline import Deadlines
 from server.errors import present
 from server.event_stream import EventStream, whole_stream
-from server.identity import InvalidToken, TokenVerifier
-from server.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, preferred, preferred_stream
+from server.identity import InvalidToken, Proof, TokenVerifier
+from server.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, Accepted, accepted, preferred
 from server.operations import ALL, QUERIES, QUERIES_AND_MUTATIONS, NotExecuted, Operations
 from server.request import METHODS, Operation, Refused, read_get, read_headers, read_post, read_url
 from server.settings import Settings
@@ -38,11 +38,11 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
         request_id = scope["state"]["request_id"]
-        accept = _text(headers, b"accept")
-        media_type = preferred(accept, html=False) or JSON
+        accepts = accepted(headers.get(b"accept", b""))
+        media_type = accepts.single or JSON
         response: Response | EventStream
         try:
-            response = await self._respond(scope, receive, headers, accept)
+            response = await self._respond(scope, receive, headers, accepts)
         except Refused as error:
             response = refusal(error, request_id, error.status, media_type, error.headers)
         except InvalidToken as error:
@@ -55,13 +55,10 @@ class Endpoint:
             response = Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
-        if isinstance(response, Response):
-            await send_compressed(response, scope, receive, send)
-        else:
-            await response(scope, receive, send)
+        await (compressed(response, scope) if isinstance(response, Response) else response)(scope, receive, send)
 
     async def _respond(
-        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accept: str
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> Response | EventStream:
         bytes_max = self._settings.body_bytes_max
         operation = None
@@ -70,7 +67,7 @@ class Endpoint:
                 allowed = QUERIES_AND_MUTATIONS
             case "GET" | "HEAD":
                 parameters = read_url(scope, bytes_max)
-                if self._is_for_graphiql(parameters, accept):
+                if self._is_for_graphiql(parameters, _text(headers, b"accept")):
                     database = scope["app"].state.database
                     host = _text(headers, b"host") if b"host" in headers else None
                     return await server.graphiql.page(database, self._settings, host)
@@ -85,7 +82,7 @@ class Endpoint:
             with self._deadlines.at(deadline):
                 if operation is None:
                     operation = await read_post(receive, headers, bytes_max)
-                return await self._perform(scope, headers, accept, operation, allowed, deadline)
+                return await self._perform(scope, headers, accepts, operation, allowed, deadline)
         except TimeoutError as error:
             if operation is None:
                 message = "The body did not arrive in time: send the request again."
@@ -96,25 +93,25 @@ class Endpoint:
         self,
         scope: Scope,
         headers: Mapping[bytes, bytes],
-        accept: str,
+        accepts: Accepted,
         operation: Operation,
         allowed: frozenset[OperationType],
         deadline: float,
     ) -> Response | EventStream:
         state, request_id = scope["app"].state, scope["state"]["request_id"]
-        media_type, stream_type = preferred(accept, html=False), preferred_stream(accept, subscription=False)
-        subscription_type = preferred_stream(accept, subscription=True)
+        media_type, stream_type, subscription_type = accepts
         if media_type is None and subscription_type is None:
             raise Refused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}: name one in `Accept`.")
-        authorization = _text(headers, b"authorization") if b"authorization" in headers else None
-        proof = None if authorization is None else await self._verifier.prove(authorization)
+        proof: Proof | None = scope["state"].get("proof")
+        if proof is None and b"authorization" in headers:
+            proof = await self._verifier.prove(_text(headers, b"authorization"))
         identity = proof and proof.identity
         try:
             if subscription_type and self._operations.kind(operation) is OperationType.SUBSCRIPTION:
                 results = self._operations.stream(state, operation, identity, ALL, deadline, request_id)
-                prove = partial(self._verifier.prove, authorization or "")
+                prove = partial(self._verifier.prove, _text(headers, b"authorization"))
                 return EventStream(subscription_type, results, state.streams, proof, prove)
-            result = await self._operations.execute(state, operation, identity, allowed)
+            result: ExecutionResult | Result = await self._operations.execute(state, operation, identity, allowed)
         except NotExecuted as refused:
             result = ExecutionResult(None, refused.errors)
         answer = self._answer(result, media_type or JSON, request_id)
@@ -125,7 +122,7 @@ class Endpoint:
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
         return asks_nothing and self._settings.introspection == "on" and preferred(accept, html=True) == HTML
 
-    def _answer(self, result: ExecutionResult, media_type: str, request_id: str) -> Answer:
+    def _answer(self, result: ExecutionResult | Result, media_type: str, request_id: str) -> Answer:
         if not result.errors:
             return Answer({"data": result.data}, 200, media_type)
         errors = [present(error, request_id) for error in result.errors]

@@ -40,14 +40,16 @@ class Front:
         started = time.perf_counter()
         request_id = urandom(16).hex()
         status: int | None = None
-        scope.setdefault("state", {}).update(request_id=request_id, arrived=asyncio.get_running_loop().time())
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["arrived"] = asyncio.get_running_loop().time()
         before = id_in_log.set(request_id)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = with_security(scope, [*message["headers"], (b"x-request-id", request_id.encode())])
+                message["headers"] = with_security(scope, message["headers"], (b"x-request-id", request_id.encode()))
             await send(message)
 
         try:

@@ -1,7 +1,7 @@
 """The API's table of contents: each root field bound to its resolver."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -160,57 +160,39 @@ class Schema(strawberry.Schema):
         """Prepare a document, or recall it."""
         return self.documents.prepare(self._schema, text)
 
-    async def execute(
+    async def run(
         self,
-        query: str | None,
-        variable_values: dict[str, Any] | None = None,
-        context_value: Any = None,
-        root_value: Any = None,
-        operation_name: str | None = None,
-        allowed_operation_types: Iterable[OperationType] | None = None,
-        operation_extensions: dict[str, Any] | None = None,
-    ) -> Result:
-        """Execute an operation, by functions compiled for it where that can be, and else by Strawberry.
+        text: str,
+        variables: dict[str, Any] | None,
+        context: Any,
+        name: str | None,
+        allowed: Collection[OperationType],
+    ) -> ExecutionResult | Result:
+        """Execute a query or mutation, by functions compiled for it where that can be, and else by Strawberry.
 
         Strawberry also says what is wrong with it: by then, nothing of it has been resolved.
         """
-        answer = self._answer(
-            query, variable_values, context_value, root_value, operation_name, allowed_operation_types or ()
-        )
+        answer = self._answer(text, variables or {}, context, name, allowed)
         if answer is None:
-            return await super().execute(
-                query,
-                variable_values,
-                context_value,
-                root_value,
-                operation_name,
-                allowed_operation_types,
-                operation_extensions,
-            )
-        result = answer if isinstance(answer, ExecutionResult) else await answer
-        return Result(result.data, result.errors)
+            return await self.execute(text, variables, context, None, name, allowed)
+        return answer if isinstance(answer, ExecutionResult) else await answer
 
     def _answer(
-        self,
-        query: str | None,
-        variables: dict[str, Any] | None,
-        context: Any,
-        root: Any,
-        name: str | None,
-        allowed: Iterable[OperationType],
+        self, text: str, variables: dict[str, Any], context: Any, name: str | None, allowed: Collection[OperationType]
     ) -> ExecutionResult | Awaitable[ExecutionResult] | None:
         """Begin to execute by compiled functions, or do nothing."""
-        prepared = self.prepare(query or "")
-        if name is None and len(prepared.costs) == 1:
-            (name,) = prepared.costs
-        if prepared.errors or name not in prepared.costs:
+        prepared = self.prepare(text)
+        costs = prepared.costs
+        if name is None and len(costs) == 1:
+            (name,) = costs
+        if prepared.errors or name not in costs:
             return None
         operation = self.documents.compiled(self._schema, prepared, name)
         if operation.kind not in allowed:
             return None
         try:
-            prepared.costs[name].hold(variables or {})
-            return operation(context, variables, root, hide_suggestions=not self.suggestions)
+            costs[name].hold(variables)
+            return operation(context, variables, hide_suggestions=not self.suggestions)
         except RequestError:
             return None
         except NotCovered as reason:

@@ -1,5 +1,7 @@
 """What responses tell browsers: to take each for what it is, to show it in no frame, and whose pages may read it."""
 
+from collections.abc import Iterable
+
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Scope
 
@@ -13,15 +15,20 @@ _ALWAYS = (
 )
 _POLICY = b"content-security-policy"
 # GraphiQL, which is a page, has its own policy.
-_NO_PAGE = (*_ALWAYS, (_POLICY, b"default-src 'none'; frame-ancestors 'none'"))
+_NO_PAGE = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
 _TLS_YEAR = (b"strict-transport-security", b"max-age=31536000")
 
 
-def with_security(scope: Scope, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Add the headers that every response has; by TLS, also that browsers are to come by no other way for a year."""
-    more = _ALWAYS if _POLICY in dict(headers) else _NO_PAGE
-    tls = scope.get("scheme") in {"https", "wss"}
-    return [*headers, *more, _TLS_YEAR] if tls else [*headers, *more]
+def with_security(
+    scope: Scope, headers: Iterable[tuple[bytes, bytes]], *own: tuple[bytes, bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Add headers, and those that every response has; by TLS, also that browsers come by no other way for a year."""
+    with_all = [*headers, *own, *_ALWAYS]
+    if _POLICY not in dict(headers):
+        with_all.append(_NO_PAGE)
+    if scope.get("scheme") in {"https", "wss"}:
+        with_all.append(_TLS_YEAR)
+    return with_all
 
 
 def cors(app: ASGIApp, origins: tuple[str, ...] | None) -> ASGIApp:

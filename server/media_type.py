@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
@@ -27,7 +28,22 @@ def preferred(accept: str, *, html: bool) -> str | None:
     return best if _quality(qualities, best) else None
 
 
+class Accepted(NamedTuple):
+    """As what a client takes its answer, by its Accept header; None where it takes none so."""
+
+    single: str | None
+    stream: str | None  # instead of a single one
+    subscription: str | None  # as a stream, too
+
+
 @lru_cache(256)
+def accepted(accept: bytes) -> Accepted:
+    """Read an Accept header, once for all requests that have the same."""
+    text = accept.decode("latin-1")
+    streams = (preferred_stream(text, subscription=subscription) for subscription in (False, True))
+    return Accepted(preferred(text, html=False), *streams)
+
+
 def preferred_stream(accept: str, *, subscription: bool) -> str | None:
     """Return as which type of stream an Accept header wants an answer; None if as a single response, or not at all.
 

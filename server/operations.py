@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from graphql import (
@@ -37,6 +37,8 @@ from server.persisted import persisted_documents
 from server.request import Operation, Refused
 from server.settings import Settings
 from server.shared_streams import SharedStreams
+
+T = TypeVar("T")
 
 ALL = frozenset(OperationType)
 QUERIES = frozenset({OperationType.QUERY})
@@ -75,21 +77,16 @@ class Operations:
         operation: Operation,
         identity: Identity | None,
         allowed: frozenset[OperationType],
-    ) -> Result:
+    ) -> ExecutionResult | Result:
         """Execute a query or mutation, for as long as it takes.
 
         One that is not of a kind ``allowed``, or that the document does not hold, is Refused.
         """
         try:
-            return await self._schema.execute(
-                self._text(operation),
-                operation.variables,
-                Context(state.database, state.live, self._terms, identity),
-                operation_name=operation.name,
-                allowed_operation_types=allowed,
-            )
+            context = Context(state.database, state.live, self._terms, identity)
+            return await self._schema.run(self._text(operation), operation.variables, context, operation.name, allowed)
         except RequestError as error:
-            return Result(None, [error])
+            return ExecutionResult(None, [error])
         except CannotGetOperationTypeError as error:
             raise Refused(400, "Say in `operationName` which operation of the document is to run.") from error
         except InvalidOperationTypeError as error:
@@ -194,7 +191,7 @@ class Operations:
         return self._persisted.text_of(operation.query, operation.document_id, operation.extensions)
 
 
-async def _in_time(execution: Awaitable[Result], deadline: float) -> Result:
+async def _in_time(execution: Awaitable[T], deadline: float) -> T:
     try:
         async with asyncio.timeout_at(deadline):
             return await execution

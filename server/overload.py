@@ -79,13 +79,15 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with closing(Turn(self._turns)) as turn:
-                scope["state"]["turn"] = turn
+            turn = scope["state"]["turn"] = Turn(self._turns)
+            try:
                 if self._turns.free.locked():
                     await self._after_a_wait(scope, receive, send, turn)
                 else:
                     await turn.come()
                     await self._app(scope, receive, send)
+            finally:
+                turn.close()
         except Refused as error:
             answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
             await answer(scope, receive, send)

@@ -5,6 +5,7 @@ import math
 from collections import OrderedDict
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -14,7 +15,7 @@ from throttled.asyncio import Quota, RedisStore, Throttled
 from resolvers.identity import Identity, Role
 from server.answer import refusal
 from server.identity import InvalidToken, TokenVerifier
-from server.request import Refused
+from server.request import Refused, read_headers
 from server.settings import PREFIX, Settings, StartError
 
 log = structlog.get_logger()
@@ -96,7 +97,7 @@ class Quotas:
             await self._spend(self._per_identity, "user", identity.user_id)
 
     async def _spend(self, counted: Counts | Throttled, kind: str, whose: object) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         if isinstance(counted, Counts):
             seconds = counted.spend(whose, now)
         else:
@@ -139,13 +140,15 @@ class RateLimit:
 
     async def _identity(self, scope: Scope) -> Identity | None:
         """Tell who sends the request; nobody, as long as that is not proven."""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                try:
-                    return await self._verifier.identify(value.decode("latin-1"))
-                except InvalidToken:
-                    return None  # Refused further in, with the reason.
-        return None
+        authorization = read_headers(scope).get(b"authorization")
+        if authorization is None:
+            return None
+        try:
+            proof = await self._verifier.prove(authorization.decode("latin-1"))
+        except InvalidToken:
+            return None  # Refused further in, with the reason.
+        scope["state"]["proof"] = proof
+        return proof.identity
 
 
 @lru_cache(4096)

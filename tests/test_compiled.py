@@ -34,7 +34,7 @@ async def executed(schema: Schema, text: str, variables: dict[str, Any], seed: i
     graphql_schema = schema._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
     backend: Any = Backend(graphql_schema, seed, oddity=0)
     with synthetic(graphql_schema):
-        await schema.execute(text, variables, backend, allowed_operation_types=KINDS)
+        await schema.run(text, variables, backend, None, KINDS)
     asked: list[str] = backend.calls
     return asked
 

@@ -50,10 +50,10 @@ def mutation(name: str, shown: str) -> str:
 
 
 OPERATIONS = {
-    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 360),
-    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 340),
-    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 345),
-    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 345),
+    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 345),
+    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 330),
+    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 328),
+    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 343),
     "viewer": Operation(
         f"{{ viewer {{ name credits videos {{ nodes {{ {CARD} }} pageInfo {{ endCursor }} }} }} }}",
         *(Role.USER, 1040),
