@@ -11,7 +11,14 @@ from uuid import UUID
 import asyncpg
 
 from db.gathered_reads import GatheredReads
-from db.group_commit import BATCH_SECONDS_MAX, LOCK_MILLISECONDS_MAX, WRITERS, Call, GroupCommit
+from db.group_commit import (
+    BATCH_SECONDS_MAX,
+    LOCK_MILLISECONDS_MAX,
+    WRITERS,
+    WRITERS_SESSION_SETTINGS,
+    Call,
+    GroupCommit,
+)
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -207,7 +214,7 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
     writers = await open_pool(
         min_size=1,
         max_size=WRITERS,
-        server_settings=settings | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
+        server_settings=settings | WRITERS_SESSION_SETTINGS | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
         command_timeout=BATCH_SECONDS_MAX,
     )
     return Database(pool, timeout_seconds, writers)

@@ -1,11 +1,28 @@
 """Calls of one statement that arrive while others are at work are run together: one round trip, one commit."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
+
+from db.statement import statement
+
+# Statements that have a form for many calls at once, ``queries/together``, and which of their arguments is JSON, if any
+# is: asyncpg has no arrays of what it is taught to write, so there it goes as text.
+TOGETHER = {
+    statement(name): (statement(f"together/{name}"), json_argument)
+    for name, json_argument in (
+        ("adjust_user_credits", None),
+        ("create_video_data", 9),
+        ("update_render_progress", None),
+        ("update_video_record_status", 3),
+    )
+}
+# Such a form is planned once, for tables that may be almost empty then and are not for long.
+WRITERS_SESSION_SETTINGS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
 
 WRITERS = 2  # While one waits for its commit, the other goes on.
 BATCH_MAX = 64
@@ -89,14 +106,37 @@ class GroupCommit:
 async def run_batch(
     pool: "asyncpg.Pool[asyncpg.Record]", query: str, batch: Sequence[Call]
 ) -> Sequence[asyncpg.Record | None]:
-    """Return the record of each call, or None for each when the batch fails or takes too long."""
+    """Return the record of each call, or None for each that fails, with all others, or takes too long.
+
+    Several calls of a statement that has a form for many are first run by that, which does for most of them what is
+    mostly to be done, and nothing for the others. These follow in a second transaction, as do calls of statements that
+    have none: pipelined, one after the other.
+    """
+    records: list[asyncpg.Record | None] = [None] * len(batch)
     try:
         async with pool.acquire() as connection:
             try:
-                return await connection.fetchmany(query, [call.arguments for call in batch])
+                if query in TOGETHER and len(batch) > 1:
+                    for record in await connection.fetch(*_together(query, batch)):
+                        records[record["place"] - 1] = record
+                rest = [place for place, record in enumerate(records) if record is None]
+                if rest:
+                    found = await connection.fetchmany(query, [batch[place].arguments for place in rest])
+                    for place, record in zip(rest, found, strict=True):
+                        records[place] = record
             except asyncpg.InternalClientError:
                 # The server ended the connection while it was idle, which asyncpg has half noticed.
                 connection.terminate()
                 raise
-    except Exception:  # noqa: BLE001 - whatever it is, who is to blame for it meets it again, by itself
-        return [None] * len(batch)
+    except Exception:  # noqa: BLE001, S110 - whatever it is, who is to blame for it meets it again, by itself
+        pass
+    return records
+
+
+def _together(query: str, batch: Sequence[Call]) -> tuple[str, *tuple[Sequence[object], ...]]:
+    """Return a statement's form for many calls, and its arguments for these."""
+    text, json_argument = TOGETHER[query]
+    columns: list[Sequence[object]] = list(zip(*[call.arguments for call in batch], strict=True))
+    if json_argument is not None:
+        columns[json_argument] = [None if each is None else json.dumps(each) for each in columns[json_argument]]
+    return text, *columns

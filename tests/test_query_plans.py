@@ -15,6 +15,7 @@ import pytest
 
 import db.database
 from db.database import PoolConnection
+from db.group_commit import TOGETHER, WRITERS_SESSION_SETTINGS
 from db.statement import statement
 
 BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
@@ -116,8 +117,9 @@ def literal(value: Any) -> str:
             return "NULL"
         case bytes():
             return f"'\\x{value.hex()}'"
-        case list():
-            return f"'{{{','.join('NULL' if each is None else str(each) for each in value)}}}'"
+        case list() | tuple():
+            elements = (f'"\\\\x{each.hex()}"' if isinstance(each, bytes) else each for each in value)
+            return f"'{{{','.join('NULL' if each is None else str(each) for each in elements)}}}'"
         case _:
             return f"'{value}'"
 
@@ -150,3 +152,23 @@ async def test_no_whole_table_is_read(connection: PoolConnection, name: str, mod
         assert [node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"] == [], each
         touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         assert touched < BLOCKS_MAX, (each, touched)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("name", [name for name in NAMES if statement(name) in TOGETHER])
+async def test_no_whole_table_is_read_for_many(full_dsn: str, dsn: str, name: str, empty: bool) -> None:
+    """A statement's form for many calls finds rows by key only, also when it was planned for tables that are empty."""
+    connection = await asyncpg.connect(full_dsn)
+    calls = (await arguments(connection))[name]
+    if empty:
+        await connection.close()
+        connection = await asyncpg.connect(dsn)
+    for setting, value in (db.database.SESSION_SETTINGS | WRITERS_SESSION_SETTINGS).items():
+        await connection.execute(f"SET {setting} = {value}")
+    await connection.execute(f"PREPARE explained AS {TOGETHER[statement(name)][0]}")
+    execute = f"EXECUTE explained ({', '.join(map(literal, zip(*calls, strict=True)))})"
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))[0]["Plan"]
+    await connection.close()
+    scans = [node for node in nodes(plan) if "Relation Name" in node and node["Node Type"] != "ModifyTable"]
+    assert scans
+    assert [node for node in scans if "Index Cond" not in node] == []

@@ -22,6 +22,7 @@ import db
 import schema
 from db.change_feed import Change
 from db.credit_entry import CreditEntryRow
+from db.group_commit import TOGETHER
 from db.statement import statement
 from db.user import UserRow
 from db.video_data import STORED_COLUMNS, VideoContentRow, VideoDataCountsRow, VideoDataRow
@@ -70,6 +71,7 @@ ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
     "update_video_record_status": [OUTCOME, USER, VIDEO, ENTRY],
 }
 NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
+FOR_MANY = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries" / "together").iterdir())
 PYTHON_TYPES: dict[str, object] = {
     "uuid": UUID,
     "int4": int,
@@ -232,3 +234,37 @@ def test_outcomes_are_the_row_types(name: str) -> None:
     named = get_args(get_type_hints(get_type_hints(function)["return"])[OUTCOME])
     answered = {outcome for each, by in RUN_BY.items() if function in by for outcome in outcomes(each)}
     assert set(named) == answered - {"stale"}
+
+
+def test_every_form_for_many_is_used() -> None:
+    """Each statement's form for many calls is that of the statement of its name."""
+    used = {name: TOGETHER[statement(name)][0] for name in FOR_MANY}
+    assert used == {name: statement(f"together/{name}") for name in FOR_MANY}
+    assert len(TOGETHER) == len(FOR_MANY)
+
+
+@pytest.mark.parametrize("name", FOR_MANY)
+async def test_a_form_for_many_is_its_statements(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    """It takes its statement's parameters, an array of each, JSON as text; its rows are the statement's, and `place`."""
+    one = await connection.prepare(statement(name))
+    many = await connection.prepare(statement(f"together/{name}"))
+    types = [kind.name for kind in one.get_parameters()]
+    taken = [kind.name for kind in many.get_parameters()]
+    json_argument = TOGETHER[statement(name)][1]
+    assert [each for each, kind in enumerate(types) if kind == "jsonb"] == [json_argument][: json_argument is not None]
+    # An amount is an int4, although a statement that adds it to a balance first takes it for more.
+    narrow = {"jsonb": "text", "int8": "int4"}
+    assert taken == [f"{narrow.get(kind, kind)}[]" for kind in types]
+    columns, expected = [
+        [(column.name, column.type.name) for column in prepared.get_attributes()] for prepared in (many, one)
+    ]
+    assert columns == [*expected, ("place", "int8")]
+
+
+@pytest.mark.parametrize("name", FOR_MANY)
+def test_a_form_for_many_explains_itself(name: str) -> None:
+    """Its file begins with what it does for whom, and why no race can do harm; its one outcome is its statement's."""
+    explained = header(f"together/{name}")
+    assert explained.startswith(f"`{name}` for many calls at once")
+    assert "Race-free because" in explained
+    assert set(re.findall(r"'([a-z_]+)' AS outcome", statement(f"together/{name}"))) <= outcomes(name)
