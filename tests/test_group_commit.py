@@ -113,28 +113,40 @@ async def test_six_creations_on_three_credits(database: Database, batches: Batch
     assert (batches.sizes[6], batches.failed) == (1, 0)
 
 
-@pytest.mark.parametrize("seed", range(21))
+@pytest.mark.parametrize("ample", [False, True])
+@pytest.mark.parametrize("seed", range(20))
 async def test_a_batch_means_what_its_calls_mean_one_after_the_other(
-    database: Database, dsn: str, batches: Batches, seed: int
+    database: Database, dsn: str, batches: Batches, seed: int, ample: bool
 ) -> None:
-    """Whatever calls share a batch, refused, replayed and duplicate ones too, each is answered as if run by itself."""
+    """Whatever calls share a batch, each is answered as if run by itself: as mostly, or refused and replayed too."""
     serial = await db.database.connect(dsn, pool_size=2, timeout_seconds=60)
-    accounts, twins = [[await Account.open(each, 5) for _ in range(3)] for each in (database, serial)]
-    videos = {account.user_id: [(await account.create(key)).video for key in "ab"] for account in accounts + twins}
+    accounts, twins = [[await Account.open(each, 500 if ample else 5) for _ in range(3)] for each in (database, serial)]
+    videos = {
+        account.user_id: [(await account.create(str(key))).video for key in range(30 if ample else 2)]
+        for account in accounts + twins
+    }
 
     def calls(those: list[Account]) -> Iterator[Coroutine[Any, Any, Told]]:
         random = Random(seed)
-        for _ in range(60):
-            account, key = random.choice(those), f"key {random.randrange(30)}"
-            title, amount = random.choice(["Whales", "Wales"]), random.choice([-3, -1, 1, 2, 2**31 - 3])
+        for each in range(60):
+            account, key = random.choice(those), f"key {each if ample else random.randrange(30)}"
+            title, amount = (
+                random.choice(["Whales", "Wales"]),
+                random.choice([-3, -1, 1, 2] + [2**31 - 3] * (not ample)),
+            )
             video = random.choice(videos[account.user_id])
             assert video
-            if seed % 3 == 0:
-                yield account.create(key, title, abs(amount))
-            elif seed % 3 == 1:
-                yield account.adjust(key, amount)
-            else:
-                yield account.report(video.id, random.choice(STATUSES), title, progress=random.randrange(100))
+            match seed % 4:
+                case 0:
+                    yield account.create(key, title, abs(amount))
+                case 1:
+                    yield account.adjust(key, amount, random.choice(["PURCHASE", "REWARD", "ADJUSTMENT"]))
+                case 2:
+                    yield account.report(video.id, random.choice(STATUSES), title, progress=random.randrange(100))
+                case 3:
+                    yield account.report(
+                        video.id, None, progress=random.randrange(100), attempt=random.choice([None, 1, 2])
+                    )
 
     answers = await batches.together(database, calls(accounts))
     assert (batches.sizes[60], batches.failed) == (1, 0)
@@ -142,23 +154,46 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(
     assert [told(answer) for answer in answers] == [told(answer) for answer in expected]
     for account, twin in zip(accounts, twins, strict=True):
         assert [told(entry) for entry in await account.ledger()] == [told(entry) for entry in await twin.ledger()]
+        assert [told(video) for video in await account.videos()] == [told(video) for video in await twin.videos()]
+        assert await events(account) == await events(twin)
     await serial.close()
     await check_verified(dsn)
 
 
+async def events(account: Account) -> list[asyncpg.Record]:
+    """Read what happened to an account's videos, oldest video first."""
+    return await account.database.pool.fetch(
+        """SELECT number, status, attempt, actor, comments FROM video_events
+           WHERE user_id = $1 ORDER BY video_id, number""",
+        account.user_id,
+    )
+
+
+async def test_what_a_batch_answers_is_what_is_stored(database: Database, batches: Batches) -> None:
+    """What a batch tells of videos, entries and users is what is read afterwards, to the last column."""
+    accounts = [await Account.open(database, 10) for _ in range(5)]
+    created = await batches.together(database, [account.create("key") for account in accounts])
+    adjusted = await batches.together(database, [account.adjust("buy", 3, "PURCHASE") for account in accounts])
+    for account, creation, adjustment in zip(accounts, created, adjusted, strict=True):
+        assert [creation.video] == await account.videos()
+        assert [creation.entry, adjustment.entry] == (await account.ledger())[1:]
+        assert adjustment.user == await account.user()
+    for status, progress in (("RENDER_QUEUED", None), (None, 9), ("RENDERING", 8)):
+        before = [(account, (await account.videos())[0]) for account in accounts]
+        reports = [account.report(video.id, status, progress=progress, attempt=1) for account, video in before]
+        for account, answer in zip(accounts, await batches.together(database, reports), strict=True):
+            assert ([answer.video], answer.user, answer.entry) == (await account.videos(), await account.user(), None)
+
+
 def told(answer: object) -> object:
-    """Leave out what differs from one user to the next: ids, times, places in the queue."""
+    """Leave out what differs from one user to the next: ids, times (not whether there is one), places in the queue."""
     if isinstance(answer, UserRow | VideoDataRow | CreditEntryRow):
-        theirs = {
-            "user_id",
-            "id",
-            "video_id",
-            "queue_number",
-            *(each for each in answer._fields if each.endswith("_at")),
+        theirs = {"user_id", "id", "video_id", "queue_number"} | ({"number"} if isinstance(answer, UserRow) else set())
+        return {
+            name: value is not None if name.endswith("_at") else value
+            for name, value in answer._asdict().items()
+            if name not in theirs
         }
-        if isinstance(answer, UserRow):
-            theirs.add("number")
-        return {name: value for name, value in answer._asdict().items() if name not in theirs}
     return [
         getattr(answer, "outcome", None),
         *(told(getattr(answer, noun, None)) for noun in ("user", "video", "entry") if getattr(answer, noun, None)),

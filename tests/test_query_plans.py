@@ -56,7 +56,9 @@ async def connection(full_dsn: str) -> AsyncIterator[PoolConnection]:
     await database.close()
 
 
-async def arguments(connection: PoolConnection) -> dict[str, list[tuple[Any, ...]]]:
+async def arguments(
+    connection: "PoolConnection | asyncpg.Connection[asyncpg.Record]",
+) -> dict[str, list[tuple[Any, ...]]]:
     """Give each statement arguments as they are mostly sent, but for a user who has tens of thousands of videos."""
     sample = """SELECT user_id, id, idempotency_key FROM video_data
                 WHERE user_id = md5('user 0')::uuid AND status = $1 ORDER BY id OFFSET 3000 LIMIT 1"""

@@ -245,7 +245,7 @@ def test_every_form_for_many_is_used() -> None:
 
 @pytest.mark.parametrize("name", FOR_MANY)
 async def test_a_form_for_many_is_its_statements(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
-    """It takes its statement's parameters, an array of each, JSON as text; its rows are the statement's, and `place`."""
+    """It takes arrays of its statement's parameters, JSON as text; its rows are the statement's, and `place`."""
     one = await connection.prepare(statement(name))
     many = await connection.prepare(statement(f"together/{name}"))
     types = [kind.name for kind in one.get_parameters()]
