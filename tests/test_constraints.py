@@ -301,6 +301,42 @@ async def test_who_is_at_work_goes_on(first_dsn: str) -> None:
     assert await faults(first_dsn) == []
 
 
+@pytest.mark.parametrize(
+    ("entries", "explained"),
+    [
+        ([(2, 5, 15), (3, -8, 7)], True),
+        ([(2, 5, 15), (3, -3, 12), (4, -5, 7)], True),
+        ([(2, 5, 16), (3, -9, 7)], False),  # 1 credit more than was there and added
+        ([(2, 5, 15), (3, -2, 12), (4, -5, 7)], False),
+        ([(2, 5, 15), (4, -8, 7)], False),
+        ([(3, 5, 15), (4, -8, 7)], False),
+        ([(2, 5, 15), (3, -8, 7), (4, -1, 6)], False),
+    ],
+)
+async def test_every_entry_of_a_statement_is_explained(
+    dsn: str, entries: list[tuple[int, int, int]], explained: bool
+) -> None:
+    """A statement that writes several entries of a user is refused unless each follows from the one before it."""
+    change = """
+        WITH entry AS (
+          INSERT INTO credit_entries
+            (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor)
+          SELECT $1, number, 'ADJUSTMENT', amount, balance_after, number, decode(repeat('00', 32), 'hex'), 'ADMIN:root'
+          FROM unnest($2::bigint[], $3::integer[], $4::integer[]) AS given (number, amount, balance_after)
+        )
+        UPDATE users SET credits = 7, entry_count = $5, version = $5 WHERE user_id = $1"""
+    numbers, amounts, balances = zip(*entries, strict=True)
+    async with opened(dsn) as database:
+        await register_user(database, ANN, "ann", None, None, None, 10, "USER:ann")
+        if explained:
+            await database.pool.execute(change, ANN, numbers, amounts, balances, max(numbers))
+        else:
+            with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+                await database.pool.execute(change, ANN, numbers, amounts, balances, max(numbers))
+            assert caught.value.constraint_name == "users_credits_explained"
+    assert await faults(dsn) == []
+
+
 async def test_rules_need_no_search_path(connection: Connection) -> None:
     """The rules judge alike where no name is found unless it is qualified, as when a dump is restored."""
     await connection.execute("SET search_path = ''")

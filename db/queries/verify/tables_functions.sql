@@ -4,7 +4,7 @@
 WITH expected_text (name, digest) AS ( -- digest: of its arguments and its text
   VALUES
   ('refuse_change', 'cb91ea9bea74174d04440f008e05a4ea'),
-  ('require_explained_credits', '44888425bf86138c5f8565691b26ed83'),
+  ('require_explained_credits', '843e201f56467b2dad2649e0987960c5'),
   ('users_sound', '6483f98650dd363c76388ff590c191a0'),
   ('video_data_sound', 'd2e838b553d3038362b67ce1bf30e683'),
   ('credit_entries_sound', 'd34cd6509af594b052259a5fb890a706'),
