@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
@@ -30,7 +31,7 @@ BATCH_SECONDS_MAX = 2  # Those who wait behind a batch that does not end are not
 LOCK_MILLISECONDS_MAX = 50  # Whoever waits for somebody else's lock holds up all others of its batch.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Call:
     """One call of a statement that changes a user's rows, and what its caller waits for until its time is up.
 
@@ -42,20 +43,21 @@ class Call:
     arguments: tuple[object, ...]  # the user's id among them, as the first
     deadline: float
     answered: "asyncio.Future[asyncpg.Record | asyncio.Task[asyncpg.Record]]"
+    row: tuple[int, ...] = field(init=False)  # Which row is locked: a user's, or a user's video.
 
-    @property
-    def rows(self) -> list[UUID]:
-        """Name the rows that are locked: a user's, or a user's video."""
-        return [argument for argument in self.arguments[:2] if isinstance(argument, UUID)]
+    def __post_init__(self) -> None:
+        """Read the row from the arguments: of numbers, which are compared and hashed faster than UUIDs."""
+        self.row = tuple([argument.int for argument in self.arguments[:2] if isinstance(argument, UUID)])
 
 
 class GroupCommit:
     """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
 
-    A call that finds a connection idle goes at once, alone; there is no timer. In a batch each call sees what those
-    before it did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no two
-    of them can wait for each other. It is all or nothing: unless its connection is lost, a batch that fails has done
-    nothing. ``ended`` is called for each call that was begun, with None when it is to be run again by itself.
+    A call that finds a connection idle, and its row in no batch that is at work, goes at once, alone; there is no
+    timer. In a batch each call sees what those before it did, as if they had been run one after the other. The batch
+    goes by rows, and then by arrival: so no two of them can wait for each other. It is all or nothing: unless its
+    connection is lost, a batch that fails has done nothing. ``ended`` is called for each call that was begun, with None
+    when it is to be run again by itself.
     """
 
     def __init__(
@@ -65,12 +67,13 @@ class GroupCommit:
         self._ended = ended
         self._waiting: dict[str, list[Call]] = {}
         self._idle = WRITERS
+        self._rows: set[tuple[int, ...]] = set()  # those of the batches that are at work
         self._working: set[asyncio.Task[None]] = set()
 
     def begin(self, call: Call) -> None:
-        """Have a call run as soon as a connection is idle, unless its caller has gone before its turn comes."""
+        """Have a call run as soon as it can, unless its caller has gone before its turn comes."""
         self._waiting.setdefault(call.query, []).append(call)
-        if self._idle:
+        if self._idle and call.row not in self._rows:
             self._idle -= 1
             task = asyncio.create_task(self._work())
             self._working.add(task)
@@ -83,24 +86,37 @@ class GroupCommit:
         await self._pool.close()
 
     async def _work(self) -> None:
-        """Run what waits until nothing does."""
+        """Run what waits until nothing does that can be run."""
         try:
-            while self._waiting:
-                query, batch = self._next()
-                if batch:
-                    for call, record in zip(batch, await run_batch(self._pool, query, batch), strict=True):
-                        self._ended(call, record)
+            while batch := self._next():
+                rows = {call.row for call in batch}
+                self._rows |= rows
+                try:
+                    records = await run_batch(self._pool, batch[0].query, batch)
+                finally:
+                    self._rows -= rows
+                for call, record in zip(batch, records, strict=True):
+                    self._ended(call, record)
         finally:
             self._idle += 1
 
-    def _next(self) -> tuple[str, list[Call]]:
-        """Take the calls of the statement that has waited for longest; those of them that are too many wait again."""
-        query, calls = next(iter(self._waiting.items()))
-        del self._waiting[query]
-        if len(calls) > BATCH_MAX:
-            self._waiting[query] = calls[BATCH_MAX:]
-        batch = [call for call in calls[:BATCH_MAX] if not call.answered.done()]
-        return query, sorted(batch, key=lambda call: call.rows)
+    def _next(self) -> list[Call]:
+        """Take calls of the statement that has waited for longest; those of them that are too many wait again.
+
+        Those whose row is in a batch that is at work wait until it is over. They would only wait for it in PostgreSQL,
+        and whoever waits there for a row that others take one after the other can be passed over again and again.
+        """
+        for query in list(self._waiting):
+            calls = [call for call in self._waiting[query] if not call.answered.done()]
+            batch = [call for call in calls if call.row not in self._rows][:BATCH_MAX]
+            if batch or not calls:
+                del self._waiting[query]
+            if batch:
+                taken = set(map(id, batch))
+                if rest := [call for call in calls if id(call) not in taken]:
+                    self._waiting[query] = rest
+                return sorted(batch, key=attrgetter("row"))
+        return []
 
 
 async def run_batch(

@@ -32,7 +32,7 @@ class Batches:
     def __init__(self) -> None:
         self.sizes: Counter[int] = Counter()
         self.failed = 0
-        self.rows: list[list[UUID]] = []  # those of the newest batch
+        self.rows: list[tuple[int, ...]] = []  # those of the newest batch
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -66,7 +66,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
         pool: "asyncpg.Pool[asyncpg.Record]", query: str, batch: Sequence[Call]
     ) -> Sequence[asyncpg.Record | None]:
         noted.sizes[len(batch)] += 1
-        noted.rows = [call.rows for call in batch]
+        noted.rows = [call.row for call in batch]
         await noted.gate.wait()
         records = await run(pool, query, batch)
         noted.failed += None in records
@@ -408,10 +408,10 @@ async def test_migrations_wait_for_no_connection_that_is_idle(database: Database
 async def test_the_writers_are_some_of_the_pools_connections(dsn: str, size: int) -> None:
     """However much is asked at once, there are no more connections than the pool's size says, and all are used."""
     database = await db.database.connect(dsn, pool_size=size, timeout_seconds=60)
-    account = await Account.open(database, 1000)
+    account, other = [await Account.open(database, 1000) for _ in range(2)]
     for kind in ("key", "other"):
         creations = [account.create(f"{kind} {each}") for each in range(40)]
-        await asyncio.gather(*creations, *(account.adjust(f"{kind}: {each}", 1) for each in range(40)))
+        await asyncio.gather(*creations, *(other.adjust(f"{kind}: {each}", 1) for each in range(40)))
         await asyncio.gather(*(account.user() for _ in range(40)))
     count = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'videocredits' AND datname = current_database()"
@@ -420,11 +420,30 @@ async def test_the_writers_are_some_of_the_pools_connections(dsn: str, size: int
     await database.close()
 
 
+async def test_a_row_is_in_one_batch_at_a_time(database: Database, batches: Batches) -> None:
+    """While a user's calls are at work, more of them wait although a connection is idle; another user's do not."""
+    account, other = [await Account.open(database, 10) for _ in range(2)]
+    batches.gate.clear()
+    calls: list[asyncio.Task[Any]] = [asyncio.create_task(account.create("first"))]
+    await asyncio.sleep(0)
+    begun = batches.sizes.total()
+    calls += [asyncio.create_task(account.create("second")), asyncio.create_task(account.adjust("third", 1))]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert batches.sizes.total() == begun + 1
+    calls.append(asyncio.create_task(other.create("first")))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (batches.sizes.total(), batches.rows) == (begun + 2, [(other.user_id.int,)])
+    batches.gate.set()
+    assert [(await call).outcome for call in calls] == ["created", "created", "adjusted", "created"]
+
+
 async def test_no_two_batches_can_wait_for_each_other(database: Database, batches: Batches) -> None:
     """A batch takes its rows in one order, and what locks rows of two tables is in none."""
     accounts = sorted([await Account.open(database, 10) for _ in range(9)], key=lambda each: each.user_id, reverse=True)
     created = await batches.together(database, [account.create("key") for account in accounts])
-    assert batches.rows == [[account.user_id] for account in reversed(accounts)]
+    assert batches.rows == [(account.user_id.int,) for account in reversed(accounts)]
     begun = batches.sizes.total()
     for status in ("FAILED", "CANCELED"):
         (video,) = {created[0].video} - {None}
