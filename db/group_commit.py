@@ -55,9 +55,8 @@ class GroupCommit:
 
     A call that finds a connection idle, and its row in no batch that is at work, goes at once, alone; there is no
     timer. In a batch each call sees what those before it did, as if they had been run one after the other. The batch
-    goes by rows, and then by arrival: so no two of them can wait for each other. It is all or nothing: unless its
-    connection is lost, a batch that fails has done nothing. ``ended`` is called for each call that was begun, with None
-    when it is to be run again by itself.
+    goes by rows, and then by arrival: so no two of them can wait for each other. ``ended`` is called for each call that
+    was begun, with None when it is to be run again by itself: unless the connection was lost, it has done nothing.
     """
 
     def __init__(
