@@ -169,6 +169,17 @@ async def events(account: Account) -> list[asyncpg.Record]:
     )
 
 
+async def test_one_key_twice_in_a_batch(database: Database, batches: Batches) -> None:
+    """A key that is sent twice at once has one effect, the second is a replay, and the batch does not fail by it."""
+    account, other = [await Account.open(database, 100) for _ in range(2)]
+    calls = [account.create("key"), account.create("key"), other.create("key"), account.create("new")]
+    created = await batches.together(database, calls)
+    assert [answer.outcome for answer in created] == ["created", "replayed", "created", "created"]
+    adjusted = await batches.together(database, [account.adjust("buy", 1), account.adjust("buy", 1)])
+    assert [answer.outcome for answer in adjusted] == ["adjusted", "replayed"]
+    assert (batches.failed, (await account.user()).credits) == (0, 99)
+
+
 async def test_what_a_batch_answers_is_what_is_stored(database: Database, batches: Batches) -> None:
     """What a batch tells of videos, entries and users is what is read afterwards, to the last column."""
     accounts = [await Account.open(database, 10) for _ in range(5)]
