@@ -117,7 +117,9 @@ class Database:
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
     async def close(self) -> None:
-        """Let what has begun finish, then close the connections."""
+        """Let what has begun to change anything finish, break off what is only read, then close the connections."""
+        for reads in self._reads.values():
+            reads.cancel()
         if self._group_commit is not None:
             await self._group_commit.close()
         if self._settling:

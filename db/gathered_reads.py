@@ -39,6 +39,11 @@ class GatheredReads(Generic[Key, Row]):
             self._turn = loop.call_soon(self._begin)
         return found
 
+    def cancel(self) -> None:
+        """Break off what is being read: nobody is left who waits for it."""
+        for task in self._working:
+            task.cancel()
+
     def _begin(self) -> None:
         self._turn = None
         self._waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
