@@ -28,9 +28,9 @@ Video = tuple[UUID, UUID]
 
 
 class Loaders:
-    """Live for one operation, which sees each row as it was read first; in a mutation, for one root field.
+    """Live for one operation, which sees each row as it was read first; the database gathers what all of them ask for.
 
-    So that shows what those before it changed. The database gathers what is asked for, also by other operations.
+    In a mutation they live for one root field, so that it shows what those before it changed.
     No loader refers to its Loaders: they are gone as soon as they are used no more. A cycle of them would keep what was
     read until the garbage collector comes, which halts the process for long where thousands follow something.
     """
