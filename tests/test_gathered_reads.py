@@ -7,9 +7,11 @@ from uuid import UUID
 import pytest
 
 import db.user
+from db.change_feed import UNSEEN, WatchedUser
 from db.database import Database, RetryLaterError
 from db.gathered_reads import KEYS_MAX, READERS
 from db.user import UserRow
+from resolvers.live import Live, Watch
 from resolvers.loaders import Loaders
 from tests.race import Account
 
@@ -168,6 +170,33 @@ async def test_who_shares_loaders_takes_nobody_along(database: Database) -> None
     first.cancel()
     assert balance(await second) == 7
     assert first.cancelled()
+
+
+async def test_who_follows_takes_nobody_along(database: Database) -> None:
+    """Of two who follow the same, are woken together, and read the same, one may leave while it is being read."""
+    account = await Account.open(database, 7)
+    live, subject = Live(database), WatchedUser(account.user_id, UNSEEN)
+
+    async def read(watch: Watch) -> UserRow | None:
+        return await (await watch.woken()).user(account.user_id)
+
+    with live.watch(subject) as one, live.watch(subject) as other:
+        first, second = asyncio.create_task(read(one)), asyncio.create_task(read(other))
+        while one._loaders is None or other._loaders is None:  # noqa: ASYNC110, SLF001 - Nothing tells that they are woken.
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        assert balance(await second) == 7
+
+
+async def test_an_operation_sees_a_row_as_it_read_it_first(database: Database) -> None:
+    """What changes meanwhile shows in the next operation, and in the same one nothing contradicts what it has shown."""
+    account = await Account.open(database, 1)
+    loaders = Loaders(database)
+    assert balance(await loaders.user(account.user_id)) == 1
+    await account.adjust("more", 1)
+    assert balance(await loaders.user(account.user_id)) == 1
+    assert balance(await Loaders(database).user(account.user_id)) == 2
 
 
 async def test_a_failure_is_raised_to_all_and_passes(database: Database) -> None:
