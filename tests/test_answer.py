@@ -2,11 +2,12 @@
 
 import datetime
 import json
+import math
 from collections import OrderedDict
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resolvers.identity import Role
@@ -29,6 +30,9 @@ def containers(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(parts, max_size=4) | st.lists(parts, max_size=4).map(tuple) | objects | objects.map(OrderedDict)
 
 
+@example(math.nan)
+@example({"a": [None, (math.inf,)]})
+@example([{"a": None, "b": -math.inf}])
 @given(st.recursive(LEAVES, containers))
 def test_any_value(value: Any) -> None:
     """It is written as the same JSON value, half characters as question marks, or not at all: no NaN becomes null."""

@@ -16,7 +16,8 @@ from db.credit_entry import CreditEntryRow
 from db.database import Database, RetryLaterError
 from db.group_commit import BATCH_MAX, WRITERS, Call
 from db.user import AdjustUserCreditsRow, UserRow
-from db.video_data import VideoDataRow
+from db.video_data import UPDATE_VIDEO_RECORD_STATUS, VideoDataRow
+from resolvers.objects import known
 from tests.race import Account, Told, charged, check_told, check_verified, run_alone, waiting
 
 Answer = TypeVar("Answer")
@@ -142,7 +143,9 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(
                 case 1:
                     yield account.adjust(key, amount, random.choice(["PURCHASE", "REWARD", "ADJUSTMENT"]))
                 case 2:
-                    yield account.report(video.id, random.choice(STATUSES), title, progress=random.randrange(100))
+                    attempt = random.choice([None, 1, 2])
+                    progress = random.randrange(100)
+                    yield account.report(video.id, random.choice(STATUSES), title, progress=progress, attempt=attempt)
                 case 3:
                     yield account.report(
                         video.id, None, progress=random.randrange(100), attempt=random.choice([None, 1, 2])
@@ -158,6 +161,23 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(
         assert await events(account) == await events(twin)
     await serial.close()
     await check_verified(dsn)
+
+
+async def test_a_failure_is_refunded_in_a_batch_too(database: Database, batches: Batches) -> None:
+    """Failures are run alone, since they lock two rows; should they ever share a batch, none moves without its refund."""
+    accounts = [await Account.open(database, 10) for _ in range(3)]
+    videos = [known((await account.create("key")).video) for account in accounts]
+    failed = [None, None, None, None, "WORKER:render-1"]
+    reports = [
+        database.answer(UPDATE_VIDEO_RECORD_STATUS, video.user_id, video.id, status, *failed)
+        for video in videos
+        for status in ("RENDERING", "FAILED")
+    ]
+    answers = await batches.together(database, reports)
+    assert batches.sizes[6] == 1
+    assert [answer["outcome"] for answer in answers] == ["moved"] * 6
+    assert [(await account.user()).credits for account in accounts] == [10] * 3
+    assert [(await account.ledger())[-1].kind for account in accounts] == ["REFUND"] * 3
 
 
 async def events(account: Account) -> list[asyncpg.Record]:
