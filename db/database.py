@@ -5,12 +5,14 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from db.gathered_reads import GatheredReads
+from db.connections import Connections, Pool, PoolConnection
+from db.deadline import Deadlines
+from db.gathered_reads import READERS, GatheredReads
 from db.group_commit import (
     BATCH_SECONDS_MAX,
     LOCK_MILLISECONDS_MAX,
@@ -20,8 +22,6 @@ from db.group_commit import (
     GroupCommit,
 )
 
-# Quoted: asyncpg's classes are generic only to type checkers.
-PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
@@ -62,13 +62,16 @@ class Database:
 
     def __init__(
         self,
-        pool: "asyncpg.Pool[asyncpg.Record]",
+        pool: Pool,
         timeout_seconds: float,
-        writers: "asyncpg.Pool[asyncpg.Record] | None" = None,
+        writers: "Pool | None" = None,
     ) -> None:
         self.pool = pool
+        # Of few connections none is kept: others may want one of the pool.
+        self._connections = Connections(pool, min(READERS, pool.get_max_size() // 4))
         self._timeout_seconds = timeout_seconds
-        self._group_commit = None if writers is None else GroupCommit(writers, self._ended)
+        self._deadlines = Deadlines()
+        self._group_commit = None if writers is None else GroupCommit(Connections(writers, WRITERS), self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
         self._reads: dict[object, GatheredReads[Any, Any]] = {}  # those that somebody waits for
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
@@ -108,12 +111,14 @@ class Database:
         call = Call(query, user_id, (user_id, *arguments), deadline, loop.create_future())
         if alone or self._group_commit is None:
             return await asyncio.shield(self._run_alone(call))
-        expiry = loop.call_at(call.deadline, _expire, call)
+        self._deadlines.add(call, loop)
         self._group_commit.begin(call)
         try:
             answer = await call.answered
+        except TimeoutError as error:
+            raise RetryLaterError from error
         finally:
-            expiry.cancel()
+            self._deadlines.remove(call)
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
     async def close(self) -> None:
@@ -124,7 +129,7 @@ class Database:
             await self._group_commit.close()
         if self._settling:
             await asyncio.wait(self._settling)
-        await self.pool.close()
+        await self._connections.close()
 
     def _ended(self, call: Call, record: asyncpg.Record | None) -> None:
         """Tell a call's caller what came of it in its batch, or have it run again by itself."""
@@ -160,29 +165,16 @@ class Database:
     async def _until_deadline(self, deadline: float, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
         pause_seconds = 0.002
         try:
-            async with asyncio.timeout_at(deadline):
+            with self._deadlines.at(deadline):
                 while True:
                     try:
-                        async with self.pool.acquire() as connection:
-                            try:
-                                return await run(connection)
-                            except asyncpg.InternalClientError:
-                                # The server ended the connection while it was idle, which asyncpg has half noticed.
-                                connection.terminate()
-                            except asyncpg.InterfaceError:
-                                if not connection.is_closed():
-                                    raise  # The statement was called wrongly: running it again would not help.
+                        return await self._connections.run(run)
                     except TRANSIENT:
                         pass
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads retries
                     pause_seconds = min(2 * pause_seconds, 0.25)
         except (TimeoutError, asyncpg.QueryCanceledError) as error:
             raise RetryLaterError from error
-
-
-def _expire(call: Call) -> None:
-    if not call.answered.done():
-        call.answered.set_exception(RetryLaterError())
 
 
 async def _settled(connection: PoolConnection, call: Call) -> asyncpg.Record:

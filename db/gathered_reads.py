@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from functools import partial
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -26,46 +25,57 @@ class GatheredReads(Generic[Key, Row]):
         self._fetch = fetch
         self._ended = ended
         self._waiting: list[tuple[Key, asyncio.Future[Row | None]]] = []
-        self._turn: asyncio.Handle | None = None
+        self._beginning = False
         self._working: set[asyncio.Task[None]] = set()
         self._in_time: set[asyncio.Task[None]] = set()
 
     def row(self, key: Key) -> "asyncio.Future[Row | None]":
         """Tell what is found by a key, None if there is nothing; what the statement raises is raised to all."""
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[Row | None] = loop.create_future()
+        found: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, found))
-        if self._turn is None and len(self._in_time) < READERS:
-            self._turn = loop.call_soon(self._begin)
+        self._begin()
         return found
 
     def cancel(self) -> None:
         """Break off what is being read: nobody is left who waits for it."""
         for task in self._working:
             task.cancel()
+        self._beginning = False
 
     def _begin(self) -> None:
-        self._turn = None
-        self._waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
-        while self._waiting and len(self._in_time) < READERS:
-            batch, self._waiting = self._waiting[:KEYS_MAX], self._waiting[KEYS_MAX:]
-            task = asyncio.create_task(self._read(batch))
+        """Have what waits read, at the end of the event loop's turn, unless enough are at it."""
+        if not self._beginning and self._waiting and len(self._in_time) < READERS:
+            self._beginning = True
+            task = asyncio.create_task(self._work())
             self._working.add(task)
             self._in_time.add(task)
-            late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._let_others, task)
-            task.add_done_callback(partial(self._finish, late))
-        if not self._working:
-            self._ended()
+            task.add_done_callback(self._end)
+
+    async def _work(self) -> None:
+        """Read until nothing waits, or for as long as it takes where that is too long."""
+        self._beginning = False
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - only a task runs this
+        while task in self._in_time and (batch := self._next()):
+            self._begin()
+            late = loop.call_later(LATE_SECONDS, self._let_others, task)
+            await self._read(batch)
+            late.cancel()
+
+    def _next(self) -> "list[tuple[Key, asyncio.Future[Row | None]]]":
+        waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
+        batch, self._waiting = waiting[:KEYS_MAX], waiting[KEYS_MAX:]
+        return batch
 
     def _let_others(self, task: "asyncio.Task[None]") -> None:
         self._in_time.discard(task)
-        if self._turn is None:
-            self._begin()
+        self._begin()
 
-    def _finish(self, late: asyncio.TimerHandle, task: "asyncio.Task[None]") -> None:
-        late.cancel()
+    def _end(self, task: "asyncio.Task[None]") -> None:
         self._working.discard(task)
         self._let_others(task)
+        if not self._working:
+            self._ended()
 
     async def _read(self, batch: "list[tuple[Key, asyncio.Future[Row | None]]]") -> None:
         try:

@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
 
+from db.connections import Connections, PoolConnection
 from db.statement import statement
 
 # Statements that have a form for many calls at once, ``queries/together``, and which of their arguments is JSON, if any
@@ -49,6 +51,11 @@ class Call:
         """Read the row from the arguments: of numbers, which are compared and hashed faster than UUIDs."""
         self.row = tuple([argument.int for argument in self.arguments[:2] if isinstance(argument, UUID)])
 
+    def expire(self) -> None:
+        """Tell the caller, if it still waits, that its time is up."""
+        if not self.answered.done():
+            self.answered.set_exception(TimeoutError())
+
 
 class GroupCommit:
     """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
@@ -59,10 +66,8 @@ class GroupCommit:
     was begun, with None when it is to be run again by itself: unless the connection was lost, it has done nothing.
     """
 
-    def __init__(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", ended: Callable[[Call, asyncpg.Record | None], None]
-    ) -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections, ended: Callable[[Call, asyncpg.Record | None], None]) -> None:
+        self._connections = connections
         self._ended = ended
         self._waiting: dict[str, list[Call]] = {}
         self._idle = WRITERS
@@ -82,7 +87,7 @@ class GroupCommit:
         """Let what has begun finish, then close the connections."""
         if self._working:
             await asyncio.wait(self._working)
-        await self._pool.close()
+        await self._connections.close()
 
     async def _work(self) -> None:
         """Run what waits until nothing does that can be run."""
@@ -91,7 +96,7 @@ class GroupCommit:
                 rows = {call.row for call in batch}
                 self._rows |= rows
                 try:
-                    records = await run_batch(self._pool, batch[0].query, batch)
+                    records = await run_batch(self._connections, batch[0].query, batch)
                 finally:
                     self._rows -= rows
                 for call, record in zip(batch, records, strict=True):
@@ -118,9 +123,7 @@ class GroupCommit:
         return []
 
 
-async def run_batch(
-    pool: "asyncpg.Pool[asyncpg.Record]", query: str, batch: Sequence[Call]
-) -> Sequence[asyncpg.Record | None]:
+async def run_batch(connections: Connections, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:
     """Return the record of each call, or None for each that fails, with all others, or takes too long.
 
     Several calls of a statement that has a form for many are first run by that, which does for most of them what is
@@ -128,23 +131,21 @@ async def run_batch(
     have none: pipelined, one after the other.
     """
     records: list[asyncpg.Record | None] = [None] * len(batch)
-    try:
-        async with pool.acquire() as connection:
-            try:
-                if query in TOGETHER and len(batch) > 1:
-                    for record in await connection.fetch(*_together(query, batch)):
-                        records[record["place"] - 1] = record
-                rest = [place for place, record in enumerate(records) if record is None]
-                if rest:
-                    found = await connection.fetchmany(query, [batch[place].arguments for place in rest])
-                    for place, record in zip(rest, found, strict=True):
-                        records[place] = record
-            except asyncpg.InternalClientError:
-                # The server ended the connection while it was idle, which asyncpg has half noticed.
-                connection.terminate()
-                raise
-    except Exception:  # noqa: BLE001, S110 - whatever it is, who is to blame for it meets it again, by itself
-        pass
+
+    async def run(connection: PoolConnection) -> None:
+        if query in TOGETHER and len(batch) > 1:
+            for record in await connection.fetch(*_together(query, batch)):
+                records[record["place"] - 1] = record
+        rest = [place for place, record in enumerate(records) if record is None]
+        if len(rest) == 1:  # as most are, of a caller who is alone; and cheaper so
+            records[rest[0]] = await connection.fetchrow(query, *batch[rest[0]].arguments)
+        elif rest:
+            found = await connection.fetchmany(query, [batch[place].arguments for place in rest])
+            for place, record in zip(rest, found, strict=True):
+                records[place] = record
+
+    with suppress(Exception):  # Whatever it is, who is to blame for it meets it again, by itself.
+        await connections.run(run)
     return records
 
 

@@ -12,9 +12,9 @@ from strawberry.types.graphql import OperationType
 
 import server.graphiql
 from db.database import RetryLaterError
+from db.deadline import Deadlines
 from server.answer import Answer, refusal
 from server.compression import compressed
-from server.deadline import Deadlines
 from server.errors import present
 from server.event_stream import EventStream, whole_stream
 from server.identity import InvalidToken, Proof, TokenVerifier

@@ -19,6 +19,7 @@ from db.migrate import migrate
 from server.embedded import embedded_postgres
 from server.settings import Settings
 from tests.api import SECRET, Api, serving
+from tests.gate import Gate
 
 
 class NewDatabase(Protocol):
@@ -111,3 +112,12 @@ async def api(dsn: str, settings: Settings) -> AsyncIterator[Api]:
     """Call the API over HTTP, on the test's own database."""
     async with serving(dsn, settings) as opened:
         yield opened
+
+
+@pytest.fixture
+async def gate(dsn: str, tmp_path: Path) -> AsyncIterator[Gate]:
+    """Lead to the test's own database through a gate, which is open at first."""
+    gate = Gate(dsn, tmp_path)
+    await gate.open()
+    yield gate
+    gate.shut()

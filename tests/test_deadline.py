@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import uvloop
 
-from server.deadline import Deadlines
+from db.deadline import Deadlines
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -30,15 +29,6 @@ async def logged(dsn: str, settings: Settings) -> AsyncIterator[Logged]:
     """Call an app, and read what it logs."""
     async with serving_logged(dsn, settings) as opened:
         yield opened
-
-
-@pytest.fixture
-async def gate(dsn: str, tmp_path: Path) -> AsyncIterator[Gate]:
-    """Lead to the test's own database through a gate, which is open at first."""
-    gate = Gate(dsn, tmp_path)
-    await gate.open()
-    yield gate
-    gate.shut()
 
 
 async def execute(dsn: str, sql: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import db.database
 from db import group_commit
+from db.connections import Connections
 from db.credit_entry import CreditEntryRow
 from db.database import Database, RetryLaterError
 from db.group_commit import BATCH_MAX, WRITERS, Call
@@ -63,13 +64,11 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     noted = Batches()
     run = group_commit.run_batch
 
-    async def noting(
-        pool: "asyncpg.Pool[asyncpg.Record]", query: str, batch: Sequence[Call]
-    ) -> Sequence[asyncpg.Record | None]:
+    async def noting(connections: Connections, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:
         noted.sizes[len(batch)] += 1
         noted.rows = [call.row for call in batch]
         await noted.gate.wait()
-        records = await run(pool, query, batch)
+        records = await run(connections, query, batch)
         noted.failed += None in records
         return records
 

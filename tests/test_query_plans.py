@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 import db.database
-from db.database import PoolConnection
+from db.connections import PoolConnection
 from db.group_commit import TOGETHER, WRITERS_SESSION_SETTINGS
 from db.statement import statement
 

@@ -1,40 +1,51 @@
-"""Deadlines of requests, of which one timer watches over all."""
+"""Deadlines, of which one timer watches over all."""
 
 import asyncio
 from asyncio import CancelledError
 from operator import attrgetter
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
+
+
+class Due(Protocol):
+    """What has to be done by a time of the event loop's clock, and is told when that has passed."""
+
+    deadline: float
+
+    def expire(self) -> None: ...
 
 
 class Deadlines:
-    """What has to be done by some time; what is not is cancelled then, and becomes a TimeoutError.
+    """Watches over what is to be done by some time.
 
     As `asyncio.timeout_at`, which sets a timer for each: that takes as long as to read the request. Here there is one,
     for the first deadline that there was when it was set.
     """
 
     def __init__(self) -> None:
-        self._open: set[Deadline] = set()
+        self._open: set[Due] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_time = 0.0
 
-    def at(self, time: float) -> "Deadline":
-        """Return what is to be entered with `with`: until it is left, its task has to be done by this time."""
-        return Deadline(self, time)
+    def at(self, time: float) -> "Section":
+        """Return what is to be entered with `with`: until it is left, its task has to be done by this time.
 
-    def add(self, deadline: "Deadline", loop: asyncio.AbstractEventLoop) -> None:
+        What is not done is cancelled then, and becomes a TimeoutError.
+        """
+        return Section(self, time)
+
+    def add(self, due: Due, loop: asyncio.AbstractEventLoop) -> None:
         """Watch over it."""
-        self._open.add(deadline)
+        self._open.add(due)
         if self._loop is not loop:  # The timer, if there is one, ended with its loop.
             self._loop, self._timer = loop, None
-        if self._timer is None or deadline.time < self._timer_time:
-            self._set_timer(loop, deadline.time)
+        if self._timer is None or due.deadline < self._timer_time:
+            self._set_timer(loop, due.deadline)
 
-    def remove(self, deadline: "Deadline") -> None:
+    def remove(self, due: Due) -> None:
         """Watch over it no more; the timer stays: to set it anew each time would be to have one for each."""
-        self._open.discard(deadline)
+        self._open.discard(due)
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, time: float) -> None:
         if self._timer is not None:
@@ -45,21 +56,21 @@ class Deadlines:
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         now = loop.time()
-        for deadline in sorted(self._open, key=attrgetter("time")):
-            if deadline.time > now:
-                self._set_timer(loop, deadline.time)
+        for due in sorted(self._open, key=attrgetter("deadline")):
+            if due.deadline > now:
+                self._set_timer(loop, due.deadline)
                 return
-            self._open.remove(deadline)
-            deadline.expire()
+            self._open.remove(due)
+            due.expire()
 
 
-class Deadline:
-    """One of them, which is entered once."""
+class Section:
+    """A part of what a task does that is due; it is entered once."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "time")
+    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "deadline")
 
-    def __init__(self, deadlines: Deadlines, time: float) -> None:
-        self.time = time
+    def __init__(self, deadlines: Deadlines, deadline: float) -> None:
+        self.deadline = deadline
         self._deadlines = deadlines
         self._expired = False
 
