@@ -20,7 +20,6 @@ from graphql import (
     OperationDefinitionNode,
     default_field_resolver,
     default_type_resolver,
-    is_non_null_type,
 )
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails
 from graphql.execution.values import VariableValues
@@ -201,7 +200,7 @@ async def later(x: Execution, completed: Awaitable[Any], position: Position, pla
 
 def items(x: Execution, values: list[Any], position: Position, item: Position, find: Find, place: Place | None) -> Any:
     """Complete a list of objects, each by its own function; leave any other list to graphql-core."""
-    functions = [_function(value, item, find) for value in values]
+    functions: list[Any] = [None if hasattr(value, TYPE_CAST_ATTRIBUTE) else find(type(value)) for value in values]
     if None in functions:
         return complete(x, values, position, place)
     own_place = (place, position.key, position.parent.name)
@@ -224,15 +223,8 @@ def items(x: Execution, values: list[Any], position: Position, item: Position, f
     return wait(completed, waiting) if waiting else completed
 
 
-def _function(value: Any, item: Position, find: Find) -> Any:
-    if value is None and not is_non_null_type(item.type):
-        return _nothing
-    function = find(type(value))
-    return None if function is not None and hasattr(value, TYPE_CAST_ATTRIBUTE) else function
-
-
-def _nothing(*_: object) -> None:
-    pass
+def nothing(*_: object) -> None:
+    """Complete an item of a list that is null, where it may be."""
 
 
 def abandon(x: Execution, answer: Any, waiting: Sequence[Any]) -> None:

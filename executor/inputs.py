@@ -13,9 +13,11 @@ from graphql import (
     GraphQLEnumType,
     GraphQLError,
     GraphQLField,
+    GraphQLID,
     GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLSchema,
+    GraphQLString,
     Undefined,
     ValueNode,
     VariableDefinitionNode,
@@ -69,7 +71,7 @@ class Variables:
                 if isinstance(signature, GraphQLError):
                     raise _Unusual  # noqa: TRY301 - as deep below
                 self._expected.append((signature.name, signature, node.default_value, _coercion(signature.type, ())))
-        except _Unusual:
+        except (_Unusual, TypeError):  # graphql-core has TypeError for a default that is wrong.
             self._expected = None
 
     def coerce(self, inputs: dict[str, Any], *, hide_suggestions: bool) -> VariableValues | list[GraphQLError]:
@@ -108,6 +110,10 @@ def _coercion(declared: GraphQLInputType, above: tuple[GraphQLInputType, ...]) -
     type_: Any = get_nullable_type(declared)
     if is_leaf_type(type_):
         coerce = _leaf_coercion(type_)
+        if type_ in {GraphQLString, GraphQLID}:  # which take text as it is
+            return lambda value: (
+                value if type(value) is str else null if value is None or value is Undefined else coerce(value)
+            )
     elif is_list_type(type_):
         coerce = _list_coercion(type_, above)
     elif type_ in above or type_.is_one_of or type_.out_type is not GraphQLInputObjectType.out_type:
@@ -143,7 +149,13 @@ def _list_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert:
 
 def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert:
     fields = [
-        (name, field.out_name or name, field, is_required_input_field(field), _coercion(field.type, (*above, type_)))
+        (
+            name,
+            field.out_name or name,
+            _coercion(field.type, (*above, type_)),
+            is_required_input_field(field),
+            None if coerce_default_value(field) is Undefined else field,
+        )
         for name, field in type_.fields.items()
     ]
 
@@ -151,7 +163,7 @@ def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert
         if type(value) is not dict or not value.keys() <= type_.fields.keys():
             return coerce_input_value(value, type_)
         coerced = {}
-        for name, out_name, field, required, coerce_part in fields:
+        for name, out_name, coerce_part, required, has_default in fields:
             given = value.get(name, Undefined)
             if given is not Undefined:
                 part = coerce_part(given)
@@ -159,10 +171,11 @@ def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert
                     return part
             elif required:
                 return Undefined
+            elif has_default is None:
+                continue
             else:
-                part = coerce_default_value(field)
-            if part is not Undefined:
-                coerced[out_name] = part
+                part = coerce_default_value(has_default)
+            coerced[out_name] = part
         return coerced
 
     return coerce
@@ -180,7 +193,7 @@ def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Exe
             (argument.out_name or name, argument, *_variable_and_constant(given.get(name), argument))
             for name, argument in definition.args.items()
         ]
-    except (_Unusual, TypeError):  # graphql-core has TypeError for a default that is wrong.
+    except (_Unusual, TypeError):  # as above
         return ask
 
     def values(x: "Execution") -> dict[str, Any]:

@@ -215,7 +215,10 @@ class Program:
         if is_leaf_type(get_nullable_type(type_.of_type)):
             return ["if False:pass", otherwise]
         item = self._bind(replace(position, key=None, type=type_.of_type))
-        find = self._bind(self._table(position, get_nullable_type(type_.of_type)).__getitem__)
+        table = self._table(position, get_nullable_type(type_.of_type))
+        if not is_non_null_type(type_.of_type):
+            table[type(None)] = execution.nothing
+        find = self._bind(table.__getitem__)
         completed = [f" v=items(x,v,{at},{item},{find},p)", f" if type(v)is not list:{later}"]
         return ["if type(v)is list:", *completed, otherwise]
 

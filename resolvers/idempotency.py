@@ -4,8 +4,9 @@ import hashlib
 import json
 from typing import Any
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 def request_hash(mutation: str, **arguments: Any) -> bytes:
     """Return the SHA-256 of a mutation's canonical arguments: the order of JSON keys does not count."""
-    canonical = json.dumps([mutation, arguments], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).digest()
+    return hashlib.sha256(_canonical([mutation, arguments]).encode()).digest()

@@ -8,7 +8,7 @@ from db.video_data import VideoDataRow
 from db.video_event import VideoEventRow
 from resolvers.lazy import lazily
 from schema.credit_entry import CreditEntry, CreditEntryKind
-from schema.node import EntryKey, EventKey, UserKey, VideoKey, encode_id
+from schema.node import entry_id, event_id, user_id, video_id
 from schema.scalar import URL
 from schema.user import User
 from schema.video_data import MusicTrack, VideoData, Voice, Volume
@@ -24,26 +24,26 @@ def known(row: Row | None) -> Row:
     return row
 
 
-user = lazily(User, UserRow, id=lambda row: encode_id(UserKey(row.user_id)))
+user = lazily(User, UserRow, id=lambda row: user_id(row.user_id))
 
 credit_entry = lazily(
     CreditEntry,
     CreditEntryRow,
-    id=lambda row: encode_id(EntryKey(row.user_id, row.number)),
+    id=lambda row: entry_id(row.user_id, row.number),
     kind=lambda row: CreditEntryKind[row.kind],
 )
 
 video_event = lazily(
     VideoEvent,
     VideoEventRow,
-    id=lambda row: encode_id(EventKey(row.user_id, row.video_id, row.number)),
+    id=lambda row: event_id(row.user_id, row.video_id, row.number),
     status=lambda row: VideoStatus[row.status],
 )
 
 video_data = lazily(
     VideoData,
     VideoDataRow,
-    id=lambda row: encode_id(VideoKey(row.user_id, row.id)),
+    id=lambda row: video_id(row.user_id, row.id),
     video_id=lambda row: row.id,
     voice=lambda row: None if row.voice_id is None else Voice(voice_id=row.voice_id, name=known(row.voice_name)),
     music_track=lambda row: (

@@ -1,7 +1,7 @@
 """Who may do what: one table, and the two questions asked of it."""
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 from uuid import UUID
 
 from graphql import OperationType
@@ -53,8 +53,7 @@ RULES: dict[str, dict[Role, Reach]] = {
 WORKERS_COLUMNS = frozenset({"audio_url", "download_url", "render_id", "bucket_name"})
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """What a rule gives a caller."""
 
     identity: Identity

@@ -94,7 +94,8 @@ def unstorable(value: str) -> str | None:
     if "\0" in value:
         return "holds the character NUL, which cannot be stored"
     try:
-        value.encode()
+        if not value.isascii():
+            value.encode()
     except UnicodeEncodeError:
         return "holds half a character (a lone surrogate), which cannot be stored"
     return None
