@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -53,9 +55,10 @@ async def list_credit_entries(
     database: Database, user_ids: Sequence[UUID], after: int, before: int, limit: int, backward: bool
 ) -> dict[UUID, list[CreditEntryRow]]:
     """Return a page of each user's entries, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward)
     found: dict[UUID, list[CreditEntryRow]] = {user_id: [] for user_id in user_ids}
-    for record in await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward):
-        found[record["user_id"]].append(CreditEntryRow._make(record))
+    for user_id, rows in groupby(map(CreditEntryRow._make, records), attrgetter("user_id")):
+        found[user_id].extend(rows)
     return found
 
 

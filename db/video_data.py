@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -296,9 +298,10 @@ async def list_videos(
     trashed: bool | None,
 ) -> dict[UUID, list[VideoDataRow]]:
     """Return a page of each user's videos, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed)
     found: dict[UUID, list[VideoDataRow]] = {user_id: [] for user_id in user_ids}
-    for record in await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed):
-        found[record["user_id"]].append(VideoDataRow._make(record))
+    for user_id, rows in groupby(map(VideoDataRow._make, records), attrgetter("user_id")):
+        found[user_id].extend(rows)
     return found
 
 
