@@ -14,6 +14,7 @@ from graphql import (
     GraphQLError,
     GraphQLField,
     GraphQLID,
+    GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLSchema,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from executor.execution import Execution
 
 VARIABLE_ERRORS_MAX = 50  # As graphql-core has it.
+UNCHANGEABLE = {str, int, float, bool}
 DEEP = 50  # What may be nested deeper is graphql-core's to measure.
 
 Convert = Callable[[Any], Any]
@@ -154,7 +156,7 @@ def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert
             field.out_name or name,
             _coercion(field.type, (*above, type_)),
             is_required_input_field(field),
-            None if coerce_default_value(field) is Undefined else field,
+            *_default(field),
         )
         for name, field in type_.fields.items()
     ]
@@ -163,7 +165,7 @@ def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert
         if type(value) is not dict or not value.keys() <= type_.fields.keys():
             return coerce_input_value(value, type_)
         coerced = {}
-        for name, out_name, coerce_part, required, has_default in fields:
+        for name, out_name, coerce_part, required, default, changeable in fields:
             given = value.get(name, Undefined)
             if given is not Undefined:
                 part = coerce_part(given)
@@ -171,14 +173,20 @@ def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert
                     return part
             elif required:
                 return Undefined
-            elif has_default is None:
-                continue
             else:
-                part = coerce_default_value(has_default)
+                part = default if changeable is None else coerce_default_value(changeable)
+                if part is Undefined:
+                    continue
             coerced[out_name] = part
         return coerced
 
     return coerce
+
+
+def _default(field: GraphQLInputField) -> tuple[Any, GraphQLInputField | None]:
+    """Return a field's default, and the field if somebody could change that: then each has one of their own."""
+    default = coerce_default_value(field)
+    return default, None if default is None or default is Undefined or type(default) in UNCHANGEABLE else field
 
 
 def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Execution"], dict[str, Any]]:

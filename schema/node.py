@@ -3,6 +3,7 @@
 import struct
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -101,8 +102,13 @@ def uuid(packed: bytes) -> UUID:
 
 def decode_id(text: str) -> Key | None:
     """Read an id; None if it is malformed. There is one spelling for each key, so equal ids are equal texts."""
+    return None if len(text) > _ID_LENGTH_MAX else _decoded(text)
+
+
+@lru_cache(1024)  # Whoever polls asks for the same again and again.
+def _decoded(text: str) -> Key | None:
     name, _, payload = text.partition("_")
-    if len(text) > _ID_LENGTH_MAX or name not in _LAYOUTS:
+    if name not in _LAYOUTS:
         return None
     key_type, layout = _LAYOUTS[name]
     try:

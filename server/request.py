@@ -17,6 +17,7 @@ METHODS = "GET, HEAD, OPTIONS, POST"
 # Each makes a browser ask first (CORS) whether another site's page may send it; no link, form or image can.
 _PREFLIGHTED = {b"authorization", b"graphql-require-preflight", b"apollo-require-preflight", b"x-requested-with"}
 _HALF_AN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_OBJECT_OR_NULL = (dict, type(None))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -138,7 +139,7 @@ def read_operation(given: Any) -> Operation:
         raise Refused(400, 'Send a JSON object such as {"query": "{ __typename }"}.')
     query, name, document_id = given.get("query"), given.get("operationName"), given.get("documentId")
     for key in ("variables", "extensions"):
-        if not isinstance(given.get(key), dict | None):
+        if not isinstance(given.get(key), _OBJECT_OR_NULL):
             raise Refused(400, f"`{key}` must be an object or null.")
     extensions = given.get("extensions") or {}
     named = query is None and (document_id is not None or "persistedQuery" in extensions)
