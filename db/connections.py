@@ -11,7 +11,7 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
 
-IDLE_SECONDS_MAX = 240  # as asyncpg's pools: whatever lies between may have forgotten a connection that was idle longer
+AT_HAND_SECONDS_MAX = 240  # Routers on the way forget what is idle for longer, and tell nobody. (asyncpg: 300.)
 
 
 class Connections:
@@ -52,15 +52,14 @@ class Connections:
     async def close(self) -> None:
         """Let what has begun finish, then close the connections."""
         self._at_hand_max = 0
-        for connection, _ in self._at_hand:
-            await self.pool.release(connection)
-        self._at_hand.clear()
+        while self._at_hand:
+            await self.pool.release(self._at_hand.pop()[0])
         await self.pool.close()
 
     async def _take(self, now: float) -> PoolConnection:
         while self._at_hand:
             connection, since = self._at_hand.pop()
-            if now - since < IDLE_SECONDS_MAX and not _is_gone(connection):
+            if now - since < AT_HAND_SECONDS_MAX and not _is_gone(connection):
                 return connection
             if not _is_gone(connection):
                 connection.terminate()

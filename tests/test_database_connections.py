@@ -58,7 +58,7 @@ async def test_one_that_was_idle_for_long_is_not_used(
 ) -> None:
     """One of which whatever lies between may know no more is replaced."""
     first = await connections.run(process)
-    monkeypatch.setattr(db.connections, "IDLE_SECONDS_MAX", 0)
+    monkeypatch.setattr(db.connections, "AT_HAND_SECONDS_MAX", 0)
     assert await connections.run(process) != first
 
 

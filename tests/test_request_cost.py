@@ -50,13 +50,13 @@ def mutation(name: str, shown: str) -> str:
 
 
 OPERATIONS = {
-    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 341),
-    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 326),
-    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 326),
-    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 299),
+    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 258),
+    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 256),
+    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 248),
+    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 235),
     "viewer": Operation(
         f"{{ viewer {{ name credits videos {{ nodes {{ {CARD} }} pageInfo {{ endCursor }} }} }} }}",
-        *(Role.USER, 850),
+        *(Role.USER, 673),
         statements=2,
     ),
 }
