@@ -78,7 +78,7 @@ async def test_one_whose_statement_failed_is_given_back(connections: Connections
 
 async def test_what_has_begun_is_let_finish(gate: Gate) -> None:
     """Closing waits for statements that are at work, whose connections nobody keeps then."""
-    connections = Connections(await asyncpg.create_pool(gate.dsn, min_size=1, max_size=3), 2)
+    connections = Connections(await asyncpg.create_pool(gate.dsn, min_size=3, max_size=3), 2)
     running = [asyncio.create_task(connections.run(partial(sleep, seconds=0.2))) for _ in range(3)]
     await connections.run(process)
     async with asyncio.timeout(10):
