@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -101,7 +102,7 @@ class Stage(NamedTuple):
         return int(Path(f"/proc/{self.server_pid}/schedstat").read_text().split()[1]) / 1e9
 
     async def conditions(self) -> str:
-        """Describe in two lines what was measured on."""
+        """Describe in three lines what was measured on."""
         connection = await asyncpg.connect(self.dsn)
         shown = ", ".join([f"{name} {await connection.fetchval(f'SHOW {name}')}" for name in SHOWN])
         version = await connection.fetchval("SHOW server_version")
@@ -109,6 +110,7 @@ class Stage(NamedTuple):
         session = ", ".join(f"{name} {value}" for name, value in SESSION_SETTINGS.items())
         return (
             f"PostgreSQL {version}, embedded, through its socket: {shown}; of every client: {session}.\n"
+            f"Python {platform.python_version()}, {' '.join(platform.python_build())}, {platform.python_compiler()}.\n"
             f"All of it on {os.cpu_count()} processors; load average before it {os.getloadavg()[0]:.1f}."
         )
 

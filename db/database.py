@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from db.connections import Connections, Pool, PoolConnection
+from db.connections import Connections, PoolConnection
 from db.deadline import Deadlines
 from db.gathered_reads import READERS, GatheredReads
 from db.group_commit import (
@@ -60,18 +60,12 @@ class RetryLaterError(Exception):
 class Database:
     """A pool of connections to one database, and the ways to run a statement on it."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        timeout_seconds: float,
-        writers: "Pool | None" = None,
-    ) -> None:
-        self.pool = pool
-        # Of few connections none is kept: others may want one of the pool.
-        self._connections = Connections(pool, min(READERS, pool.get_max_size() // 4))
+    def __init__(self, connections: Connections, timeout_seconds: float, writers: Connections | None = None) -> None:
+        self.pool = connections.pool
+        self._connections = connections
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines()
-        self._group_commit = None if writers is None else GroupCommit(Connections(writers, WRITERS), self._ended)
+        self._group_commit = None if writers is None else GroupCommit(writers, self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
         self._reads: dict[object, GatheredReads[Any, Any]] = {}  # those that somebody waits for
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
@@ -203,15 +197,16 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
     grouped = pool_size >= GROUPED_POOL_SIZE_MIN
     size = pool_size - WRITERS if grouped else pool_size
     pool = await open_pool(min_size=min(2, size), max_size=size, server_settings=settings)
+    connections = Connections(pool, min(READERS, size // 4))  # Of few, none is kept: others may want one of the pool.
     if not grouped:
-        return Database(pool, timeout_seconds)
+        return Database(connections, timeout_seconds)
     writers = await open_pool(
         min_size=1,
         max_size=WRITERS,
         server_settings=settings | WRITERS_SESSION_SETTINGS | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
         command_timeout=BATCH_SECONDS_MAX,
     )
-    return Database(pool, timeout_seconds, writers)
+    return Database(connections, timeout_seconds, Connections(writers, WRITERS))
 
 
 async def _teach_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from db.connections import Connections
 from db.database import Database
 from db.video_data import (
     CreateVideoDataRow,
@@ -326,7 +327,9 @@ async def test_a_mixed_load(database: Database, dsn: str, operations: int) -> No
     Nothing deadlocks, and nothing but a designed outcome is answered.
     """
     accounts = [await Account.open(database, 20) for _ in range(6)]
-    others = [Account(Database(database.pool, timeout_seconds=60), account.user_id) for account in accounts]
+    others = [
+        Account(Database(Connections(database.pool, 0), timeout_seconds=60), account.user_id) for account in accounts
+    ]
     videos: dict[UUID, list[UUID]] = {account.user_id: [uuid4()] for account in accounts}
     answers: dict[UUID, list[Told]] = {account.user_id: [] for account in accounts}
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 import server.garbage
-from server.garbage import NEVER, collect_seldom
+from server.garbage import NEVER, YOUNG, collect_seldom
 
 
 class Knot:
@@ -31,7 +31,7 @@ async def test_old_garbage_is_looked_for_when_there_is_twice_as_much(monkeypatch
     gc.collect(1)
     await asyncio.sleep(0.01)
     assert reference() is not None
-    assert gc.get_threshold() == (*before[:2], NEVER)
+    assert gc.get_threshold() == (YOUNG, before[1], NEVER)
 
     as_many_more = [object() for _ in range(sys.getallocatedblocks() + 100_000)]
     async with asyncio.timeout(30):

@@ -8,6 +8,7 @@ import pytest
 
 import db.user
 import db.video_data
+from db.connections import Connections
 from db.database import Database
 from resolvers.context import Terms
 from resolvers.identity import Role
@@ -29,7 +30,7 @@ class Dying(Database):
     """A database whose server is killed when it is about to run a further statement."""
 
     def __init__(self, database: Database, statements: int) -> None:
-        super().__init__(database.pool, timeout_seconds=60)
+        super().__init__(Connections(database.pool, 0), timeout_seconds=60)
         self._left = statements
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
