@@ -1,8 +1,10 @@
 """Migrations: bringing a database up to this code, or saying in one sentence why that cannot be."""
 # ruff: noqa: PLC0415 - Alembic and SQLAlchemy take 0.4 s to import, and most starts have nothing to migrate.
 
+import asyncio
 import logging
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 60.0
+DEADLOCKS_MAX = 10
+DEADLOCK_PAUSE_SECONDS = 0.5  # For those whom it has held up: PostgreSQL looks for one only after a second.
 
 
 class DatabaseUnfit(Exception):  # noqa: N818 - Unfit is what the database is; nothing in this code went wrong.
@@ -24,6 +28,7 @@ async def migrate(dsn: str) -> None:
     """Bring the database up to this code, wholly or not at all.
 
     Harmless when there is nothing to do, which costs a connection and one statement, and from many processes at once.
+    Who is at work goes on meanwhile: it waits for tables that are being changed, and a deadlock with it is no failure.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
     """
     connection = await connect(dsn)
@@ -32,7 +37,7 @@ async def migrate(dsn: str) -> None:
         if fault := server_fault(settings.server_version, settings.server_encoding):
             raise DatabaseUnfit(fault)
         if await _recorded_revision(connection) != shipped_revisions()[-1]:
-            await _upgrade(connection)
+            await _upgrade_despite_deadlocks(connection)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
         raise DatabaseUnfit(
             f"The role that videocredits connects as may not make its tables here ({error.args[0]}): "
@@ -53,7 +58,8 @@ async def migrate(dsn: str) -> None:
         ) from error
     except asyncpg.DeadlockDetectedError as error:
         raise DatabaseUnfit(
-            "Nothing was changed, for the migration and a statement at work waited for each other: try again."
+            "Nothing was changed, for the migration and a statement at work waited for each other, "
+            f"{DEADLOCKS_MAX} times in a row: try again when less is going on."
         ) from error
     finally:
         await connection.close()
@@ -148,6 +154,20 @@ async def _recorded_revision(
     except asyncpg.UndefinedTableError:
         return None
     return revision
+
+
+async def _upgrade_despite_deadlocks(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Upgrade, and begin anew when a deadlock has undone all of it, unless it is the last of DEADLOCKS_MAX.
+
+    No order in which a migration locks tables avoids deadlocks, for statements, those of older processes too, lock them
+    in various orders. To ask for all at once, without waiting, would; but under load they may never all be free.
+    """
+    for _ in range(DEADLOCKS_MAX - 1):
+        with suppress(asyncpg.DeadlockDetectedError):
+            await _upgrade(connection)
+            return
+        await asyncio.sleep(DEADLOCK_PAUSE_SECONDS)
+    await _upgrade(connection)
 
 
 async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

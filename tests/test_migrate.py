@@ -206,29 +206,62 @@ async def test_stuck_lock(new_database: NewDatabase, monkeypatch: pytest.MonkeyP
     await migrate(dsn)
 
 
-async def test_deadlock(new_database: NewDatabase, ship: Callable[[str], None]) -> None:
-    """A migration that waits for somebody who waits for it gives up, says so, and has changed nothing."""
+# Locks two tables, and asks for the second only when somebody waits for the first.
+OPPOSED = """
+    LOCK TABLE users;
+    DO $$ BEGIN WHILE NOT EXISTS (
+      SELECT FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted
+    ) LOOP END LOOP; END $$;
+    LOCK TABLE video_data;
+    CREATE TABLE more ();
+"""
+
+
+async def until_users_are_locked(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    locked = "relation = 'users'::regclass AND mode = 'AccessExclusiveLock' AND granted"
+    while await connection.fetchrow(f"SELECT FROM pg_locks WHERE {locked}") is None:
+        pass
+
+
+async def deadlock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Lock what `OPPOSED` locks, the other way round, and leave it to the migration to find the deadlock."""
+    await connection.execute("SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE video_data")
+    await until_users_are_locked(connection)
+    await connection.execute("LOCK TABLE users; COMMIT")
+
+
+async def test_deadlocks(
+    new_database: NewDatabase, ship: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that deadlocks with somebody at work have undone begins anew, and is done when there is none."""
+    dsn = await new_database()
+    await migrate(dsn)
+    monkeypatch.setattr(module, "DEADLOCK_PAUSE_SECONDS", 0)
+    ship(OPPOSED)
+    async with asyncio.timeout(60), connected(dsn) as connection, asyncio.TaskGroup() as tasks:
+        migrating = tasks.create_task(migrate(f"{dsn}&deadlock_timeout=50"))
+        for _ in range(module.DEADLOCKS_MAX - 1):
+            await deadlock(connection)
+        await until_users_are_locked(connection)
+        await connection.fetch("SELECT FROM users")
+        await migrating
+        assert await unfit_reason(connection) is None
+
+
+async def test_nothing_but_deadlocks(
+    new_database: NewDatabase, ship: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that is undone by one deadlock after the other gives up, says so, and has changed nothing."""
     dsn = await new_database()
     await migrate(dsn)
     before = await relations(dsn)
-    ship(
-        """
-        LOCK TABLE users;
-        DO $$ BEGIN WHILE NOT EXISTS (
-          SELECT FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted
-        ) LOOP END LOOP; END $$;
-        LOCK TABLE video_data;
-        CREATE TABLE more ();
-        """
-    )
-    async with asyncio.timeout(60), connected(dsn) as connection:
-        await connection.execute("SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE video_data")
-        migrating = asyncio.create_task(refusal(f"{dsn}&deadlock_timeout=50"))
-        at_work = "SELECT FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'AccessExclusiveLock'"
-        while await connection.fetchrow(at_work) is None:
-            pass
-        await connection.execute("LOCK TABLE users")
-        assert "waited for each other" in await migrating
+    monkeypatch.setattr(module, "DEADLOCK_PAUSE_SECONDS", 0)
+    ship(OPPOSED)
+    async with asyncio.timeout(60), connected(dsn) as connection, asyncio.TaskGroup() as tasks:
+        migrating = tasks.create_task(refusal(f"{dsn}&deadlock_timeout=50"))
+        for _ in range(module.DEADLOCKS_MAX):
+            await deadlock(connection)
+        assert f"waited for each other, {module.DEADLOCKS_MAX} times in a row" in await migrating
     assert await relations(dsn) == before
 
 
