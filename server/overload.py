@@ -1,7 +1,7 @@
 """Bounds on requests that are at work or wait, and on open streams: one too many is told so at once."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from uuid import UUID
@@ -23,7 +23,8 @@ class Turns:
     """So many requests that work at once, and so many more that wait for their turn, in order."""
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
-        self.free = asyncio.Semaphore(at_once_max)
+        self._free = at_once_max  # none, as long as anybody waits
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self.places = at_once_max + waiting_max
 
     @asynccontextmanager
@@ -36,6 +37,35 @@ class Turns:
             except TimeoutError:
                 raise _overloaded() from None
             yield
+
+    def take(self) -> bool:
+        """Take a turn, and tell whether there was one."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def wait(self) -> None:
+        """Wait until one is handed over."""
+        handed = asyncio.get_running_loop().create_future()
+        self._waiting.append(handed)
+        try:
+            await handed
+        except asyncio.CancelledError:
+            if not handed.cancelled():  # It came at the same time.
+                self.give()
+            elif handed in self._waiting:
+                self._waiting.remove(handed)
+            raise
+
+    def give(self) -> None:
+        """Hand a turn over to whoever has waited longest."""
+        while self._waiting:
+            handed = self._waiting.popleft()
+            if not handed.done():
+                handed.set_result(None)
+                return
+        self._free += 1
 
 
 class Turn:
@@ -50,10 +80,15 @@ class Turn:
         self._turns: Turns | None = turns
         self._at_work = False
 
+    def begin(self) -> bool:
+        """Begin to work, and tell whether it may without waiting."""
+        self._at_work = self._turns is not None and self._turns.take()
+        return self._at_work
+
     async def come(self) -> None:
         """Wait until it may work."""
-        if self._turns is not None:
-            await self._turns.free.acquire()
+        if not self.begin() and self._turns is not None:
+            await self._turns.wait()
             self._at_work = True
 
     def close(self) -> None:
@@ -62,7 +97,7 @@ class Turn:
         if turns is not None:
             turns.places += 1
             if self._at_work:
-                turns.free.release()
+                turns.give()
 
 
 class Admission:
@@ -81,11 +116,10 @@ class Admission:
         try:
             turn = scope["state"]["turn"] = Turn(self._turns)
             try:
-                if self._turns.free.locked():
-                    await self._after_a_wait(scope, receive, send, turn)
-                else:
-                    await turn.come()
+                if turn.begin():
                     await self._app(scope, receive, send)
+                else:
+                    await self._after_a_wait(scope, receive, send, turn)
             finally:
                 turn.close()
         except Refused as error:
