@@ -165,7 +165,7 @@ async def create_video_data(
             topic=input.topic,
             script=input.script,
             caption=input.caption,
-            voice=None if voice is None else asdict(voice),
+            voice=voice and {"voice_id": voice.voice_id, "name": voice.name},
             created_by=input.created_by,
         ),
         cost,

@@ -1,6 +1,5 @@
 """Every limit on what a client may send, in one place; each field's description tells its own."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -107,15 +106,14 @@ class Limited:
     _limits: ClassVar[list[tuple[str, str, Limit]] | None] = None
 
     def __post_init__(self) -> None:
-        faults = list(self._faults())
-        if faults:
+        if faults := self._faults():
             raise RequestError(
                 "BAD_USER_INPUT",
                 " ".join(f"`{field}` {fault}." for field, fault in faults),
                 fields=[{"field": field, "message": fault} for field, fault in faults],
             )
 
-    def _faults(self) -> Iterator[tuple[str, str]]:
+    def _faults(self) -> list[tuple[str, str]]:
         cls = type(self)
         if cls._limits is None:
             cls._limits = [
@@ -123,7 +121,10 @@ class Limited:
                 for field in fields(cls)  # type: ignore[arg-type]  # its subclasses are inputs, which are dataclasses
                 if "limit" in field.metadata
             ]
-        for name, public_name, limit in cls._limits:
-            value = getattr(self, name)
-            if value is not None and value is not strawberry.UNSET and (fault := limit.fault(value)):
-                yield public_name, fault
+        return [
+            (public_name, fault)
+            for name, public_name, limit in cls._limits
+            if (value := getattr(self, name)) is not None
+            and value is not strawberry.UNSET
+            and (fault := limit.fault(value))
+        ]

@@ -1,6 +1,5 @@
 """What can be done with a video: inputs and results."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import strawberry
@@ -135,11 +134,12 @@ class UpdateVideoRecordStatusInput(Limited):
         default=None,
     )
 
-    def _faults(self) -> Iterator[tuple[str, str]]:
-        yield from super()._faults()
-        report = (self.status, self.comments, self.render_progress, self.download_url)
-        if all(part is None for part in report):
-            yield "status", "is missing, and so are `comments`, `renderProgress` and `downloadUrl`: report one of them"
+    def _faults(self) -> list[tuple[str, str]]:
+        faults = super()._faults()
+        if self.status is None and self.comments is None and self.render_progress is None and self.download_url is None:
+            what = "is missing, and so are `comments`, `renderProgress` and `downloadUrl`: report one of them"
+            faults.append(("status", what))
+        return faults
 
 
 @strawberry.type(description="The report was taken.")
