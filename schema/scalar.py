@@ -45,7 +45,7 @@ def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Map
             description="Any JSON value, passed through as it is. "
             f"At most {JSON_BYTES_MAX // 1024} KiB as text and {JSON_DEPTH_MAX} levels deep.",
             specified_by_url="https://www.ecma-international.org/publications-and-standards/standards/ecma-404/",
-            serialize=_pass_through,
+            serialize=_serialize_json,
             parse_value=_parse_json,
             parse_literal=_parse_json_literal,
         ),
@@ -76,17 +76,47 @@ def _parse_datetime(value: object) -> datetime.datetime:
     return parsed
 
 
-def _pass_through(value: Any) -> Any:
+def _serialize_json(value: Any) -> Any:
+    """Pass a value through; what has a number that JSON has no word for is a fault, of which no null may be made."""
+    if type(value) in _MAY_BE_INFINITE and not _is_finite(value):
+        raise ValueError("Not JSON: a number is not finite.")
     return value
 
 
+_MAY_BE_INFINITE = frozenset({dict, list, tuple, float})
+
+
+def _is_finite(value: Any) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    for part in value.values() if kind is dict else value:
+        if type(part) in _MAY_BE_INFINITE and not _is_finite(part):
+            return False
+    return True
+
+
 def _parse_json(value: Any) -> Any:
+    if _is_small(value):
+        return value
     fault = _json_fault(value, JSON_DEPTH_MAX)
     if fault is None and len(json.dumps(value, ensure_ascii=False).encode()) > JSON_BYTES_MAX:
         fault = f"it is larger than {JSON_BYTES_MAX // 1024} KiB"
     if fault:
         raise GraphQLError(f"Not a JSON value that can be stored: {fault}.")
     return value
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a value can be stored as is seen by its text at once, as it can of almost all."""
+    try:
+        text = orjson.dumps(value)
+    except TypeError:  # It has a number of more than 64 bits, half a character, or is nested too deep.
+        return False
+    # A NUL is written so, and null for a number that is not finite. Either may be meant by what is written, too.
+    if b"\\u0000" in text or b"null" in text:
+        return False
+    return len(text) <= JSON_BYTES_MAX // 2 and text.count(b"[") + text.count(b"{") <= JSON_DEPTH_MAX
 
 
 def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:

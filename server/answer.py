@@ -1,7 +1,6 @@
 """How an HTTP response is written, whatever it answers."""
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,20 +13,15 @@ from server.media_type import GRAPHQL_RESPONSE, JSON
 
 # Whatever else the standard library would refuse is left to it.
 _AS_JSON_ALONE = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_NOT_ALWAYS_FINITE = frozenset({dict, list, tuple, float})
 _encode_slowly = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def encode_utf8(value: Any) -> bytes:
-    """Write JSON in UTF-8; ValueError where a number is not finite. Half a character becomes a question mark."""
+    """Write JSON in UTF-8, of numbers that are finite, as GraphQL's scalars are. Half a character becomes a `?`."""
     try:
-        text = orjson.dumps(value, option=_AS_JSON_ALONE)
+        return orjson.dumps(value, option=_AS_JSON_ALONE)
     except TypeError:  # It takes no whole number of more than 64 bits, no half a character, no deep nesting.
         return _encode_slowly(value).encode(errors="replace")
-    # It writes null, too, for what is no number or is infinite.
-    if b"null" in text and type(value) in _NOT_ALWAYS_FINITE and not _is_finite(value):
-        raise ValueError("Out of range: a number is not finite.")
-    return text
 
 
 def encode(value: Any) -> str:
@@ -35,18 +29,14 @@ def encode(value: Any) -> str:
     return encode_utf8(value).decode()
 
 
-def _is_finite(value: Any) -> bool:
-    kind = type(value)
-    if kind is float:
-        return math.isfinite(value)
-    for part in value.values() if kind is dict else value:
-        if type(part) in _NOT_ALWAYS_FINITE and not _is_finite(part):
-            return False
-    return True
-
-
-_CONTENT_TYPES = {each: f"{each}; charset=utf-8".encode() for each in (JSON, GRAPHQL_RESPONSE)}
-_KEPT_BY_NOBODY = ((b"cache-control", b"no-store"), (b"vary", b"Accept"))
+_SAME_FOR_ALL = {
+    each: (
+        (b"content-type", f"{each}; charset=utf-8".encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Accept"),
+    )
+    for each in (JSON, GRAPHQL_RESPONSE)
+}
 
 
 class Answer(Response):
@@ -64,11 +54,7 @@ class Answer(Response):
         self.status_code = status
         self.background = None
         self.body = encode_utf8(body)
-        self.raw_headers = [
-            *_KEPT_BY_NOBODY,
-            (b"content-length", b"%d" % len(self.body)),
-            (b"content-type", _CONTENT_TYPES[media_type]),
-        ]
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), *_SAME_FOR_ALL[media_type]]
         for name, value in (headers or {}).items():
             self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
 

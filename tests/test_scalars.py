@@ -2,12 +2,13 @@
 
 import datetime
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLScalarType
 
 from db.database import Database
 from resolvers.identity import Role
@@ -261,3 +262,13 @@ def test_what_is_no_point_in_time_is_refused(value: object) -> None:
     scalar: Any = build_schema()._schema.type_map["DateTime"]  # noqa: SLF001 - No input takes one yet.
     with pytest.raises(GraphQLError, match=r"\.$"):
         scalar.parse_value(value)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, [1, {"a": (None, math.inf)}]])
+def test_no_null_is_made_of_what_is_no_number(value: object) -> None:
+    """A value that JSON has no word for is a fault, and not told as null."""
+    scalar = build_schema()._schema.get_type("JSON")  # noqa: SLF001 - Strawberry shows graphql-core's own nowhere else.
+    assert isinstance(scalar, GraphQLScalarType)
+    with pytest.raises(ValueError, match="not finite"):
+        scalar.coerce_output_value(value)
+    assert scalar.coerce_output_value([1.5, {"a": None}]) == [1.5, {"a": None}]
