@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
@@ -30,14 +31,17 @@ class Refused(RequestError):  # noqa: N818 - It is what is done, and reads so wh
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-class Operation(NamedTuple):
+class Operation(msgspec.Struct, frozen=True, rename={"name": "operationName", "document_id": "documentId"}):
     """What a request asks for."""
 
-    query: str | None
-    variables: dict[str, Any] | None
-    name: str | None
-    document_id: str | None
-    extensions: dict[str, Any]
+    query: str | None = None
+    variables: dict[str, Any] | None = None
+    name: str | None = None
+    document_id: str | None = None
+    extensions: dict[str, Any] | None = None
+
+
+_read_usual = msgspec.json.Decoder(Operation).decode
 
 
 def read_headers(scope: Scope) -> dict[bytes, bytes]:
@@ -86,7 +90,18 @@ async def read_post(receive: Receive, headers: Mapping[bytes, bytes], bytes_max:
         raise Refused(415, "Send the operation as JSON, with `Content-Type: application/json`.", accept_post=JSON)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(415, "Send the body as it is, without `Content-Encoding`.", accept_encoding="identity")
-    body = await _body(receive, headers, bytes_max)
+    return read_body(await _body(receive, headers, bytes_max))
+
+
+def read_body(body: bytes) -> Operation:
+    """Read the operation out of a body, or raise Refused."""
+    try:
+        operation = _read_usual(body)
+    except (ValueError, RecursionError):  # It is for the long way to say what is wrong, if anything is.
+        pass
+    else:
+        if operation.query and operation.name != "":
+            return operation
     if not body:
         raise Refused(400, 'The body is empty: send JSON such as {"query": "{ __typename }"}.')
     return read_operation(read_json(body, "The body cannot be read: send JSON in UTF-8."))
