@@ -15,7 +15,7 @@ _ALWAYS = (
 )
 _POLICY = b"content-security-policy"
 # GraphiQL, which is a page, has its own policy.
-_NO_PAGE = (_POLICY, b"default-src 'none'; frame-ancestors 'none'")
+_WITHOUT_PAGE = (*_ALWAYS, (_POLICY, b"default-src 'none'; frame-ancestors 'none'"))
 _TLS_YEAR = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -23,9 +23,8 @@ def with_security(
     scope: Scope, headers: Iterable[tuple[bytes, bytes]], *own: tuple[bytes, bytes]
 ) -> list[tuple[bytes, bytes]]:
     """Add headers, and those that every response has; by TLS, also that browsers come by no other way for a year."""
-    with_all = [*headers, *own, *_ALWAYS]
-    if _POLICY not in dict(headers):
-        with_all.append(_NO_PAGE)
+    has_policy = any(name == _POLICY for name, _ in headers)
+    with_all = [*own, *headers, *(_ALWAYS if has_policy else _WITHOUT_PAGE)]
     if scope.get("scheme") in {"https", "wss"}:
         with_all.append(_TLS_YEAR)
     return with_all

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, but that a whole answer is written at once, and its headers are not checked anew."""
+"""HTTP as uvicorn speaks it, but that a whole answer is written at once, and what is the same for all is made once."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import (
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGISendEvent, HTTPResponseStartEvent
+
+Header = tuple[bytes, bytes]
 
 
 class Protocol(HttpToolsProtocol):
@@ -39,7 +41,7 @@ class _Cycle(RequestResponseCycle):
         else:
             if message["type"] == "http.response.body" and self._is_usual() and not message.get("more_body"):
                 body = message.get("body", b"")
-                head = _head(start["status"], [*self.default_headers, *start["headers"]], body)
+                head = _head(start["status"], self.default_headers, start["headers"], body)
                 if head is not None:
                     self.transport.write(head + body)
                     self.response_complete = True
@@ -60,30 +62,37 @@ class _Cycle(RequestResponseCycle):
         )
 
 
-def _head(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes | None:
-    """Write the beginning of a response with this body, or return None where it takes more than to write it."""
-    lines = [STATUS_LINE[status]]
-    has_length = False
-    for name, value in headers:
-        if name == b"x-request-id" and value.isalnum():
-            line: bytes | None = b"x-request-id: %b\r\n" % value
-        elif name == b"content-length":
-            if value != b"%d" % len(body):
-                return None
-            has_length = True
-            line = b"content-length: %b\r\n" % value
-        else:
-            line = _line(name, value)
-        if line is None:
-            return None
-        lines.append(line)
-    lines.append(b"\r\n")
-    return b"".join(lines) if has_length else None
+def _head(status: int, defaults: Iterable[Header], headers: Iterable[Header], body: bytes) -> bytes | None:
+    """Write the beginning of a response with this body, or return None where it takes more than to write it.
+
+    The application's headers begin with an id and the body's length: all else is the same as for other responses.
+    """
+    (first, request_id), (second, length), *others = *headers, _NOTHING, _NOTHING
+    if first != b"x-request-id" or not request_id.isalnum():
+        return None
+    if second != b"content-length" or length != b"%d" % len(body):
+        return None
+    before, after = _lines(tuple(defaults)), _lines(tuple(others[:-2]))
+    if before is None or after is None:
+        return None
+    own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (request_id, length)
+    return b"".join((STATUS_LINE[status], before, own, after, b"\r\n"))
+
+
+_NOTHING = (b"", b"")
 
 
 @lru_cache(256)
-def _line(name: bytes, value: bytes) -> bytes | None:
-    name = name.lower()
-    if name in {b"connection", b"content-length", b"transfer-encoding"}:  # They change what else is to be done.
-        return None
-    return None if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value) else b"%b: %b\r\n" % (name, value)
+def _lines(headers: tuple[Header, ...]) -> bytes | None:
+    lines = []
+    for name, value in headers:
+        if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+            return None
+        lines.append(b"%b: %b\r\n" % (name.lower(), value))
+        if lines[-1].startswith(_CHANGING):
+            return None
+    return b"".join(lines)
+
+
+# They change what else is to be done.
+_CHANGING = (b"connection:", b"content-length:", b"transfer-encoding:")

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from server.http_protocol import Protocol
 
 Headers = list[tuple[bytes, bytes]]
-USUAL: Headers = [(b"content-type", b"text/plain"), (b"x-request-id", b"0123456789abcdef"), (b"content-length", b"5")]
+USUAL: Headers = [(b"x-request-id", b"0123456789abcdef"), (b"content-length", b"5"), (b"content-type", b"text/plain")]
 END = b"GET /usual HTTP/1.1\r\nConnection: close\r\n\r\n"
 
 
@@ -32,7 +32,7 @@ ANSWERS: dict[str, list[Message | Exception]] = {
     "usual": [start(USUAL), body()],
     "not-found": [start(USUAL, 404), body()],
     "no-such-status": [start(USUAL, 299), body()],
-    "no-length": [start(USUAL[:2]), body()],
+    "no-length": [start([USUAL[0], USUAL[2]]), body()],
     "no-content": [start([], 204), body(b"")],
     "not-modified": [start([], 304), body(b"")],
     "empty": [start([(b"content-length", b"0")]), {"type": "http.response.body"}],
@@ -43,14 +43,15 @@ ANSWERS: dict[str, list[Message | Exception]] = {
     "upper": [start([(b"Content-Length", b"5"), (b"X-UPPER", b"a"), (b"X-Request-Id", b"A")]), body()],
     "twice": [start([*USUAL, (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), USUAL[0]]), body()],
     "two-lengths": [start([*USUAL, (b"content-length", b"5")]), body()],
-    "odd-length": [start([(b"content-length", b"05")]), body()],
+    "odd-length": [start([USUAL[0], (b"content-length", b"05")]), body()],
     "too-long": [start(USUAL), body(b"too long")],
     "too-short": [start(USUAL), body(b"few")],
     "no-length-at-all": [start([(b"content-length", b"x")]), body()],
     "closing": [start([*USUAL, (b"connection", b"close")]), body()],
     "bad-name": [start([*USUAL, (b"x:y", b"a")]), body()],
     "bad-value": [start([*USUAL, (b"x-y", b"a\r\nb: c")]), body()],
-    "bad-id": [start([(b"x-request-id", b"a\r\nb: c"), USUAL[2]]), body()],
+    "bad-id": [start([(b"x-request-id", b"a\r\nb: c"), USUAL[1]]), body()],
+    "another-order": [start(USUAL[::-1]), body()],
     "not-at-all": [],
     "no-body": [start(USUAL)],
     "no-start": [body()],
