@@ -72,6 +72,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         )
         app.state.operations = operations
         app.state.live = live = Live(database)
+        operations.database, operations.live = database, live
         feed = ChangeFeed(
             dsn,
             notify=settings.notify == "on",

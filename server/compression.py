@@ -1,5 +1,7 @@
 """Compression of responses, where the client reads it and it pays."""
 
+from collections.abc import Mapping
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
@@ -14,9 +16,12 @@ for media_type in ("text/event-stream", "multipart/mixed"):
     remove_compress_type(media_type)
 
 
-def compressed(response: Response, scope: Scope) -> ASGIApp:
+def compressed(response: Response, scope: Scope, headers: Mapping[bytes, bytes]) -> ASGIApp:
     """Return what sends a whole response: as it is if it is small, and else as the client prefers to have it."""
     if len(response.body) < COMPRESSED_BYTES_MIN:
+        return response
+    if b"accept-encoding" not in headers:  # To find out by the middleware takes as long as to resolve a page.
+        response.headers.add_vary_header("Accept-Encoding")
         return response
     scope["state"]["response"] = response
     return _compress

@@ -150,7 +150,9 @@ class OperationCost(NamedTuple):
 
     def hold(self, variables: Mapping[str, Any]) -> int:
         """Hold the operation to the limit on its cost with these variables, and return that."""
-        cost = self.cost.of({**self.defaults, **variables})
+        cost = self.cost.constant
+        if self.cost.parts:
+            cost = self.cost.of({**self.defaults, **variables})
         hold("cost", cost)
         return cost
 

@@ -6,7 +6,7 @@ from functools import partial
 from graphql import ExecutionResult, GraphQLError, GraphQLSyntaxError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry.types import ExecutionResult as Result
 from strawberry.types.graphql import OperationType
 
@@ -19,7 +19,7 @@ from server.errors import present
 from server.event_stream import EventStream, whole_stream
 from server.identity import InvalidToken, Proof, TokenVerifier
 from server.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, Accepted, accepted, preferred
-from server.operations import ALL, QUERIES, QUERIES_AND_MUTATIONS, NotExecuted, Operations
+from server.operations import ALL, QUERIES, QUERIES_AND_MUTATIONS, Kinds, NotExecuted, Operations
 from server.request import METHODS, Operation, Refused, read_get, read_headers, read_post, read_url
 from server.settings import Settings
 
@@ -40,7 +40,7 @@ class Endpoint:
         request_id = scope["state"]["request_id"]
         accepts = accepted(headers.get(b"accept", b""))
         media_type = accepts.single or JSON
-        response: Response | EventStream
+        response: ASGIApp
         try:
             response = await self._respond(scope, receive, headers, accepts)
         except Refused as error:
@@ -55,7 +55,9 @@ class Endpoint:
             response = Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
-        await (compressed(response, scope) if isinstance(response, Response) else response)(scope, receive, send)
+        if isinstance(response, Response):
+            response = compressed(response, scope, headers)
+        await response(scope, receive, send)
 
     async def _respond(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
@@ -95,10 +97,9 @@ class Endpoint:
         headers: Mapping[bytes, bytes],
         accepts: Accepted,
         operation: Operation,
-        allowed: frozenset[OperationType],
+        allowed: Kinds,
         deadline: float,
     ) -> Response | EventStream:
-        state, request_id = scope["app"].state, scope["state"]["request_id"]
         media_type, stream_type, subscription_type = accepts
         if media_type is None and subscription_type is None:
             raise Refused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}: name one in `Accept`.")
@@ -108,13 +109,13 @@ class Endpoint:
         identity = proof and proof.identity
         try:
             if subscription_type and self._operations.kind(operation) is OperationType.SUBSCRIPTION:
-                results = self._operations.stream(state, operation, identity, ALL, deadline, request_id)
+                results = self._operations.stream(operation, identity, ALL, deadline, scope["state"]["request_id"])
                 prove = partial(self._verifier.prove, _text(headers, b"authorization"))
-                return EventStream(subscription_type, results, state.streams, proof, prove)
-            result: ExecutionResult | Result = await self._operations.execute(state, operation, identity, allowed)
+                return EventStream(subscription_type, results, scope["app"].state.streams, proof, prove)
+            result: ExecutionResult | Result = await self._operations.execute(operation, identity, allowed)
         except NotExecuted as refused:
             result = ExecutionResult(None, refused.errors)
-        answer = self._answer(result, media_type or JSON, request_id)
+        answer = self._answer(result, media_type or JSON, scope["state"]["request_id"])
         return whole_stream(stream_type, answer) if stream_type else answer
 
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:

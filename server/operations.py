@@ -17,15 +17,15 @@ from graphql import (
     OperationDefinitionNode,
     get_operation_ast,
 )
-from starlette.datastructures import State
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionResult as Result
 from strawberry.types.graphql import OperationType
 
 import server.logging
-from db.database import RetryLaterError
+from db.database import Database, RetryLaterError
 from resolvers.context import Context, Terms
 from resolvers.identity import Identity
+from resolvers.live import Live
 from resolvers.objects import known
 from schema.error import RequestError
 from server.answer import encode
@@ -40,9 +40,10 @@ from server.shared_streams import SharedStreams
 
 T = TypeVar("T")
 
-ALL = frozenset(OperationType)
-QUERIES = frozenset({OperationType.QUERY})
-QUERIES_AND_MUTATIONS = frozenset({OperationType.QUERY, OperationType.MUTATION})
+Kinds = tuple[OperationType, ...]  # No set, in which each look would hash a member by a function in Python.
+ALL: Kinds = tuple(OperationType)
+QUERIES: Kinds = (OperationType.QUERY,)
+QUERIES_AND_MUTATIONS: Kinds = (OperationType.QUERY, OperationType.MUTATION)
 
 # The one subscription that tells events, each of which matters. The others tell a state: whoever follows the same one
 # is told by the same stream, and whoever is slow only the last.
@@ -58,7 +59,10 @@ class NotExecuted(Exception):  # noqa: N818 - It is what happened, and reads so 
 
 
 class Operations:
-    """Runs operations on the one schema. ``state`` is the application's: its ``database``, and what is ``live``."""
+    """Runs operations on the one schema, and on the database that it is given when there is one."""
+
+    database: Database
+    live: Live
 
     def __init__(self, settings: Settings) -> None:
         self._schema = build_schema(
@@ -72,18 +76,14 @@ class Operations:
         self._followed = FollowedCosts()
 
     async def execute(
-        self,
-        state: State,
-        operation: Operation,
-        identity: Identity | None,
-        allowed: frozenset[OperationType],
+        self, operation: Operation, identity: Identity | None, allowed: Kinds
     ) -> ExecutionResult | Result:
         """Execute a query or mutation, for as long as it takes.
 
         One that is not of a kind ``allowed``, or that the document does not hold, is Refused.
         """
         try:
-            context = Context(state.database, state.live, self._terms, identity)
+            context = Context(self.database, self.live, self._terms, identity)
             return await self._schema.run(self._text(operation), operation.variables, context, operation.name, allowed)
         except RequestError as error:
             return ExecutionResult(None, [error])
@@ -105,10 +105,9 @@ class Operations:
 
     async def stream(
         self,
-        state: State,
         operation: Operation,
         identity: Identity | None,
-        allowed: frozenset[OperationType],
+        allowed: Kinds,
         deadline: float,
         error_id: str,
     ) -> AsyncGenerator[str, None]:
@@ -119,7 +118,7 @@ class Operations:
         prepared, definition = self._prepare(operation)
         if OperationType(definition.operation.value) is not OperationType.SUBSCRIPTION:
             try:
-                result = await _in_time(self.execute(state, operation, identity, allowed), deadline)
+                result = await _in_time(self.execute(operation, identity, allowed), deadline)
             except (RetryLaterError, Refused) as error:
                 raise NotExecuted([GraphQLError("", original_error=error)]) from error
             errors = result.errors or []
@@ -134,7 +133,7 @@ class Operations:
             raise NotExecuted([error]) from error
 
         def start() -> AsyncGenerator[str, None]:
-            context = Context(state.database, state.live, self._terms, identity)
+            context = Context(self.database, self.live, self._terms, identity)
             return self._follow(prepared, name, operation.variables, context, cost)
 
         if _root_field(prepared, definition) == EVENTS:

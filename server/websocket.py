@@ -234,8 +234,7 @@ class _Socket:
             await sockets.quotas.spend_of_address(self._scope)
             await sockets.quotas.spend_of_user(identity)
             kind = sockets.operations.kind(operation)
-            state = self._scope["app"].state
-            results = sockets.operations.stream(state, operation, identity, ALL, deadline, error_id)
+            results = sockets.operations.stream(operation, identity, ALL, deadline, error_id)
             if kind is not OperationType.SUBSCRIPTION:
                 async with sockets.turns.turn(deadline):
                     await self._tell(name, results)

@@ -128,7 +128,7 @@ class Api:
         state = self.app.state
         operation = Operation(document, dict(variables or {}), None, None, {})
         identity = subject and Identity(subject, role)
-        results = state.operations.stream(state, operation, identity, ALL, inf, "error-id")
+        results = state.operations.stream(operation, identity, ALL, inf, "error-id")
         async with aclosing(results):
             async for result in results:
                 yield json.loads(result)
