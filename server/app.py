@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import db.database
 import server.graphiql
@@ -27,13 +25,14 @@ from resolvers.live import Live
 from schema.error import RequestError
 from server.answer import refusal
 from server.endpoint import Endpoint
-from server.front import Front
-from server.headers import cors
+from server.front import Front, LogRequest
+from server.headers import cors, forwarded
 from server.identity import TokenVerifier
 from server.operations import Operations
 from server.overload import Admission, Streams, Turns
 from server.rate_limit import Quotas, RateLimit, open_redis
 from server.settings import Settings, StartError
+from server.short_way import ShortWay
 from server.websocket import Sockets
 
 log = structlog.get_logger()
@@ -93,7 +92,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         if redis is not None:
             await redis.close()
 
-    graphql = _protected(Endpoint(settings, verifier, operations), settings, quotas, turns, verifier)
+    endpoint = Endpoint(settings, verifier, operations)
+    graphql = _protected(endpoint, settings, quotas, turns, verifier)
+    log_request = server.logging.request_logger(settings.log_format, settings.log_level)
     app = Starlette(
         routes=[
             Route("/graphql", graphql, name="graphql"),
@@ -107,7 +108,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         lifespan=lifespan,
     )
     app.state.streams = streams
-    app.middleware_stack = _in_front(app.router, graphql, settings)
+    app.state.short_way = ShortWay(settings, verifier, operations, quotas, turns, endpoint, log_request)
+    app.middleware_stack = _in_front(app.router, graphql, settings, log_request)
     return app
 
 
@@ -119,17 +121,14 @@ def _protected(
     return RateLimit(admission, quotas=quotas, verifier=verifier) if quotas else admission
 
 
-def _in_front(router: Router, graphql: ASGIApp, settings: Settings) -> ASGIApp:
+def _in_front(router: Router, graphql: ASGIApp, settings: Settings, log_request: LogRequest) -> ASGIApp:
     """Put before the router what every request has to pass; of Starlette's own layers, only what answers 404 and 405.
 
     A fault is answered in front of all that may raise one.
     """
     app: ASGIApp = Shortcut("/graphql", graphql, ExceptionMiddleware(router, {HTTPException: _nothing_there}))
     app = cors(app, settings.cors_origins)
-    if settings.trusted_proxies:
-        proxied: Any = ProxyHeadersMiddleware  # Uvicorn has names of its own for the same types.
-        app = proxied(app, list(settings.trusted_proxies))
-    return Front(app, server.logging.request_logger(settings.log_format, settings.log_level))
+    return Front(forwarded(app, settings.trusted_proxies), log_request)
 
 
 class Shortcut:

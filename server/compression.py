@@ -1,6 +1,7 @@
 """Compression of responses, where the client reads it and it pays."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,19 +17,23 @@ for media_type in ("text/event-stream", "multipart/mixed"):
     remove_compress_type(media_type)
 
 
-def compressed(response: Response, scope: Scope, headers: Mapping[bytes, bytes]) -> ASGIApp:
+def compressed(response: Response, headers: Mapping[bytes, bytes]) -> ASGIApp:
     """Return what sends a whole response: as it is if it is small, and else as the client prefers to have it."""
     if len(response.body) < COMPRESSED_BYTES_MIN:
         return response
     if b"accept-encoding" not in headers:  # To find out by the middleware takes as long as to resolve a page.
         response.headers.add_vary_header("Accept-Encoding")
         return response
+    return partial(_compress, response)
+
+
+async def _compress(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     scope["state"]["response"] = response
-    return _compress
+    await _compressor(scope, receive, send)
 
 
 async def _send(scope: Scope, receive: Receive, send: Send) -> None:
     await scope["state"]["response"](scope, receive, send)
 
 
-_compress = CompressMiddleware(_send, minimum_size=COMPRESSED_BYTES_MIN)
+_compressor = CompressMiddleware(_send, minimum_size=COMPRESSED_BYTES_MIN)

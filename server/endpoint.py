@@ -43,21 +43,27 @@ class Endpoint:
         response: ASGIApp
         try:
             response = await self._respond(scope, receive, headers, accepts)
-        except Refused as error:
-            response = refusal(error, request_id, error.status, media_type, error.headers)
-        except InvalidToken as error:
-            shown = GraphQLError(error.message, original_error=error)
-            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            response = refusal(shown, request_id, 401, media_type, challenge)
-        except RetryLaterError as error:
-            response = refusal(GraphQLError("", original_error=error), request_id, 503, media_type, RETRY)
-        except ClientDisconnect:
-            response = Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
-            response = refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
+            response = self.refusal(error, request_id, media_type)
         if isinstance(response, Response):
-            response = compressed(response, scope, headers)
+            response = compressed(response, headers)
         await response(scope, receive, send)
+
+    def refusal(self, error: Exception, request_id: str, media_type: str) -> Response:
+        """Answer a request that came to nothing."""
+        match error:
+            case Refused():
+                return refusal(error, request_id, error.status, media_type, error.headers)
+            case InvalidToken():
+                challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+                return refusal(GraphQLError("", original_error=error), request_id, 401, media_type, challenge)
+            case RetryLaterError() | TimeoutError():
+                error = error if isinstance(error, RetryLaterError) else RetryLaterError()
+                return refusal(GraphQLError("", original_error=error), request_id, 503, media_type, RETRY)
+            case ClientDisconnect():
+                return Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
+            case _:
+                return refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
 
     async def _respond(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
@@ -115,7 +121,7 @@ class Endpoint:
             result: ExecutionResult | Result = await self._operations.execute(operation, identity, allowed)
         except NotExecuted as refused:
             result = ExecutionResult(None, refused.errors)
-        answer = self._answer(result, media_type or JSON, scope["state"]["request_id"])
+        answer = self.answer(result, media_type or JSON, scope["state"]["request_id"])
         return whole_stream(stream_type, answer) if stream_type else answer
 
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:
@@ -123,7 +129,8 @@ class Endpoint:
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
         return asks_nothing and self._settings.introspection == "on" and preferred(accept, html=True) == HTML
 
-    def _answer(self, result: ExecutionResult | Result, media_type: str, request_id: str) -> Answer:
+    def answer(self, result: ExecutionResult | Result, media_type: str, request_id: str) -> Answer:
+        """Answer with what an operation came to, and the status that this has in this type."""
         if not result.errors:
             return Answer({"data": result.data}, 200, media_type)
         errors = [present(error, request_id) for error in result.errors]

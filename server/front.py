@@ -49,7 +49,8 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = with_security(scope, message["headers"], (b"x-request-id", request_id.encode()))
+                own = (b"x-request-id", request_id.encode())
+                message["headers"] = with_security(scope.get("scheme"), message["headers"], own)
             await send(message)
 
         try:
@@ -66,7 +67,7 @@ class Front:
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "websocket.http.response.start":
-                message["headers"] = with_security(scope, message["headers"])
+                message["headers"] = with_security(scope.get("scheme"), message["headers"])
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

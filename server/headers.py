@@ -1,9 +1,13 @@
 """What responses tell browsers: to take each for what it is, to show it in no frame, and whose pages may read it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+Header = tuple[bytes, bytes]
 
 PREFLIGHT_REMEMBERED_SECONDS = 7200  # No browser remembers one for longer.
 _ALWAYS = (
@@ -19,15 +23,22 @@ _WITHOUT_PAGE = (*_ALWAYS, (_POLICY, b"default-src 'none'; frame-ancestors 'none
 _TLS_YEAR = (b"strict-transport-security", b"max-age=31536000")
 
 
-def with_security(
-    scope: Scope, headers: Iterable[tuple[bytes, bytes]], *own: tuple[bytes, bytes]
-) -> list[tuple[bytes, bytes]]:
+def with_security(scheme: str | None, headers: Iterable[Header], *own: Header) -> list[Header]:
     """Add headers, and those that every response has; by TLS, also that browsers come by no other way for a year."""
     has_policy = any(name == _POLICY for name, _ in headers)
     with_all = [*own, *headers, *(_ALWAYS if has_policy else _WITHOUT_PAGE)]
-    if scope.get("scheme") in {"https", "wss"}:
+    if scheme in {"https", "wss"}:
         with_all.append(_TLS_YEAR)
     return with_all
+
+
+def forwarded(app: ASGIApp, proxies: tuple[str, ...] | None) -> ASGIApp:
+    """Take a client's address and scheme from the headers of these proxies; without any, of nobody."""
+    if not proxies:
+        return app
+    middleware: Any = ProxyHeadersMiddleware  # Uvicorn has names of its own for the same types.
+    proxied: ASGIApp = middleware(app, list(proxies))
+    return proxied
 
 
 def cors(app: ASGIApp, origins: tuple[str, ...] | None) -> ASGIApp:

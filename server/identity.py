@@ -1,7 +1,6 @@
 """A bearer token becomes an identity, or an error with a code."""
 
 from enum import StrEnum
-from functools import lru_cache
 from time import time
 from typing import Any, ClassVar, NamedTuple
 
@@ -89,14 +88,25 @@ class TokenVerifier:
         self._public_keys = PublicKeys(settings.jwks_url) if settings.jwks_url else None
         # A client sends the same token with every request. Only proven ones are remembered, each with the key that
         # proved it: keys that are fetched again are new objects, so what a withdrawn one proved is forgotten.
-        self._remembered = lru_cache(TOKENS_REMEMBERED_MAX)(self._decode)
+        self._proven: dict[str, tuple[Proof, str | jwt.PyJWK]] = {}
 
     async def identify(self, authorization: str | None) -> Identity | None:
         """Return who an Authorization header names, None without one; InvalidToken when it proves nothing."""
         return None if authorization is None else (await self.prove(authorization)).identity
 
+    def recall(self, authorization: str) -> Proof | None:
+        """Return what an Authorization header has proven before, if that still holds."""
+        known = self._proven.get(authorization)
+        if known is None:
+            return None
+        proof, key = known
+        holds = proof.good_until > time() and (self._public_keys is None or self._public_keys.holds(key))
+        return proof if holds else None
+
     async def prove(self, authorization: str) -> Proof:
         """Return whom an Authorization header names, and until when; InvalidToken when it proves nothing."""
+        if known := self.recall(authorization):
+            return known
         if len(authorization) > AUTHORIZATION_CHARACTERS_MAX or not authorization.isascii():
             raise self._refusal(Reason.MALFORMED)
         scheme, _, token = authorization.partition(" ")
@@ -104,9 +114,14 @@ class TokenVerifier:
         if scheme.lower() != "bearer":
             raise self._refusal(Reason.MALFORMED)
         key = self._secret if self._public_keys is None else await self._find_key(self._public_keys, token)
-        proof = self._remembered(token, key)
+        assert key is not None  # noqa: S101 - the settings name one kind of key, or development makes a secret
+        proof = self._decode(token, key)
         if proof.good_until <= time():
             raise self._refusal(Reason.EXPIRED)
+        self._proven.pop(authorization, None)
+        if len(self._proven) >= TOKENS_REMEMBERED_MAX:
+            del self._proven[next(iter(self._proven))]  # The one that was proven first.
+        self._proven[authorization] = (proof, key)
         return proof
 
     async def _find_key(self, public_keys: PublicKeys, token: str) -> jwt.PyJWK:

@@ -34,6 +34,10 @@ class PublicKeys:
         """Whether there is no key at all, because the provider gave none or none in time."""
         return not self._keys
 
+    def holds(self, key: object) -> bool:
+        """Whether it is one of the keys, and they are fresh."""
+        return monotonic() - self._fetched_at <= FRESH_SECONDS and any(key is each for each in self._keys.values())
+
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """Return the key of this id; one that is not known yet is looked for at the provider."""
         now = monotonic()

@@ -23,7 +23,7 @@ class Turns:
     """So many requests that work at once, and so many more that wait for their turn, in order."""
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
-        self._free = at_once_max  # none, as long as anybody waits
+        self.free = at_once_max  # none, as long as anybody waits
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.places = at_once_max + waiting_max
 
@@ -40,9 +40,9 @@ class Turns:
 
     def take(self) -> bool:
         """Take a turn, and tell whether there was one."""
-        if not self._free:
+        if not self.free:
             return False
-        self._free -= 1
+        self.free -= 1
         return True
 
     async def wait(self) -> None:
@@ -65,7 +65,7 @@ class Turns:
             if not handed.done():
                 handed.set_result(None)
                 return
-        self._free += 1
+        self.free += 1
 
 
 class Turn:

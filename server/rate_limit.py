@@ -86,6 +86,19 @@ class Quotas:
         """Tell whether there is any."""
         return self._per_address is not None or self._per_identity is not None
 
+    @property
+    def at_once(self) -> bool:
+        """Whether nobody else has to be asked: this process counts, if anybody does."""
+        return not isinstance(self._per_address, Throttled) and not isinstance(self._per_identity, Throttled)
+
+    def spend(self, client: tuple[str, int] | None, identity: Identity | None) -> None:
+        """Take one request off both quotas, the address's first, or raise Refused; where all of it is at once."""
+        now = monotonic()
+        if isinstance(self._per_address, Counts) and client:
+            _refuse(self._per_address.spend(network(client[0]), now))
+        if isinstance(self._per_identity, Counts) and identity is not None and identity.role is Role.USER:
+            _refuse(self._per_identity.spend(identity.user_id, now))
+
     async def spend_of_address(self, scope: Scope) -> None:
         """Take one request off the quota of the address that it comes from, or raise Refused."""
         if self._per_address is not None and (client := scope.get("client")):
@@ -102,10 +115,7 @@ class Quotas:
             seconds = counted.spend(whose, now)
         else:
             seconds = await self._spend_in_redis(counted, f"{kind}:{whose}", now)
-        if seconds:
-            seconds = max(1, math.ceil(seconds))
-            message = f"You send too many requests: wait {seconds} s, then send this one again."
-            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
+        _refuse(seconds)
 
     async def _spend_in_redis(self, throttled: Throttled, key: str, now: float) -> float:
         if now < self._paused_until:
@@ -118,6 +128,13 @@ class Quotas:
             log.exception("rate_limits_not_counted")
             return 0
         return result.state.retry_after if result.limited else 0
+
+
+def _refuse(seconds: float) -> None:
+    if seconds:
+        seconds = max(1, math.ceil(seconds))
+        message = f"You send too many requests: wait {seconds} s, then send this one again."
+        raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
 
 
 class RateLimit:

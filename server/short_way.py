@@ -1,0 +1,153 @@
+"""The short way to an answer, for what is usual: a POSTed operation that has come whole, with nothing odd about it.
+
+There is no ASGI in between, whose layers and messages take as long as all else of a small query. What those do (see
+`server/app.py`) is done here in one function, by what they are made of; tests hold both ways to the same answers.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from os import urandom
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from db.deadline import Deadlines
+from resolvers.identity import Identity
+from server.compression import compressed
+from server.endpoint import Endpoint
+from server.front import LogRequest
+from server.headers import Header, cors, forwarded, with_security
+from server.identity import TokenVerifier
+from server.logging import request_id as id_in_log
+from server.media_type import accepted
+from server.operations import QUERIES_AND_MUTATIONS, Operations
+from server.overload import Turn, Turns
+from server.rate_limit import Quotas
+from server.request import read_body
+from server.settings import Settings
+
+PATH = "/graphql"
+
+# An answer's status, headers and body.
+Written = tuple[int, list[Header], bytes]
+
+
+class ShortWay:
+    """Answers what is usual, and leaves all else to ASGI before anything has been done for it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        verifier: TokenVerifier,
+        operations: Operations,
+        quotas: Quotas,
+        turns: Turns,
+        endpoint: Endpoint,
+        log_request: LogRequest,
+    ) -> None:
+        self._body_bytes_max = settings.body_bytes_max
+        self._timeout_seconds = settings.request_timeout_seconds
+        self._verifier = verifier
+        self._operations = operations
+        self._quotas = quotas
+        self._turns = turns
+        self._endpoint = endpoint
+        self._log_request = log_request
+        self._deadlines = Deadlines()
+        self._cors = cors(_answer, settings.cors_origins)
+        self._forwarded = forwarded(_nothing, settings.trusted_proxies)
+
+    def begin(
+        self, headers: list[Header], body: bytes, client: tuple[str, int] | None, scheme: str | None
+    ) -> Coroutine[Any, Any, Written] | None:
+        """Return what answers a request with these headers and this body, or None where that is for ASGI to do."""
+        given = dict(headers)
+        accepts = accepted(given.get(b"accept", b""))
+        if (
+            accepts.single is None
+            or accepts.stream
+            or accepts.subscription
+            or given.get(b"content-type") != b"application/json"
+            or b"content-encoding" in given
+            or len(given) != len(headers)  # One is on several lines.
+            or len(body) > self._body_bytes_max
+            or not self._quotas.at_once
+            or not self._turns.free
+        ):
+            return None
+        identity = None
+        if b"authorization" in given:
+            proof = self._verifier.recall(given[b"authorization"].decode("latin-1"))
+            if proof is None:
+                return None
+            identity = proof.identity
+        turn = Turn(self._turns)
+        turn.begin()
+        return self._write(turn, headers, given, body, client, scheme, identity, accepts.single)
+
+    async def _write(
+        self,
+        turn: Turn,
+        headers: list[Header],
+        given: Mapping[bytes, bytes],
+        body: bytes,
+        client: tuple[str, int] | None,
+        scheme: str | None,
+        identity: Identity | None,
+        media_type: str,
+    ) -> Written:
+        started = time.perf_counter()
+        request_id = urandom(16).hex()
+        id_in_log.set(request_id)
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        scope: Scope = {"type": "http", "method": "POST", "headers": headers, "client": client, "scheme": scheme}
+        try:
+            if self._forwarded is not _nothing:
+                await self._forwarded(scope, _hear_nothing, _say_nothing)
+            self._quotas.spend(scope["client"], identity)
+            with self._deadlines.at(deadline):
+                result = await self._operations.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
+            response: Response = self._endpoint.answer(result, media_type, request_id)
+        except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
+            response = self._endpoint.refusal(error, request_id, media_type)
+        finally:
+            turn.close()
+        status, own, content = response.status_code, response.raw_headers, bytes(response.body)
+        answer = compressed(response, given)
+        crosses = self._cors is not _answer and b"origin" in given
+        if answer is not response or crosses:
+            scope["state"] = {"answer": answer}
+            status, own, content = await _sent(self._cors if crosses else answer, scope)
+        own = with_security(scope["scheme"], own, (b"x-request-id", request_id.encode()))
+        self._log_request("POST", PATH, status, round(1000 * (time.perf_counter() - started), 1), request_id)
+        return status, own, content
+
+
+async def _sent(app: ASGIApp, scope: Scope) -> Written:
+    """Return what an application sends whole."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, _hear_nothing, send)
+    start, body = sent
+    return start["status"], start["headers"], body["body"]
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    await scope["state"]["answer"](scope, receive, send)
+
+
+async def _nothing(_: Scope, __: Receive, ___: Send) -> None:
+    pass
+
+
+async def _hear_nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _say_nothing(_: Message) -> None:
+    pass
