@@ -22,7 +22,9 @@ def compressed(response: Response, headers: Mapping[bytes, bytes]) -> ASGIApp:
     if len(response.body) < COMPRESSED_BYTES_MIN:
         return response
     if b"accept-encoding" not in headers:  # To find out by the middleware takes as long as to resolve a page.
-        response.headers.add_vary_header("Accept-Encoding")
+        for place, (name, value) in enumerate(response.raw_headers):
+            if name == b"vary":
+                response.raw_headers[place] = (name, value + b", Accept-Encoding")
         return response
     return partial(_compress, response)
 

@@ -91,13 +91,15 @@ class Quotas:
         """Whether nobody else has to be asked: this process counts, if anybody does."""
         return not isinstance(self._per_address, Throttled) and not isinstance(self._per_identity, Throttled)
 
-    def spend(self, client: tuple[str, int] | None, identity: Identity | None) -> None:
-        """Take one request off both quotas, the address's first, or raise Refused; where all of it is at once."""
-        now = monotonic()
-        if isinstance(self._per_address, Counts) and client:
-            _refuse(self._per_address.spend(network(client[0]), now))
+    def spend_of_address_at_once(self, scope: Scope) -> None:
+        """Do as `spend_of_address`, where nobody has to be asked."""
+        if isinstance(self._per_address, Counts) and (client := scope.get("client")):
+            _refuse(self._per_address.spend(network(client[0]), monotonic()))
+
+    def spend_of_user_at_once(self, identity: Identity | None) -> None:
+        """Do as `spend_of_user`, where nobody has to be asked."""
         if isinstance(self._per_identity, Counts) and identity is not None and identity.role is Role.USER:
-            _refuse(self._per_identity.spend(identity.user_id, now))
+            _refuse(self._per_identity.spend(identity.user_id, monotonic()))
 
     async def spend_of_address(self, scope: Scope) -> None:
         """Take one request off the quota of the address that it comes from, or raise Refused."""

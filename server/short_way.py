@@ -14,7 +14,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.deadline import Deadlines
-from resolvers.identity import Identity
 from server.compression import compressed
 from server.endpoint import Endpoint
 from server.front import LogRequest
@@ -29,6 +28,9 @@ from server.request import read_body
 from server.settings import Settings
 
 PATH = "/graphql"
+
+# What a body holds one of, if it asks for a subscription, in its own words or by name.
+_OF_A_SUBSCRIPTION = (b"subscription", b"documentId", b"extensions", b"\\u")
 
 # An answer's status, headers and body.
 Written = tuple[int, list[Header], bytes]
@@ -68,7 +70,7 @@ class ShortWay:
         if (
             accepts.single is None
             or accepts.stream
-            or accepts.subscription
+            or (accepts.subscription and any(sign in body for sign in _OF_A_SUBSCRIPTION))
             or given.get(b"content-type") != b"application/json"
             or b"content-encoding" in given
             or len(given) != len(headers)  # One is on several lines.
@@ -77,15 +79,12 @@ class ShortWay:
             or not self._turns.free
         ):
             return None
-        identity = None
-        if b"authorization" in given:
-            proof = self._verifier.recall(given[b"authorization"].decode("latin-1"))
-            if proof is None:
-                return None
-            identity = proof.identity
+        authorization = given[b"authorization"].decode("latin-1") if b"authorization" in given else None
+        if self._verifier.may_fetch_keys(authorization):
+            return None
         turn = Turn(self._turns)
         turn.begin()
-        return self._write(turn, headers, given, body, client, scheme, identity, accepts.single)
+        return self._write(turn, headers, given, body, client, scheme, authorization, accepts.single)
 
     async def _write(
         self,
@@ -95,7 +94,7 @@ class ShortWay:
         body: bytes,
         client: tuple[str, int] | None,
         scheme: str | None,
-        identity: Identity | None,
+        authorization: str | None,
         media_type: str,
     ) -> Written:
         started = time.perf_counter()
@@ -106,8 +105,10 @@ class ShortWay:
         try:
             if self._forwarded is not _nothing:
                 await self._forwarded(scope, _hear_nothing, _say_nothing)
-            self._quotas.spend(scope["client"], identity)
+            self._quotas.spend_of_address_at_once(scope)
             with self._deadlines.at(deadline):
+                identity = await self._verifier.identify(authorization)
+                self._quotas.spend_of_user_at_once(identity)
                 result = await self._operations.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
             response: Response = self._endpoint.answer(result, media_type, request_id)
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it

@@ -18,7 +18,7 @@ from db.database import Database
 from db.migrate import migrate
 from server.embedded import embedded_postgres
 from server.settings import Settings
-from tests.api import SECRET, Api, serving
+from tests.api import SECRET, Api, Transport, serving
 from tests.gate import Gate
 
 
@@ -105,6 +105,12 @@ def settings() -> Settings:
 def hardly_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have change feeds poll when they are connected, and never again: what is told then, a notice has told."""
     monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 3600)
+
+
+@pytest.fixture(params=["short way", "ASGI"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a test run by the short way, where that takes its requests, and by ASGI alone."""
+    monkeypatch.setattr(Transport, "by_asgi_alone", request.param == "ASGI")
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 
 from tests.api import Api, headers
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 GRAPHQL = "application/graphql-response+json"
 LARGE = {"query": "{ __schema { types { name description fields { name description } } } }"}
 SMALL = {"query": "{ __typename }"}

@@ -18,6 +18,8 @@ from tests.log import Log, serving_logged
 from tests.race import BLOCKED, blocked
 from tests.rows import every_row
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 SCRIPT = "The words that nobody but Ann may read."
 VIDEO = {"title": "Whales", "videoStyle": "realistic", "script": SCRIPT, "idempotencyKey": "key"}
 FAULT = "The server made a mistake. It is logged under this errorId."

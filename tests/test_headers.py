@@ -10,6 +10,8 @@ from throttled import per_hour
 from server.settings import Settings
 from tests.api import Api, headers, serving
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 APP, OTHER = "https://app.example.com", "https://app.example.com.evil.example"
 QUERY = {"query": "{ __typename }"}
 EVERY_KIND: list[tuple[str, str, dict[str, Any], int]] = [

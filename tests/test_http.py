@@ -21,6 +21,8 @@ from tests.log import Log, serving_logged
 from tests.race import Account
 from tests.test_cancellation import listening
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"
 TYPENAME = {"query": "{ __typename }"}

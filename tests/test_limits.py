@@ -21,6 +21,8 @@ from schema.limits import CREDITS_MAX, NODES_MAX
 from server.graphql import build_schema
 from tests.api import MUTATIONS, Api
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 URL = "https://cdn.example/a"
 INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 

@@ -28,6 +28,8 @@ from hypothesis import strategies as st
 
 from server.logging import WITHHELD, clean_text, configure, request_id, request_logger
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 TOKEN = jwt.encode({"sub": "ada"}, "0123456789abcdef0123456789abcdef", "HS256")
 Lines = Callable[[], list[dict[str, Any]]]
 

@@ -7,12 +7,15 @@ from collections.abc import Coroutine
 from typing import Any
 
 import httpx2
+import pytest
 
 from db.database import Database
 from resolvers.identity import Role
 from server.settings import Settings
 from tests.api import MUTATIONS, Api, headers
 from tests.log import Log, serving_logged
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 CALLERS = 50
 

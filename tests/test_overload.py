@@ -12,9 +12,11 @@ from starlette.types import Message
 from db.database import Database
 from server.app import create_app
 from server.settings import Settings
-from tests.api import Api, headers, serving
+from tests.api import Api, Transport, headers, serving
 from tests.log import serving_logged
 from tests.race import BLOCKED, blocked
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 QUERY = {"query": "{ viewer { id } }"}
 
@@ -100,7 +102,7 @@ async def test_a_turn_that_does_not_come(dsn: str, settings: Settings, database:
 async def test_a_client_that_leaves_frees_its_place(dsn: str, settings: Settings, database: Database) -> None:
     """Whoever leaves while waiting makes room for another, and nothing is done for it."""
     app = create_app(settings, dsn=dsn)
-    transport = httpx2.ASGITransport(app)
+    transport = Transport(app)
     heard = asyncio.Event()
     sent: list[Message] = []
 
@@ -163,7 +165,7 @@ async def test_a_pool_that_is_busy_is_a_retry(dsn: str, settings: Settings) -> N
     busy = replace(settings, database_pool_size=1, request_timeout_seconds=0.2)
     app = create_app(busy, dsn=dsn)
     async with app.router.lifespan_context(app):
-        transport = httpx2.ASGITransport(app)
+        transport = Transport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
             async with app.state.database.pool.acquire():
                 (error,) = (await ask(Api(client))).json()["errors"]

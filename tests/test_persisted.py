@@ -15,6 +15,8 @@ from server.persisted import PersistedDocuments
 from server.settings import Settings, StartError
 from tests.api import Api, headers, serving
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 VIEWER = "query Viewer { viewer { id } }"
 VIDEO = "query Video($id: ID!) { videoData(id: $id) { title } }"
 UNTRUSTED = "{ viewer { name } }"

@@ -22,8 +22,10 @@ from resolvers.identity import Role
 from server.app import create_app
 from server.rate_limit import Counts
 from server.settings import Settings, StartError
-from tests.api import headers
+from tests.api import Transport, headers
 from tests.log import serving_logged
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 QUERY = {"query": "{ __typename }"}
 NOWHERE = "redis://app:hunter2@127.0.0.1:1"
@@ -39,7 +41,7 @@ class Site:
         self, address: str, subject: str | None = None, role: Role = Role.USER, more: dict[str, str] | None = None
     ) -> httpx2.Response:
         """Send a query from an address."""
-        transport = httpx2.ASGITransport(self._app, client=(address, 1234))
+        transport = Transport(self._app, client=(address, 1234))
         async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
             return await client.post("/graphql", json=QUERY, headers={**headers(subject, role), **(more or {})})
 

@@ -13,6 +13,8 @@ from schema.node import EntryKey, EventKey, Key, UserKey, VideoKey, decode_id, e
 from server.graphql import build_schema
 from tests.api import Api, headers
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 OWN, ANY, FORBIDDEN = "own", "any", "forbidden"
 
 

@@ -27,6 +27,8 @@ from tests.rows import every_row
 from tests.test_identity import AUDIENCE, ISSUER, RSA
 from tests.test_jwks import OTHER_RSA, Provider, provider
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 __all__ = ["provider"]  # A fixture, which pytest finds here.
 
 

@@ -19,7 +19,7 @@ from db.verify import BROKEN_ROWS_MAX, INVARIANTS, Checked, verify
 from resolvers.identity import Identity, Role
 from server.app import create_app
 from server.settings import Settings
-from tests.api import SECRET, Api
+from tests.api import SECRET, Api, Transport
 from tests.conftest import NewDatabase
 from tests.corruptions import CORRUPTIONS, DRIFTS, RENAMED, SUBJECTS, Found
 
@@ -66,7 +66,7 @@ async def second_half(api: Api, subject: str) -> None:
 async def calling(dsn: str, *, video_cost: int) -> AsyncIterator[Api]:
     app = create_app(Settings(jwt_secret=SECRET, video_cost=video_cost, log_level="warning"), dsn=dsn)
     async with app.router.lifespan_context(app):
-        transport = httpx2.ASGITransport(app)
+        transport = Transport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
             yield Api(client)
 

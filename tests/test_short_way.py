@@ -1,0 +1,197 @@
+"""Which requests go the short way over a real connection, and what becomes of them there and elsewhere."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from graphql import ExecutionResult
+
+from db.database import Database
+from server.operations import Operations
+from server.settings import Settings
+from server.short_way import ShortWay
+from tests.api import headers
+from tests.race import blocked
+from tests.sockets import Site, site
+
+QUERY = b'{"query": "{ viewer { id } }"}'
+ANSWER = {"data": {"viewer": None}}
+
+
+@pytest.fixture
+async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve as `videocredits serve` does."""
+    async with site(settings, dsn) as opened:
+        yield opened
+
+
+@pytest.fixture
+def went(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Note of each request that was asked of the short way whether it took it."""
+    noted: list[bool] = []
+    begin = ShortWay.begin
+
+    def note(short_way: ShortWay, *given: Any) -> Any:
+        writing = begin(short_way, *given)
+        noted.append(writing is not None)
+        return writing
+
+    monkeypatch.setattr(ShortWay, "begin", note)
+    return noted
+
+
+def request(body: bytes = QUERY, line: bytes = b"POST /graphql HTTP/1.1", **more: str) -> bytes:
+    """Write a request as ann's, with more headers, whose names are written with underscores."""
+    given = {"host": "x", "content-type": "application/json", "content-length": str(len(body))}
+    signed = {"authorization": headers("ann")["Authorization"]}
+    lines = (f"{name.replace('_', '-')}: {value}" for name, value in (given | signed | more).items() if value)
+    return line + b"\r\n" + "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Read one response: its status, headers and body."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    told = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+    return int(head[0].split()[1]), told, await reader.readexactly(int(told.get("content-length", 0)))
+
+
+USUAL = {
+    "as it is": request(),
+    "as nobody": request(b'{"query": "{ __typename }"}', authorization=""),
+    "with another kind of JSON": request(accept="application/graphql-response+json"),
+    "compressed": request(b'{"query": "{ __schema { types { name description } } }"}', accept_encoding="gzip"),
+    "no operation": request(b"[]"),
+    "with a token that proves nothing": request(authorization="Bearer x"),
+    "to be kept open": request(connection="keep-alive"),
+}
+UNUSUAL = {
+    "by GET": request(b"", b"GET /graphql?query={viewer{id}} HTTP/1.1"),
+    "in its own HTTP": request(line=b"POST /graphql HTTP/1.0"),
+    "for the last time": request(connection="close"),
+    "with a query in its URL": request(line=b"POST /graphql? HTTP/1.1"),
+    "to be asked for its body": request(expect="100-continue"),
+    "for a page": request(b"", b"GET /livez HTTP/1.1"),
+}
+NOT_TAKEN = {
+    "as a stream": request(accept="text/event-stream"),
+    "as what there is not": request(accept="text/plain"),
+    "as text": request(content_type="text/plain"),
+    "zipped": request(content_encoding="gzip"),
+    "on several lines": request().replace(b"host: x", b"host: x\r\naccept: */*\r\naccept: */*"),
+}
+
+
+@pytest.mark.parametrize("how", [*USUAL, *UNUSUAL, *NOT_TAKEN])
+async def test_which_way_a_request_goes(reached: Site, went: list[bool], how: str) -> None:
+    """What is usual goes the short way, and everything is answered; the connection is then as good as before."""
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    with closing(writer):
+        for number in range(2):
+            writer.write({**USUAL, **UNUSUAL, **NOT_TAKEN}[how])
+            async with asyncio.timeout(10):
+                if how == "to be asked for its body":
+                    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+                if how == "as a stream":  # which has no length
+                    assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+                    break
+                status, told, body = await read(reader)
+            assert status in {200, 400, 401, 406, 415}
+            assert body
+            assert how != "compressed" or told["content-encoding"] == "gzip"
+            if how in {"in its own HTTP", "for the last time"}:
+                assert (told["connection"], await reader.read()) == ("close", b"")
+                break
+            assert went == ([how in USUAL] * (number + 1) if how not in UNUSUAL else [])
+
+
+@pytest.mark.parametrize("size", [1, 7, 60, 10_000])
+async def test_in_parts_that_come_one_by_one(reached: Site, went: list[bool], size: int) -> None:
+    """Wherever a request is cut in two on its way, it is answered all the same."""
+    whole = request(json.dumps({"query": "{ viewer { id } }", "variables": {"a": "a" * 9_000}}).encode())
+    head, body = whole.split(b"\r\n\r\n")
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    with closing(writer):
+        for cut in (size, len(head), len(head) + 4, len(head) + 4 + min(size, len(body) - 1)):
+            writer.write(whole[:cut])
+            await asyncio.sleep(0.01)
+            writer.write(whole[cut:])
+            async with asyncio.timeout(10):
+                status, _, answer = await read(reader)
+            assert (status, json.loads(answer)) == (200, ANSWER)
+    assert went.count(True) < 4  # Some took the long way: their body was not whole when their head was.
+
+
+async def test_several_at_once_are_answered_in_order(reached: Site) -> None:
+    """Requests that are sent before others are answered wait for these, whichever way each of them goes."""
+    names = "abcdefgh"
+    requests = [request(f'{{"query": "{{ {name}: __typename }}"}}'.encode()) for name in names]
+    requests[2:2] = [UNUSUAL["for a page"]]
+    requests[5:5] = [NOT_TAKEN["as text"]]
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    with closing(writer):
+        writer.write(b"".join(requests))
+        async with asyncio.timeout(10):
+            told = [await read(reader) for _ in requests]
+    assert [status for status, _, _ in told] == [200] * 5 + [415] + [200] * 4
+    answers = [json.loads(body) for status, _, body in told if status == 200]
+    assert answers == [*({"data": {name: "Query"}} for name in "ab"), {"status": "ok"}] + [
+        {"data": {name: "Query"}} for name in "cdefgh"
+    ]
+
+
+async def test_whoever_leaves_is_answered_no_more(reached: Site, database: Database) -> None:
+    """A client that leaves before its answer leaves nothing behind, and what it asked for is done."""
+    async with database.pool.acquire() as holder, holder.transaction():
+        await holder.execute("LOCK TABLE users")
+        _, writer = await asyncio.open_connection(*reached.address.split(":"))
+        writer.write(request())
+        await blocked(database)
+        writer.close()
+        await writer.wait_closed()
+    await reached.left()
+
+
+async def test_what_is_under_way_at_the_end_is_answered(settings: Settings, dsn: str, database: Database) -> None:
+    """A server that is stopped answers what it has begun, and tells that the connection ends with it."""
+    async with site(settings, dsn) as reached:
+        reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+        with closing(writer):
+            async with database.pool.acquire() as holder, holder.transaction():
+                await holder.execute("LOCK TABLE users")
+                writer.write(request())
+                await blocked(database)
+                (connection,) = reached.server.server_state.connections
+                connection.shutdown()
+            async with asyncio.timeout(10):
+                status, told, body = await read(reader)
+                assert (status, json.loads(body), told["connection"]) == (200, ANSWER, "close")
+                assert await reader.read() == b""
+
+
+async def test_whoever_does_not_read_is_waited_for(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer waits until those before it are taken; the next request is not begun meanwhile."""
+    content = "x" * 2**20
+    begun = 0
+
+    async def answer_much(*_: object) -> ExecutionResult:
+        nonlocal begun
+        begun += 1
+        return ExecutionResult({"a": content})
+
+    monkeypatch.setattr(Operations, "execute", answer_much)
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"), limit=1024)
+    with closing(writer):
+        writer.write(request() * 50)
+        last = -1
+        while begun != last:
+            last = begun
+            await asyncio.sleep(0.1)
+        assert begun < 50
+        async with asyncio.timeout(30):
+            for _ in range(50):
+                status, _, body = await read(reader)
+                assert (status, json.loads(body)) == (200, {"data": {"a": content}})
+        assert begun == 50
