@@ -76,7 +76,7 @@ class CompiledOperation:
         return ExecutionResult(data, x.errors)
 
     def _function(self, variables: VariableValues) -> ObjectFunction:
-        switched = tuple(variables.coerced.get(name) for name in self._switches)
+        switched = tuple([variables.coerced.get(name) for name in self._switches]) if self._switches else ()
         function = self._functions.get(switched)
         if function is None:
             function = self._functions[switched] = self._compiled(switched, variables)

@@ -96,9 +96,9 @@ class TokenVerifier:
 
     def may_fetch_keys(self, authorization: str | None) -> bool:
         """Whether it may take the identity provider to tell what an Authorization header proves."""
-        return self._public_keys is not None and authorization is not None and self._recall(authorization) is None
+        return self._public_keys is not None and authorization is not None and self.recall(authorization) is None
 
-    def _recall(self, authorization: str) -> Proof | None:
+    def recall(self, authorization: str) -> Proof | None:
         """Return what an Authorization header has proven before, if that still holds."""
         known = self._proven.get(authorization)
         if known is None:
@@ -109,7 +109,7 @@ class TokenVerifier:
 
     async def prove(self, authorization: str) -> Proof:
         """Return whom an Authorization header names, and until when; InvalidToken when it proves nothing."""
-        if known := self._recall(authorization):
+        if known := self.recall(authorization):
             return known
         if len(authorization) > AUTHORIZATION_CHARACTERS_MAX or not authorization.isascii():
             raise self._refusal(Reason.MALFORMED)

@@ -81,15 +81,11 @@ class Quotas:
         self._per_address = _counted(settings.rate_limit_per_address, redis)
         self._per_identity = _counted(settings.rate_limit_per_identity, redis)
         self._paused_until = 0.0
+        self.at_once = redis is None  # Nobody has to be asked: this process counts, if anybody does.
 
     def __bool__(self) -> bool:
         """Tell whether there is any."""
         return self._per_address is not None or self._per_identity is not None
-
-    @property
-    def at_once(self) -> bool:
-        """Whether nobody else has to be asked: this process counts, if anybody does."""
-        return not isinstance(self._per_address, Throttled) and not isinstance(self._per_identity, Throttled)
 
     def spend_of_address_at_once(self, scope: Scope) -> None:
         """Do as `spend_of_address`, where nobody has to be asked."""

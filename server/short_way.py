@@ -107,7 +107,10 @@ class ShortWay:
                 await self._forwarded(scope, _hear_nothing, _say_nothing)
             self._quotas.spend_of_address_at_once(scope)
             with self._deadlines.at(deadline):
-                identity = await self._verifier.identify(authorization)
+                identity = None
+                if authorization is not None:
+                    proof = self._verifier.recall(authorization) or await self._verifier.prove(authorization)
+                    identity = proof.identity
                 self._quotas.spend_of_user_at_once(identity)
                 result = await self._operations.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
             response: Response = self._endpoint.answer(result, media_type, request_id)
