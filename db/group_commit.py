@@ -60,10 +60,12 @@ class Call:
 class GroupCommit:
     """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
 
-    A call that finds a connection idle, and its row in no batch that is at work, goes at once, alone; there is no
-    timer. In a batch each call sees what those before it did, as if they had been run one after the other. The batch
-    goes by rows, and then by arrival: so no two of them can wait for each other. ``ended`` is called for each call that
-    was begun, with None when it is to be run again by itself: unless the connection was lost, it has done nothing.
+    A call that finds a connection idle, and its row in no batch that is at work, goes at once, unless more are at work
+    than wait: each batch has a commit of its own, and small ones would keep large ones from theirs. There is no timer:
+    those who wait go when they are as many, or when the batch is over. In a batch each call sees what those before it
+    did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no two of them can
+    wait for each other. ``ended`` is called for each call that was begun, with None when it is to be run again by
+    itself: unless the connection was lost, it has done nothing.
     """
 
     def __init__(self, connections: Connections, ended: Callable[[Call, asyncpg.Record | None], None]) -> None:
@@ -77,7 +79,7 @@ class GroupCommit:
     def begin(self, call: Call) -> None:
         """Have a call run as soon as it can, unless its caller has gone before its turn comes."""
         self._waiting.setdefault(call.query, []).append(call)
-        if self._idle and call.row not in self._rows:
+        if self._idle and call.row not in self._rows and sum(map(len, self._waiting.values())) >= len(self._rows):
             self._idle -= 1
             task = asyncio.create_task(self._work())
             self._working.add(task)

@@ -94,6 +94,25 @@ async def test_what_waits_is_run_together(database: Database, batches: Batches) 
     assert len(await account.ledger()) == 201
 
 
+async def test_a_small_batch_waits_while_a_large_one_is_at_work(database: Database, batches: Batches) -> None:
+    """Calls go beside a batch that is at work when they are as many as its, and with all others when it is over."""
+    accounts = [await Account.open(database, 10) for _ in range(9)]
+    batches.gate.clear()
+    batches.sizes.clear()
+    seen, calls = [], 0
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        for count in (3, 2, 1, 3):
+            for account in accounts[calls : calls + count]:
+                group.create_task(account.create("key"))
+            calls += count
+            for _ in range(5):
+                await asyncio.sleep(0)
+            seen.append(dict(batches.sizes))
+        batches.gate.set()
+    assert seen == [{3: 1}, {3: 1}, {3: 2}, {3: 2}]
+    assert batches.sizes == {3: 3}
+
+
 async def test_what_is_large_is_run_together(database: Database, batches: Batches) -> None:
     """Calls whose arguments together fill any buffer on the way are run in one batch all the same."""
     account = await Account.open(database, 50)
