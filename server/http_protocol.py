@@ -82,7 +82,11 @@ class Protocol(HttpToolsProtocol):
             super().on_body(body)
 
     async def _go_the_short_way(self, cycle: "_ShortCycle", writing: Coroutine[Any, Any, Written]) -> None:
-        status, headers, body = await writing
+        try:
+            status, headers, body = await writing
+        except BaseException:  # There is no answer, and so none to any request after it.
+            self.transport.close()
+            raise
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()
         if cycle.disconnected:

@@ -1,6 +1,7 @@
 """Which requests go the short way over a real connection, and what becomes of them there and elsewhere."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from graphql import ExecutionResult
 
+import server.short_way
 from db.database import Database
 from server.operations import Operations
 from server.settings import Settings
@@ -169,6 +171,24 @@ async def test_what_is_under_way_at_the_end_is_answered(settings: Settings, dsn:
                 status, told, body = await read(reader)
                 assert (status, json.loads(body), told["connection"]) == (200, ANSWER, "close")
                 assert await reader.read() == b""
+
+
+async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even a fault can be answered, nobody waits for ever."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(server.short_way, "with_security", fail)
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    with closing(writer):
+        writer.write(request())
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+    gc.collect()
+    assert [type(each["exception"]) for each in failed] == [RuntimeError]
 
 
 async def test_whoever_does_not_read_is_waited_for(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
