@@ -46,8 +46,12 @@ async def test_by_tls_browsers_are_to_stay_with_it(dsn: str, settings: Settings)
         direct = await api.client.get("https://testserver/livez")
         assert direct.headers["Strict-Transport-Security"] == "max-age=31536000"
         assert "Strict-Transport-Security" not in (await api.client.get("/livez", headers=forwarded)).headers
+        answered = await api.client.post("https://testserver/graphql", json=QUERY)
+        assert answered.headers["Strict-Transport-Security"] == "max-age=31536000"
     async with serving(dsn, replace(settings, trusted_proxies=("127.0.0.1/32",))) as api:
         assert "Strict-Transport-Security" in (await api.client.get("/livez", headers=forwarded)).headers
+        answered = await api.client.post("/graphql", json=QUERY, headers=forwarded)
+        assert "Strict-Transport-Security" in answered.headers
 
 
 async def test_graphiql_runs_only_what_it_is_made_of(api: Api) -> None:

@@ -462,6 +462,14 @@ async def test_a_body_over_the_limit(settings: Settings, dsn: str) -> None:
             assert ("close" in response.headers.get("Connection", "")) is (b"chunked" in request)
 
 
+async def test_a_whole_body_over_the_limit(dsn: str, settings: Settings) -> None:
+    """A body that has come whole is refused where it is one byte too long, and taken where it is not."""
+    async with serving(dsn, replace(settings, body_bytes_max=1000)) as api:
+        body = json.dumps(TYPENAME).encode()
+        assert (await post(api, body.ljust(1000))).json() == DATA
+        assert "1000 bytes" in assert_refused(await post(api, body.ljust(1001)), 413, "LIMIT_EXCEEDED")
+
+
 async def test_a_body_at_the_limit(settings: Settings, dsn: str) -> None:
     """A body of the limit's length is taken, whole or in chunks."""
     body = json.dumps(TYPENAME).encode().ljust(1000)

@@ -147,6 +147,7 @@ async def test_only_a_trusted_proxy_names_addresses(dsn: str, settings: Settings
             way = f"198.51.100.{proxy[-1]}, 10.9.9.9"
             assert (await reached.ask(proxy, more={"X-Forwarded-For": f"192.0.2.1, {way}"})).status_code == 200
             assert (await reached.ask(proxy, more={"X-Forwarded-For": f"192.0.2.2, {way}"})).status_code == 429
+            assert (await reached.ask(proxy, more={"X-Forwarded-For": f"198.51.100.1{proxy[-1]}"})).status_code == 200
         assert (await reached.ask("192.0.2.1", more={"X-Forwarded-For": "198.51.100.1"})).status_code == 200
         assert (await reached.ask("192.0.2.1", more={"X-Forwarded-For": "198.51.100.2"})).status_code == 429
 
