@@ -21,6 +21,7 @@ from db.group_commit import (
     Call,
     GroupCommit,
 )
+from db.json_text import json_text
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
@@ -210,7 +211,7 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
 
 
 async def _teach_json(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json_text, decoder=json.loads)
 
 
 async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -1,7 +1,6 @@
 """Calls of one statement that arrive while others are at work are run together: one round trip, one commit."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from db.connections import Connections, PoolConnection
+from db.json_text import json_text
 from db.statement import statement
 
 # Statements that have a form for many calls at once, ``queries/together``, and which of their arguments is JSON, if any
@@ -156,5 +156,5 @@ def _together(query: str, batch: Sequence[Call]) -> tuple[str, *tuple[Sequence[o
     text, json_argument = TOGETHER[query]
     columns: list[Sequence[object]] = list(zip(*[call.arguments for call in batch], strict=True))
     if json_argument is not None:
-        columns[json_argument] = [None if each is None else json.dumps(each) for each in columns[json_argument]]
+        columns[json_argument] = [None if each is None else json_text(each) for each in columns[json_argument]]
     return text, *columns

@@ -83,7 +83,8 @@ def _serialize_json(value: Any) -> Any:
     return value
 
 
-_MAY_BE_INFINITE = frozenset({dict, list, tuple, float})
+_CONTAINERS = frozenset({dict, list, tuple})
+_MAY_BE_INFINITE = _CONTAINERS | {float}
 
 
 def _is_finite(value: Any) -> bool:
@@ -116,7 +117,16 @@ def _is_small(value: Any) -> bool:
     # A NUL is written so, and null for a number that is not finite. Either may be meant by what is written, too.
     if b"\\u0000" in text or b"null" in text:
         return False
-    return len(text) <= JSON_BYTES_MAX // 2 and text.count(b"[") + text.count(b"{") <= JSON_DEPTH_MAX
+    return len(text) <= JSON_BYTES_MAX // 2 and _is_flat(value, JSON_DEPTH_MAX)
+
+
+def _is_flat(value: Any, levels: int) -> bool:
+    """Whether it is nested in no more levels than so many."""
+    kind = type(value)
+    if kind not in _CONTAINERS:
+        return True
+    inner = [part for part in (value.values() if kind is dict else value) if type(part) in _CONTAINERS]
+    return levels > 0 and all(_is_flat(part, levels - 1) for part in inner)
 
 
 def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
