@@ -25,6 +25,8 @@ def compressed(response: Response, headers: Mapping[bytes, bytes]) -> ASGIApp:
         for place, (name, value) in enumerate(response.raw_headers):
             if name == b"vary":
                 response.raw_headers[place] = (name, value + b", Accept-Encoding")
+                return response
+        response.raw_headers.append((b"vary", b"Accept-Encoding"))
         return response
     return partial(_compress, response)
 

@@ -77,7 +77,6 @@ class Transport(httpx2.ASGITransport):
     """Leads requests into an application: those that are usual by its short way, unless all are to go by ASGI."""
 
     by_asgi_alone: ClassVar = False
-    went_the_short_way: ClassVar[int] = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         short_way = self.app.state.short_way  # type: ignore[attr-defined]  # It is our application.
@@ -86,7 +85,6 @@ class Transport(httpx2.ASGITransport):
             given = [(name.lower(), value) for name, value in request.headers.raw]
             writing = short_way.begin(given, await request.aread(), self.client, request.url.scheme)
             if writing is not None:
-                Transport.went_the_short_way += 1
                 status, written, body = await writing
                 return httpx2.Response(status, headers=written, stream=httpx2.ByteStream(body))
         return await super().handle_async_request(request)

@@ -48,6 +48,18 @@ async def test_a_large_answer_is_compressed(api: Api, accept: str, encodings: st
     assert {"Accept", "Accept-Encoding"} <= set(compressed_headers["Vary"].split(", "))
 
 
+@pytest.mark.parametrize("url", ["/graphql?query={__schema{types{name,description}}}", "/graphql"])
+async def test_who_names_no_encoding_gets_none(api: Api, url: str) -> None:
+    """A large answer, JSON or a page, is left as it is for who takes it so, and caches know what it depends on."""
+    accept = GRAPHQL if "query" in url else "text/html"
+    request = api.client.build_request("GET", url, headers={"Accept": accept})
+    del request.headers["Accept-Encoding"]
+    response = await api.client.send(request)
+    assert len(response.content) > 1024
+    assert "Content-Encoding" not in response.headers
+    assert "Accept-Encoding" in response.headers["Vary"].split(", ")
+
+
 async def test_a_small_answer_is_left_as_it_is(api: Api) -> None:
     """An answer that fits into a packet is not compressed."""
     small_headers, small = await receive(api, GRAPHQL, "gzip, deflate, br, zstd", SMALL)
