@@ -10,6 +10,11 @@ from server.headers import Header
 from server.short_way import PATH, ShortWay, Written
 
 _PATH = PATH.encode()
+_BROKEN_OFF = (
+    STATUS_LINE[500]
+    + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nconnection: close\r\n\r\n"
+    + b"Internal Server Error"
+)
 
 
 class Protocol(HttpToolsProtocol):
@@ -84,8 +89,10 @@ class Protocol(HttpToolsProtocol):
     async def _go_the_short_way(self, cycle: "_ShortCycle", writing: Coroutine[Any, Any, Written]) -> None:
         try:
             status, headers, body = await writing
-        except BaseException:  # There is no answer, and so none to any request after it.
-            self.transport.close()
+        except BaseException:  # It is broken off, or not even a fault can be told: what uvicorn says of both.
+            if not cycle.disconnected:
+                self.transport.write(_BROKEN_OFF)
+                self.transport.close()
             raise
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()

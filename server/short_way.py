@@ -116,6 +116,9 @@ class ShortWay:
             response: Response = self._endpoint.answer(result, media_type, request_id)
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = self._endpoint.refusal(error, request_id, media_type)
+        except asyncio.CancelledError:  # The server has stopped and waits no longer.
+            self._log(None, started, request_id)
+            raise
         finally:
             turn.close()
         status, own, content = response.status_code, response.raw_headers, bytes(response.body)
@@ -125,8 +128,11 @@ class ShortWay:
             scope["state"] = {"answer": answer}
             status, own, content = await _sent(self._cors if crosses else answer, scope)
         own = with_security(scope["scheme"], own, (b"x-request-id", request_id.encode()))
-        self._log_request("POST", PATH, status, round(1000 * (time.perf_counter() - started), 1), request_id)
+        self._log(status, started, request_id)
         return status, own, content
+
+    def _log(self, status: int | None, started: float, request_id: str) -> None:
+        self._log_request("POST", PATH, status, round(1000 * (time.perf_counter() - started), 1), request_id)
 
 
 async def _sent(app: ASGIApp, scope: Scope) -> Written:

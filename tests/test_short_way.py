@@ -174,7 +174,7 @@ async def test_what_is_under_way_at_the_end_is_answered(settings: Settings, dsn:
 
 
 async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where not even a fault can be answered, nobody waits for ever."""
+    """Where not even a fault can be told in our own words, nobody waits for ever."""
 
     def fail(*_: object) -> None:
         raise RuntimeError
@@ -186,6 +186,8 @@ async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch
     with closing(writer):
         writer.write(request())
         async with asyncio.timeout(10):
+            status, told, body = await read(reader)
+            assert (status, told["connection"], body) == (500, "close", b"Internal Server Error")
             assert await reader.read() == b""
     gc.collect()
     assert [type(each["exception"]) for each in failed] == [RuntimeError]

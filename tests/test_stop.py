@@ -5,11 +5,13 @@ import signal
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from db.database import Database
 from tests.api import MUTATIONS, SECRET, Api, headers
 from tests.race import blocked
 from tests.test_cli import serving
+from tests.test_short_way import read, request
 
 VIDEO = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
 
@@ -51,21 +53,31 @@ async def test_what_was_begun_is_finished(api: Api, dsn: str, database: Database
     assert await api.balance() == 9
 
 
-async def test_what_does_not_end_is_broken_off(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
-    """After SIGTERM a query that never ends keeps the server for only so long; the exit code is 0 then too."""
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_does_not_end_is_broken_off(
+    api: Api, dsn: str, database: Database, tmp_path: Path, at_once: bool
+) -> None:
+    """After SIGTERM a query that never ends keeps the server for only so long, whichever way it came.
+
+    It is told so and logged, and the exit code is 0 then too.
+    """
     await api.register()
-    settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600"}
+    settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600", "LOG_FORMAT": "json"}
     with serving(tmp_path, **settings) as server:
-        async with (
-            httpx2.AsyncClient(timeout=3600) as client,
-            database.pool.acquire() as holder,
-            holder.transaction(),
-        ):
+        url = httpx2.URL(server.address)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        async with database.pool.acquire() as holder, holder.transaction():
             await holder.execute("LOCK TABLE users")
-            document = {"query": "{ viewer { id } }"}
-            query = asyncio.create_task(client.post(server.address, json=document, headers=headers("ann")))
+            query = request()
+            first = len(query) if at_once else len(query) - 1
+            writer.write(query[:first])
+            await asyncio.sleep(0.1)
+            writer.write(query[first:])
             await blocked(database)
             server.process.send_signal(signal.SIGTERM)
             _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
             assert server.process.returncode == 0, logged
-            assert (await query).status_code == 500
+        status, told, body = await read(reader)
+        writer.close()
+        assert (status, told["connection"], body) == (500, "close", b"Internal Server Error")
+        assert [line for line in logged.splitlines() if '"/graphql"' in line and '"status": null' in line], logged
