@@ -1,13 +1,15 @@
 """HTTP as uvicorn speaks it, but that what is usual goes the short way."""
 
-from collections.abc import Coroutine, Iterable
+import re
+from asyncio import Task
+from collections.abc import Coroutine
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.headers import Header
-from server.short_way import PATH, ShortWay, Written
+from server.short_way import PATH, Head, ShortWay, Written
 
 _PATH = PATH.encode()
 _BROKEN_OFF = (
@@ -15,30 +17,56 @@ _BROKEN_OFF = (
     + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nconnection: close\r\n\r\n"
     + b"Internal Server Error"
 )
+_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+_DIGITS_MAX = 15
 
 
 class Protocol(HttpToolsProtocol):
     """A connection. What is usual goes the short way of our application; all else is uvicorn's, and goes by ASGI.
 
-    A request is held back until it has come whole, or what has come so far is known not to be all of it.
+    A request is held back until it has come whole, or what has come so far is known not to be all of it. One whose head
+    is that of the last one, byte by byte but for the length of its body, is not parsed again.
     """
 
     _held: bytes | None = None  # the body so far of a request that may go the short way
+    _head: Head | None = None  # and its head
+    _taken: tuple[Head, bytes] | None = None  # what has gone the short way in what is being parsed
+    _known: "_KnownHead | None" = None  # the head of the last request that came by itself and went the short way
+    _parses: bool = False  # whether the parser is within a request
+    _idle_since: float = 0.0
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._short_way: ShortWay | None = getattr(getattr(self.app, "state", None), "short_way", None)
 
     def data_received(self, data: bytes) -> None:
+        known = self._known
+        if known is not None and not self._parses and self._is_idle():
+            body = known.body(data)
+            if body is not None and self._begin(known.head, body):
+                return
+        parsed_before = self._parses
+        self._taken = None
         super().data_received(data)
-        if self._held is not None and not self.transport.is_closing():
-            self._go_the_long_way(self._held)
+        if self._held is not None:
+            if not self.transport.is_closing():
+                self._go_the_long_way(self._held)
+        elif self._taken is not None and not parsed_before:
+            self._known = _known_head(data, *self._taken) or known
+
+    def on_message_begin(self) -> None:
+        self._parses = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self._may_go_the_short_way():
-            self._held = b""
-        else:
-            super().on_headers_complete()
+            assert self._short_way is not None  # noqa: S101 - else it may not
+            self._head = self._short_way.head(self.headers)
+            if self._head is not None:
+                self._held = b""
+                return
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if self._held is None:
@@ -47,18 +75,34 @@ class Protocol(HttpToolsProtocol):
             self._held += body
 
     def on_message_complete(self) -> None:
+        self._parses = False
         if self._held is not None:
-            assert self._short_way is not None  # noqa: S101 - else none is held back
-            writing = self._short_way.begin(self.headers, self._held, self.client, self.scheme)
-            if writing is not None:
+            assert self._head is not None  # noqa: S101 - else nothing is held back
+            if self._begin(self._head, self._held):
+                self._taken = self._head, self._held
                 self._held = None
-                self.cycle = cycle = _ShortCycle()  # type: ignore[assignment]  # It is all that uvicorn asks of one.
-                task = self.loop.create_task(self._go_the_short_way(cycle, writing))
-                task.add_done_callback(self.tasks.discard)
-                self.tasks.add(task)
                 return
             self._go_the_long_way(self._held)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, whose timer is set anew after each request; here, it runs on while one follows another."""
+        if self.timeout_keep_alive_task is None:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if not self._is_idle():  # It is set again by the answer.
+            return
+        seconds = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if seconds > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _may_go_the_short_way(self) -> bool:
         parser = self.parser
@@ -80,6 +124,17 @@ class Protocol(HttpToolsProtocol):
         cycle: Any = self.cycle  # None at first, which its type does not say
         return cycle is None or cycle.response_complete
 
+    def _begin(self, head: Head, body: bytes) -> bool:
+        """Begin to answer a request by the short way, if it takes it."""
+        assert self._short_way is not None  # noqa: S101 - else it may not go it
+        writing = self._short_way.begin(head, body, self.client, self.scheme)
+        if writing is None:
+            return False
+        self.cycle = cycle = _ShortCycle()  # type: ignore[assignment]  # It is all that uvicorn asks of one.
+        cycle.task = self.loop.create_task(self._go_the_short_way(cycle, writing))
+        self.tasks.add(cycle.task)
+        return True
+
     def _go_the_long_way(self, body: bytes) -> None:
         self._held = None
         super().on_headers_complete()
@@ -88,18 +143,21 @@ class Protocol(HttpToolsProtocol):
 
     async def _go_the_short_way(self, cycle: "_ShortCycle", writing: Coroutine[Any, Any, Written]) -> None:
         try:
-            status, headers, body = await writing
+            status, lines, body = await writing
+            if self.flow.write_paused and not cycle.disconnected:
+                await self.flow.drain()
         except BaseException:  # It is broken off, or not even a fault can be told: what uvicorn says of both.
             if not cycle.disconnected:
                 self.transport.write(_BROKEN_OFF)
                 self.transport.close()
             raise
-        if self.flow.write_paused and not cycle.disconnected:
-            await self.flow.drain()
+        finally:
+            self.tasks.discard(cycle.task)
         if cycle.disconnected:
             return
-        head = _head(status, self.server_state.default_headers, headers, last=not cycle.keep_alive)
-        self.transport.write(head + body)
+        defaults = _lines(tuple(self.server_state.default_headers))
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], defaults, lines, end, body)))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -108,6 +166,10 @@ class Protocol(HttpToolsProtocol):
 
 class _ShortCycle:
     """What uvicorn's connection knows of a request on its short way, and tells it."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "task")
+
+    task: "Task[None]"
 
     def __init__(self) -> None:
         self.response_complete = False
@@ -123,14 +185,34 @@ class _ShortCycle:
         """Wake nobody."""
 
 
-def _head(status: int, defaults: Iterable[Header], headers: Iterable[Header], *, last: bool) -> bytes:
-    """Write the beginning of a response, of which all but the first two headers are the same for many."""
-    (_, request_id), (_, length), *others = headers
-    own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (request_id, length)
-    end = b"connection: close\r\n\r\n" if last else b"\r\n"
-    return b"".join((STATUS_LINE[status], _lines(tuple(defaults)), own, _lines(tuple(others)), end))
+class _KnownHead(NamedTuple):
+    """A request's head that has been parsed, with its bytes before and after the length of its body."""
+
+    head: Head
+    before: bytes
+    after: bytes
+
+    def body(self, data: bytes) -> bytes | None:
+        """Return the body if this is all of one request with this head, None if it is anything else."""
+        if not data.startswith(self.before):
+            return None
+        digits = len(self.before)
+        end = data.find(b"\r\n", digits, digits + _DIGITS_MAX)
+        start = end + len(self.after)
+        if end < 0 or not data.startswith(self.after, end) or data[digits:end] != b"%d" % (len(data) - start):
+            return None
+        return data[start:]
 
 
-@lru_cache(256)
+def _known_head(data: bytes, head: Head, body: bytes) -> _KnownHead | None:
+    """Remember the head of a request, if it is all that there is in what has come."""
+    end = len(data) - len(body)
+    length = _LENGTH.search(data, 0, end)
+    if length is None or data.find(_END) + len(_END) != end:
+        return None
+    return _KnownHead(head, data[: length.start(1)], data[length.end(1) : end])
+
+
+@lru_cache(16)
 def _lines(headers: tuple[Header, ...]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)

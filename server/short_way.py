@@ -7,8 +7,9 @@ There is no ASGI in between, whose layers and messages take as long as all else 
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping
+from functools import lru_cache
 from os import urandom
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,8 +33,18 @@ PATH = "/graphql"
 # What a body holds one of, if it asks for a subscription, in its own words or by name.
 _OF_A_SUBSCRIPTION = (b"subscription", b"documentId", b"extensions", b"\\u")
 
-# An answer's status, headers and body.
-Written = tuple[int, list[Header], bytes]
+# An answer's status, the lines of its headers, and its body.
+Written = tuple[int, bytes, bytes]
+
+
+class Head(NamedTuple):
+    """What a request's headers say to all bodies that may follow them."""
+
+    headers: list[Header]
+    given: Mapping[bytes, bytes]
+    authorization: str | None
+    media_type: str  # of the answer
+    is_streamed: bool  # if it is a subscription
 
 
 class ShortWay:
@@ -61,42 +72,41 @@ class ShortWay:
         self._cors = cors(_answer, settings.cors_origins)
         self._forwarded = forwarded(_nothing, settings.trusted_proxies)
 
-    def begin(
-        self, headers: list[Header], body: bytes, client: tuple[str, int] | None, scheme: str | None
-    ) -> Coroutine[Any, Any, Written] | None:
-        """Return what answers a request with these headers and this body, or None where that is for ASGI to do."""
+    def head(self, headers: list[Header]) -> Head | None:
+        """Read a request's headers; None where they are for ASGI to read, whatever the body."""
         given = dict(headers)
         accepts = accepted(given.get(b"accept", b""))
         if (
             accepts.single is None
             or accepts.stream
-            or (accepts.subscription and any(sign in body for sign in _OF_A_SUBSCRIPTION))
             or given.get(b"content-type") != b"application/json"
             or b"content-encoding" in given
             or len(given) != len(headers)  # One is on several lines.
-            or len(body) > self._body_bytes_max
-            or not self._quotas.at_once
-            or not self._turns.free
         ):
             return None
         authorization = given[b"authorization"].decode("latin-1") if b"authorization" in given else None
-        if self._verifier.may_fetch_keys(authorization):
+        return Head(headers, given, authorization, accepts.single, accepts.subscription is not None)
+
+    def begin(
+        self, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None
+    ) -> Coroutine[Any, Any, Written] | None:
+        """Return what answers a request, or None where that is for ASGI to do."""
+        if (
+            (head.is_streamed and any(sign in body for sign in _OF_A_SUBSCRIPTION))
+            or len(body) > self._body_bytes_max
+            or not self._quotas.at_once
+            or not self._turns.free
+            or self._verifier.may_fetch_keys(head.authorization)
+        ):
             return None
         turn = Turn(self._turns)
         turn.begin()
-        return self._write(turn, headers, given, body, client, scheme, authorization, accepts.single)
+        return self._write(turn, head, body, client, scheme)
 
     async def _write(
-        self,
-        turn: Turn,
-        headers: list[Header],
-        given: Mapping[bytes, bytes],
-        body: bytes,
-        client: tuple[str, int] | None,
-        scheme: str | None,
-        authorization: str | None,
-        media_type: str,
+        self, turn: Turn, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None
     ) -> Written:
+        headers, given, authorization, media_type, _ = head
         started = time.perf_counter()
         request_id = urandom(16).hex()
         id_in_log.set(request_id)
@@ -121,22 +131,29 @@ class ShortWay:
             raise
         finally:
             turn.close()
-        status, own, content = response.status_code, response.raw_headers, bytes(response.body)
+        headers, content = response.raw_headers, bytes(response.body)
         answer = compressed(response, given)
         crosses = self._cors is not _answer and b"origin" in given
         if answer is not response or crosses:
             scope["state"] = {"answer": answer}
-            status, own, content = await _sent(self._cors if crosses else answer, scope)
-        own = with_security(scope["scheme"], own, (b"x-request-id", request_id.encode()))
-        self._log(status, started, request_id)
-        return status, own, content
+            headers, content = await _sent(self._cors if crosses else answer, scope)
+        (_, length), *others = headers
+        own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (request_id.encode(), length)
+        self._log(response.status_code, started, request_id)
+        return response.status_code, own + _lines(scope["scheme"], tuple(others)), content
 
     def _log(self, status: int | None, started: float, request_id: str) -> None:
         self._log_request("POST", PATH, status, round(1000 * (time.perf_counter() - started), 1), request_id)
 
 
-async def _sent(app: ASGIApp, scope: Scope) -> Written:
-    """Return what an application sends whole."""
+@lru_cache(256)
+def _lines(scheme: str, headers: tuple[Header, ...]) -> bytes:
+    """Write what is the same in the heads of many answers."""
+    return b"".join(b"%b: %b\r\n" % header for header in with_security(scheme, headers))
+
+
+async def _sent(app: ASGIApp, scope: Scope) -> tuple[list[Header], bytes]:
+    """Return the headers and the body that an application sends whole."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -144,7 +161,7 @@ async def _sent(app: ASGIApp, scope: Scope) -> Written:
 
     await app(scope, _hear_nothing, send)
     start, body = sent
-    return start["status"], start["headers"], body["body"]
+    return start["headers"], body["body"]
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send) -> None:

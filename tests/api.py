@@ -83,9 +83,11 @@ class Transport(httpx2.ASGITransport):
         is_whole = "content-length" in request.headers and (request.method, request.url.path) == ("POST", "/graphql")
         if is_whole and not self.by_asgi_alone:
             given = [(name.lower(), value) for name, value in request.headers.raw]
-            writing = short_way.begin(given, await request.aread(), self.client, request.url.scheme)
+            head = short_way.head(given)
+            writing = head and short_way.begin(head, await request.aread(), self.client, request.url.scheme)
             if writing is not None:
-                status, written, body = await writing
+                status, lines, body = await writing
+                written = [tuple(line.split(b": ", 1)) for line in lines.splitlines()]
                 return httpx2.Response(status, headers=written, stream=httpx2.ByteStream(body))
         return await super().handle_async_request(request)
 

@@ -114,7 +114,9 @@ class Caller:
         self.calls = 0
         sys.setprofile(self._note)
         try:
-            writing = self._short_way.begin(given, body, ("127.0.0.1", 1), "http")
+            head = self._short_way.head(given)
+            assert head is not None
+            writing = self._short_way.begin(head, body, ("127.0.0.1", 1), "http")
             assert writing is not None
             status, _, written = await writing
         finally:

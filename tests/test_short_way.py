@@ -5,13 +5,16 @@ import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
+from functools import cache
 from typing import Any
 
 import pytest
 from graphql import ExecutionResult
 
+import server.cli
 import server.short_way
 from db.database import Database
+from server.http_protocol import Protocol
 from server.operations import Operations
 from server.settings import Settings
 from server.short_way import ShortWay
@@ -34,13 +37,20 @@ async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
 def went(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Note of each request that was asked of the short way whether it took it."""
     noted: list[bool] = []
-    begin = ShortWay.begin
+    read_head, begin = ShortWay.head, ShortWay.begin
+
+    def note_head(short_way: ShortWay, *given: Any) -> Any:
+        head = read_head(short_way, *given)
+        if head is None:
+            noted.append(False)
+        return head
 
     def note(short_way: ShortWay, *given: Any) -> Any:
         writing = begin(short_way, *given)
         noted.append(writing is not None)
         return writing
 
+    monkeypatch.setattr(ShortWay, "head", note_head)
     monkeypatch.setattr(ShortWay, "begin", note)
     return noted
 
@@ -48,9 +58,14 @@ def went(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def request(body: bytes = QUERY, line: bytes = b"POST /graphql HTTP/1.1", **more: str) -> bytes:
     """Write a request as ann's, with more headers, whose names are written with underscores."""
     given = {"host": "x", "content-type": "application/json", "content-length": str(len(body))}
-    signed = {"authorization": headers("ann")["Authorization"]}
+    signed = {"authorization": _authorization()}
     lines = (f"{name.replace('_', '-')}: {value}" for name, value in (given | signed | more).items() if value)
     return line + b"\r\n" + "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@cache
+def _authorization() -> str:
+    return headers("ann")["Authorization"]
 
 
 async def read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
@@ -179,7 +194,7 @@ async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr(server.short_way, "with_security", fail)
+    monkeypatch.setattr(server.short_way, "compressed", fail)
     failed: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
@@ -220,3 +235,127 @@ async def test_whoever_does_not_read_is_waited_for(reached: Site, monkeypatch: p
                 status, _, body = await read(reader)
                 assert (status, json.loads(body)) == (200, {"data": {"a": content}})
         assert begun == asked
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Note the connections' requests that are parsed."""
+    noted: list[bytes] = []
+    begin = Protocol.on_message_begin
+
+    def note(connection: Protocol) -> None:
+        noted.append(b"")
+        begin(connection)
+
+    monkeypatch.setattr(Protocol, "on_message_begin", note)
+    return noted
+
+
+async def answers(reader: asyncio.StreamReader, count: int = 1) -> list[tuple[int, Any]]:
+    """Read the statuses and bodies of as many responses."""
+    async with asyncio.timeout(10):
+        told = [await read(reader) for _ in range(count)]
+    return [(status, json.loads(body)) for status, _, body in told]
+
+
+def naming(name: str) -> bytes:
+    return f'{{"query": "{{ {name}: __typename }}"}}'.encode()
+
+
+async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed: list[bytes]) -> None:
+    """Where but the body and its length differ from the last request, it is answered at once; no other head is."""
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    refusal = (401, "UNAUTHENTICATED")
+    with closing(writer):
+        for name, headers_more, parsed_by_now in (
+            ("a", {}, 1),
+            ("ab", {}, 1),
+            ("a" * 2_000, {}, 1),
+            ("a", {"authorization": "Bearer x"}, 2),
+            ("a", {"accept": "*/*"}, 3),
+            ("b", {"accept": "*/*"}, 3),
+            ("a", {"Accept": "*/*"}, 4),
+            ("a", {}, 5),
+        ):
+            writer.write(request(naming(name), **headers_more))
+            ((status, answer),) = await answers(reader)
+            if "authorization" in headers_more:
+                assert (status, answer["errors"][0]["extensions"]["code"]) == refusal
+            else:
+                assert (status, answer) == (200, {"data": {name: "Query"}})
+            assert len(parsed) == parsed_by_now
+
+
+@pytest.mark.parametrize("length", ["+30", "030", "30 ", " 30", "0x1e", "", "29", "30, 30", "30\r\ncontent-length: 30"])
+async def test_a_length_that_is_written_otherwise_is_for_the_parser(reached: Site, length: str) -> None:
+    """A known head is no reason to take a length for what it does not say: it is answered as the first one would be."""
+    assert len(QUERY) == 30
+    odd = request().replace(b"content-length: 30", b"content-length: " + length.encode())
+    told = []
+    for before in (b"", request()):
+        reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+        with closing(writer):
+            if before:
+                writer.write(before)
+                assert await answers(reader) == [(200, ANSWER)]
+            writer.write(odd)
+            async with asyncio.timeout(10):
+                status, _, body = await read(reader)
+            told.append((status, body if status == 200 else b""))
+    assert told[0] == told[1]
+
+
+async def test_a_head_within_another_request_is_part_of_it(reached: Site, parsed: list[bytes]) -> None:
+    """What has begun otherwise ends otherwise, though the rest of it reads as a request; nor is it known then."""
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    with closing(writer):
+        writer.write(request())
+        assert await answers(reader) == [(200, ANSWER)]
+        writer.write(b"POST /nowhere HTTP/1.1\r\na: ")
+        await asyncio.sleep(0.1)
+        writer.write(request())
+        async with asyncio.timeout(10):
+            assert (await read(reader))[0] == 404
+        writer.write(b"POST /graphql HTTP/1.1\r\na: ")
+        await asyncio.sleep(0.1)
+        for parsed_by_now in (3, 4):
+            writer.write(request(naming("a"), accept="*/*"))
+            assert await answers(reader) == [(200, {"data": {"a": "Query"}})]
+            assert len(parsed) == parsed_by_now
+
+
+@pytest.mark.parametrize("cut", [1, 40, -31, -30, -10, -1])
+async def test_a_known_head_in_parts(reached: Site, cut: int) -> None:
+    """A request whose head is known is answered though it comes in parts, or others come with it."""
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    whole = request()
+    with closing(writer):
+        for _ in range(2):
+            writer.write(whole + whole)
+            assert await answers(reader, 2) == [(200, ANSWER)] * 2
+        writer.write(whole)
+        assert await answers(reader) == [(200, ANSWER)]
+        for _ in range(2):
+            writer.write(whole[:cut])
+            await asyncio.sleep(0.05)
+            writer.write(whole[cut:])
+            assert await answers(reader) == [(200, ANSWER)]
+        writer.write(whole + whole + whole[:cut])
+        await asyncio.sleep(0.05)
+        writer.write(whole[cut:])
+        assert await answers(reader, 3) == [(200, ANSWER)] * 3
+
+
+async def test_an_idle_connection_is_closed(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection ends when nothing has come for long, however much came before: not while requests still come."""
+    monkeypatch.setattr(server.cli, "IDLE_SECONDS_MAX", 2)
+    async with site(settings, dsn) as reached:
+        reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+        whole = request()
+        with closing(writer):
+            for _ in range(9):  # for longer than that in all
+                writer.write(whole)
+                assert await answers(reader) == [(200, ANSWER)]
+                await asyncio.sleep(0.3)
+            async with asyncio.timeout(30):
+                assert await reader.read() == b""
