@@ -55,12 +55,12 @@ def went(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return noted
 
 
-def request(body: bytes = QUERY, line: bytes = b"POST /graphql HTTP/1.1", **more: str) -> bytes:
+def request(body: bytes = QUERY, line: str = "POST /graphql HTTP/1.1", **more: str) -> bytes:
     """Write a request as ann's, with more headers, whose names are written with underscores."""
     given = {"host": "x", "content-type": "application/json", "content-length": str(len(body))}
     signed = {"authorization": _authorization()}
     lines = (f"{name.replace('_', '-')}: {value}" for name, value in (given | signed | more).items() if value)
-    return line + b"\r\n" + "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join((line, *lines)).encode() + b"\r\n\r\n" + body
 
 
 @cache
@@ -85,12 +85,12 @@ USUAL = {
     "to be kept open": request(connection="keep-alive"),
 }
 UNUSUAL = {
-    "by GET": request(b"", b"GET /graphql?query={viewer{id}} HTTP/1.1"),
-    "in its own HTTP": request(line=b"POST /graphql HTTP/1.0"),
+    "by GET": request(b"", "GET /graphql?query={viewer{id}} HTTP/1.1"),
+    "in its own HTTP": request(line="POST /graphql HTTP/1.0"),
     "for the last time": request(connection="close"),
-    "with a query in its URL": request(line=b"POST /graphql? HTTP/1.1"),
+    "with a query in its URL": request(line="POST /graphql? HTTP/1.1"),
     "to be asked for its body": request(expect="100-continue"),
-    "for a page": request(b"", b"GET /livez HTTP/1.1"),
+    "for a page": request(b"", "GET /livez HTTP/1.1"),
 }
 NOT_TAKEN = {
     "as a stream": request(accept="text/event-stream"),
@@ -266,20 +266,21 @@ async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed
     """Where but the body and its length differ from the last request, it is answered at once; no other head is."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     refusal = (401, "UNAUTHENTICATED")
+    expected: list[tuple[str, dict[str, str], int]] = [
+        ("a", {}, 1),
+        ("ab", {}, 1),
+        ("a" * 2_000, {}, 1),
+        ("a", {"authorization": "Bearer x"}, 2),
+        ("a", {"accept": "*/*"}, 3),
+        ("b", {"accept": "*/*"}, 3),
+        ("a", {"Accept": "*/*"}, 4),
+        ("a", {}, 5),
+    ]
     with closing(writer):
-        for name, headers_more, parsed_by_now in (
-            ("a", {}, 1),
-            ("ab", {}, 1),
-            ("a" * 2_000, {}, 1),
-            ("a", {"authorization": "Bearer x"}, 2),
-            ("a", {"accept": "*/*"}, 3),
-            ("b", {"accept": "*/*"}, 3),
-            ("a", {"Accept": "*/*"}, 4),
-            ("a", {}, 5),
-        ):
-            writer.write(request(naming(name), **headers_more))
+        for name, more, parsed_by_now in expected:
+            writer.write(request(naming(name), **more))
             ((status, answer),) = await answers(reader)
-            if "authorization" in headers_more:
+            if "authorization" in more:
                 assert (status, answer["errors"][0]["extensions"]["code"]) == refusal
             else:
                 assert (status, answer) == (200, {"data": {name: "Query"}})
