@@ -198,26 +198,35 @@ def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Exe
     given = {argument.name.value: argument.value for argument in node.arguments or ()}
     try:
         plan = [
-            (argument.out_name or name, argument, *_variable_and_constant(given.get(name), argument))
+            (
+                argument.out_name or name,
+                *_variable_and_constant(given.get(name), argument),
+                is_required_argument(argument),
+                is_non_null_type(argument.type),
+            )
             for name, argument in definition.args.items()
         ]
     except (_Unusual, TypeError):  # as above
         return ask
 
-    def values(x: "Execution") -> dict[str, Any]:
-        coerced = x.variables.coerced
+    def find(coerced: dict[str, Any]) -> dict[str, Any] | None:
         found = {}
-        for out_name, argument, variable, constant in plan:
+        for out_name, variable, constant, required, non_null in plan:
             value = constant if variable is None else coerced.get(variable, constant)
-            if value is Undefined and is_required_argument(argument):
-                return ask(x)
-            if value is None and is_non_null_type(argument.type):
-                return ask(x)
+            if (value is Undefined and required) or (value is None and non_null):
+                return None
             if value is not Undefined:
                 found[out_name] = value
         return found
 
-    return values
+    def values(x: "Execution") -> dict[str, Any]:
+        found = find(x.variables.coerced)
+        return ask(x) if found is None else found
+
+    if any(variable is not None for _, variable, *_ in plan):
+        return values
+    constants = find({})
+    return ask if constants is None else lambda _: constants
 
 
 def _variable_and_constant(node: ValueNode | None, argument: GraphQLArgument) -> tuple[str | None, Any]:

@@ -135,9 +135,18 @@ class Program:
         return self._define("async def {}(x,s,p):", ["r={}", *body, "return r"])
 
     def _parallel(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> str:
+        if len(fields) == 1 and self._is_async(parent, fields):
+            return self._serial(parent, fields)  # which is the same for one field, with less to it
         body = [line for key, details in fields.items() for line in self._field(parent, key, details, serial=False)]
         end = ["except E:", " abandon(x,r,w)", " raise", "return wait(r,w)if w else r"]
         return self._define("def {}(x,s,p):", ["r={};w=()", "try:", " pass", *_indented(body), *end])
+
+    def _is_async(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> bool:
+        """Tell whether the first of the fields has an asynchronous resolver."""
+        ((node, *_), *_) = fields.values()
+        definition = self._operation.schema.get_field(parent, node.node.name.value)
+        field = definition and definition.extensions.get(DEFINITION)
+        return isinstance(field, StrawberryField) and field.is_async and not field.is_subscription
 
     def _field(self, parent: GraphQLObjectType, key: str, details: Any, *, serial: bool) -> list[str]:
         """Write how a field's value `v` gets into the answer `r`, and its key into `w` if it is awaitable."""
@@ -157,10 +166,12 @@ class Program:
         failed, put = f"except E as e:v=fail(x,e,{at},p)", f"r[{key!r}]=v"
         arguments = [f"k={self._bind(argument_values(definition, nodes[0]))}(x)"] if definition.args else []
         value = self._value(field, at)
+        is_async = field.is_async and not field.is_subscription
         if serial:
-            body = [*arguments, f"v={value}", "if aw(v):v=await v", *self._completed(position, at, awaited=True)]
+            resolved = [f"v=await {value}"] if is_async else [f"v={value}", "if aw(v):v=await v"]
+            body = [*arguments, *resolved, *self._completed(position, at, awaited=True)]
             return ["try:", *_indented(body), failed, put]
-        if field.is_async and not field.is_subscription:
+        if is_async:
             body = [f"v=await {value}", *self._completed(position, at, awaited=True)]
             begun = self._define("async def {}(x,s,p,k):", ["try:", *_indented(body), failed, "return v"])
             begin = f"v={begun}(x,s,p,{'k' if arguments else 'None'});w+=({key!r},)"

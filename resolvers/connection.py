@@ -35,7 +35,7 @@ _NUMBER, _ID = struct.Struct(">1sq"), struct.Struct(">1s16s")
 
 NEWEST_USER_FIRST = Order(b"u", _NUMBER, start=2**63 - 1, end=0)
 NEWEST_ENTRY_FIRST = Order(b"c", _NUMBER, start=2**63 - 1, end=0)
-NEWEST_VIDEO_FIRST = Order(b"v", _ID, start=UUID(int=2**128 - 1), end=UUID(int=0))
+NEWEST_VIDEO_FIRST = Order(b"v", _ID, start=uuid(b"\xff" * 16), end=uuid(bytes(16)))
 NEWEST_EVENT_FIRST = Order(b"e", _NUMBER, start=2**31 - 1, end=0)
 LONGEST_WAITING_FIRST = Order(b"q", _NUMBER, start=0, end=2**63 - 1)
 
@@ -93,26 +93,24 @@ class _Shown(NamedTuple):
     def edges(self) -> list[Edge[Any]]:
         return [Edge(cursor=self.cursor(row), node=self.item(row)) for row in self.rows]
 
-    @property
-    def page_info(self) -> PageInfo:
-        window = self.window
-        return PageInfo(
-            has_next_page=window.bounded if window.backward else self.more,
-            has_previous_page=self.more if window.backward else window.bounded,
-            start_cursor=self.cursor(self.rows[0]) if self.rows else None,
-            end_cursor=self.cursor(self.rows[-1]) if self.rows else None,
-        )
-
     def cursor(self, row: Any) -> str:
         return cursor(self.window.order, self.bound(row))
 
 
+_page_info = lazily(
+    PageInfo,
+    _Shown,
+    has_next_page=lambda shown: shown.window.bounded if shown.window.backward else shown.more,
+    has_previous_page=lambda shown: shown.more if shown.window.backward else shown.window.bounded,
+    start_cursor=lambda shown: shown.cursor(shown.rows[0]) if shown.rows else None,
+    end_cursor=lambda shown: shown.cursor(shown.rows[-1]) if shown.rows else None,
+)
 _connection = lazily(
     Connection,
     _Shown,
     edges=lambda shown: shown.edges,
     nodes=lambda shown: shown.nodes,
-    page_info=lambda shown: shown.page_info,
+    page_info=_page_info,
 )
 
 

@@ -61,9 +61,9 @@ def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Map
     }
 
 
-def _serialize_datetime(value: datetime.datetime) -> str:
-    at = value if value.tzinfo is datetime.UTC else value.astimezone(datetime.UTC)
-    return orjson.dumps(at, option=orjson.OPT_UTC_Z)[1:-1].decode()  # as `isoformat`, in a third of the time
+def _serialize_datetime(value: datetime.datetime) -> datetime.datetime:
+    """Leave it to `server.answer` to write it as text, with all else of an answer: that takes a tenth of the time."""
+    return value if value.tzinfo is datetime.UTC else value.astimezone(datetime.UTC)
 
 
 def _parse_datetime(value: object) -> datetime.datetime:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -11,15 +12,23 @@ from starlette.responses import Response
 from server.errors import present
 from server.media_type import GRAPHQL_RESPONSE, JSON
 
-# Whatever else the standard library would refuse is left to it.
-_AS_JSON_ALONE = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_encode_slowly = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+# A point in time is written as RFC 3339 has it, in UTC. Whatever else the standard library would refuse is left to it.
+_AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_UTC_Z
+
+
+def _as_text(value: object) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"Not JSON: {type(value).__name__}.")
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)[1:-1].decode()
+
+
+_encode_slowly = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_text).encode
 
 
 def encode_utf8(value: Any) -> bytes:
     """Write JSON in UTF-8, of numbers that are finite, as GraphQL's scalars are. Half a character becomes a `?`."""
     try:
-        return orjson.dumps(value, option=_AS_JSON_ALONE)
+        return orjson.dumps(value, option=_AS_JSON)
     except TypeError:  # It takes no whole number of more than 64 bits, no half a character, no deep nesting.
         return _encode_slowly(value).encode(errors="replace")
 

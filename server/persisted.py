@@ -35,7 +35,7 @@ class PersistedDocuments:
             if text is None:
                 raise RequestError("PERSISTED_QUERY_NOT_FOUND", "There is no document with this `documentId`.")
             return text
-        named = _hash(extensions or {})
+        named = _hash(extensions) if extensions else None
         if query is None:
             if named is None:
                 raise RequestError("BAD_USER_INPUT", "Send the document as `query`, or its id as `documentId`.")
