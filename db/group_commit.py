@@ -27,7 +27,7 @@ TOGETHER = {
 # Such a form is planned once, for tables that may be almost empty then and are not for long.
 WRITERS_SESSION_SETTINGS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
 
-WRITERS = 2  # While one waits for its commit, the other goes on.
+WRITERS = 3  # While some wait for their commits, another goes on.
 BATCH_MAX = 64
 BATCH_SECONDS_MAX = 2  # Those who wait behind a batch that does not end are not to wait for ever.
 LOCK_MILLISECONDS_MAX = 50  # Whoever waits for somebody else's lock holds up all others of its batch.
@@ -60,12 +60,12 @@ class Call:
 class GroupCommit:
     """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
 
-    A call that finds a connection idle, and its row in no batch that is at work, goes at once, unless more are at work
-    than wait: each batch has a commit of its own, and small ones would keep large ones from theirs. There is no timer:
-    those who wait go when they are as many, or when the batch is over. In a batch each call sees what those before it
-    did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no two of them can
-    wait for each other. ``ended`` is called for each call that was begun, with None when it is to be run again by
-    itself: unless the connection was lost, it has done nothing.
+    A call that finds a connection idle, and its row in no batch that is at work, goes at once, unless a batch is at
+    work that is larger than what waits: each has a commit of its own, and small ones would keep large ones from theirs.
+    There is no timer: those who wait go when they are as many, or when a batch is over. In a batch each call sees what
+    those before it did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no
+    two of them can wait for each other. ``ended`` is called for each call that was begun, with None when it is to be
+    run again by itself: unless the connection was lost, it has done nothing.
     """
 
     def __init__(self, connections: Connections, ended: Callable[[Call, asyncpg.Record | None], None]) -> None:
@@ -74,16 +74,21 @@ class GroupCommit:
         self._waiting: dict[str, list[Call]] = {}
         self._idle = WRITERS
         self._rows: set[tuple[int, ...]] = set()  # those of the batches that are at work
+        self._sizes: list[int] = []  # how many rows each of these has
         self._working: set[asyncio.Task[None]] = set()
 
     def begin(self, call: Call) -> None:
         """Have a call run as soon as it can, unless its caller has gone before its turn comes."""
         self._waiting.setdefault(call.query, []).append(call)
-        if self._idle and call.row not in self._rows and sum(map(len, self._waiting.values())) >= len(self._rows):
+        if self._idle and call.row not in self._rows and self._are_many_enough():
             self._idle -= 1
             task = asyncio.create_task(self._work())
             self._working.add(task)
             task.add_done_callback(self._working.discard)
+
+    def _are_many_enough(self) -> bool:
+        """Tell whether as many wait as are in any batch at work."""
+        return sum(map(len, self._waiting.values())) >= max(self._sizes, default=0)
 
     async def close(self) -> None:
         """Let what has begun finish, then close the connections."""
@@ -97,10 +102,12 @@ class GroupCommit:
             while batch := self._next():
                 rows = {call.row for call in batch}
                 self._rows |= rows
+                self._sizes.append(len(rows))
                 try:
                     records = await run_batch(self._connections, batch[0].query, batch)
                 finally:
                     self._rows -= rows
+                    self._sizes.remove(len(rows))
                 for call, record in zip(batch, records, strict=True):
                     self._ended(call, record)
         finally:

@@ -45,12 +45,13 @@ class Batches:
         held = []
         for number in range(1, WRITERS + 1):
             held.append(asyncio.create_task(Account.open(database, 1)))
-            while self.sizes.total() < begun + number:  # noqa: ASYNC110 - a batch sets no event
-                await asyncio.sleep(0)
+            async with asyncio.timeout(30):
+                while self.sizes.total() < begun + number:  # noqa: ASYNC110 - a batch sets no event
+                    await asyncio.sleep(0)
         return held
 
     async def together(self, database: Database, calls: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer]:
-        """Run calls in the batches that they make when both connections are at work."""
+        """Run calls in the batches that they make when all connections are at work."""
         held = await self.shut(database)
         running = [asyncio.create_task(call) for call in calls]
         await asyncio.sleep(0)
@@ -95,13 +96,13 @@ async def test_what_waits_is_run_together(database: Database, batches: Batches) 
 
 
 async def test_a_small_batch_waits_while_a_large_one_is_at_work(database: Database, batches: Batches) -> None:
-    """Calls go beside a batch that is at work when they are as many as its, and with all others when it is over."""
-    accounts = [await Account.open(database, 10) for _ in range(9)]
+    """Calls go beside a batch that is at work when they are as many as it has, and with all others when it is over."""
+    accounts = [await Account.open(database, 10) for _ in range(12)]
     batches.gate.clear()
     batches.sizes.clear()
     seen, calls = [], 0
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        for count in (3, 2, 1, 3):
+        for count in (3, 2, 1, 2, 1, 3):
             for account in accounts[calls : calls + count]:
                 group.create_task(account.create("key"))
             calls += count
@@ -109,8 +110,8 @@ async def test_a_small_batch_waits_while_a_large_one_is_at_work(database: Databa
                 await asyncio.sleep(0)
             seen.append(dict(batches.sizes))
         batches.gate.set()
-    assert seen == [{3: 1}, {3: 1}, {3: 2}, {3: 2}]
-    assert batches.sizes == {3: 3}
+    assert seen == [{3: 1}, {3: 1}, {3: 2}, {3: 2}, {3: 3}, {3: 3}]
+    assert batches.sizes == {3: 4}
 
 
 async def test_what_is_large_is_run_together(database: Database, batches: Batches) -> None:
@@ -449,10 +450,14 @@ async def test_migrations_wait_for_no_connection_that_is_idle(database: Database
     await migration.close()
 
 
-@pytest.mark.parametrize("size", [1, 3, 4, 6])
-async def test_the_writers_are_some_of_the_pools_connections(dsn: str, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 5, 6, 8])
+async def test_the_writers_are_some_of_the_pools_connections(dsn: str, batches: Batches, size: int) -> None:
     """However much is asked at once, there are no more connections than the pool's size says, and all are used."""
     database = await db.database.connect(dsn, pool_size=size, timeout_seconds=60)
+    if size >= db.database.GROUPED_POOL_SIZE_MIN:
+        held = await batches.shut(database)
+        batches.gate.set()
+        await asyncio.gather(*held)
     account, other = [await Account.open(database, 1000) for _ in range(2)]
     for kind in ("key", "other"):
         creations = [account.create(f"{kind} {each}") for each in range(40)]
