@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from os import urandom
 
 from graphql import GraphQLError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.answer import refusal
 from server.headers import with_security
 from server.logging import request_id as id_in_log
+from server.request_id import new_request_id
 
 # Called with a request's method, path, status (None if it had no response), milliseconds and id.
 LogRequest = Callable[[str, str, int | None, float, str], None]
@@ -38,7 +38,7 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        request_id = urandom(16).hex()
+        request_id = new_request_id()
         status: int | None = None
         state = scope.setdefault("state", {})
         state["request_id"] = request_id

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Coroutine, Mapping
 from functools import lru_cache
-from os import urandom
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
@@ -26,6 +25,7 @@ from server.operations import QUERIES_AND_MUTATIONS, Operations
 from server.overload import Turn, Turns
 from server.rate_limit import Quotas
 from server.request import read_body
+from server.request_id import new_request_id
 from server.settings import Settings
 
 PATH = "/graphql"
@@ -108,7 +108,7 @@ class ShortWay:
     ) -> Written:
         headers, given, authorization, media_type, _ = head
         started = time.perf_counter()
-        request_id = urandom(16).hex()
+        request_id = new_request_id()
         id_in_log.set(request_id)
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         scope: Scope = {"type": "http", "method": "POST", "headers": headers, "client": client, "scheme": scheme}

@@ -50,13 +50,13 @@ def mutation(name: str, shown: str) -> str:
 
 
 OPERATIONS = {
-    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 223),
-    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 213),
-    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 214),
-    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 198),
+    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 216),
+    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 202),
+    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 211),
+    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 191),
     "viewer": Operation(
         f"{{ viewer {{ name credits videos {{ nodes {{ {CARD} }} pageInfo {{ endCursor }} }} }} }}",
-        *(Role.USER, 566),
+        *(Role.USER, 531),
         statements=2,
     ),
 }
