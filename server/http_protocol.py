@@ -20,6 +20,7 @@ _BROKEN_OFF = (
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _DIGITS_MAX = 15
+HEAD_BYTES_MAX = 8192  # A longer one is not remembered: there may be thousands of connections.
 
 
 class Protocol(HttpToolsProtocol):
@@ -205,10 +206,10 @@ class _KnownHead(NamedTuple):
 
 
 def _known_head(data: bytes, head: Head, body: bytes) -> _KnownHead | None:
-    """Remember the head of a request, if it is all that there is in what has come."""
+    """Remember the head of a request that is not too long, if the request is all that there is in what has come."""
     end = len(data) - len(body)
     length = _LENGTH.search(data, 0, end)
-    if length is None or data.find(_END) + len(_END) != end:
+    if length is None or end > HEAD_BYTES_MAX or data.find(_END) + len(_END) != end:
         return None
     return _KnownHead(head, data[: length.start(1)], data[length.end(1) : end])
 

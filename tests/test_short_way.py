@@ -14,7 +14,7 @@ from graphql import ExecutionResult
 import server.cli
 import server.short_way
 from db.database import Database
-from server.http_protocol import Protocol
+from server.http_protocol import HEAD_BYTES_MAX, Protocol
 from server.operations import Operations
 from server.settings import Settings
 from server.short_way import ShortWay
@@ -275,6 +275,9 @@ async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed
         ("b", {"accept": "*/*"}, 3),
         ("a", {"Accept": "*/*"}, 4),
         ("a", {}, 5),
+        ("a", {"x": "x" * HEAD_BYTES_MAX}, 6),
+        ("a", {"x": "x" * HEAD_BYTES_MAX}, 7),  # It is too long to be remembered,
+        ("a", {}, 7),  # and the one before it is not forgotten.
     ]
     with closing(writer):
         for name, more, parsed_by_now in expected:
