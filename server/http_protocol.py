@@ -48,13 +48,13 @@ class Protocol(HttpToolsProtocol):
             if body is not None and self._begin(known.head, body):
                 return
         parsed_before = self._parses
-        self._taken = None
         super().data_received(data)
+        taken, self._taken = self._taken, None
         if self._held is not None:
             if not self.transport.is_closing():
                 self._go_the_long_way(self._held)
-        elif self._taken is not None and not parsed_before:
-            self._known = _known_head(data, *self._taken) or known
+        elif taken is not None and not parsed_before:
+            self._known = _known_head(data, *taken) or known
 
     def on_message_begin(self) -> None:
         self._parses = True
