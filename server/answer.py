@@ -18,7 +18,7 @@ _AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | 
 
 def _as_text(value: object) -> str:
     if not isinstance(value, datetime):
-        raise TypeError(f"Not JSON: {type(value).__name__}.")
+        raise TypeError(f"{type(value).__name__} is not JSON serializable")
     return orjson.dumps(value, option=orjson.OPT_UTC_Z)[1:-1].decode()
 
 

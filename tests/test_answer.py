@@ -48,7 +48,15 @@ def test_what_the_fast_encoder_cannot() -> None:
     assert encode_utf8({1: 2}) == b'{"1":2}'
 
 
-@pytest.mark.parametrize("value", [datetime.datetime.now(datetime.UTC), {"a": b"b"}, [object()]])
+@pytest.mark.parametrize(("microsecond", "written"), [(0, "2026-11-29T03:06:04Z"), (1, "2026-11-29T03:06:04.000001Z")])
+def test_a_point_in_time(microsecond: int, written: str) -> None:
+    """It is written as RFC 3339 has it, in UTC, whichever encoder writes it."""
+    time = datetime.datetime(2026, 11, 29, 3, 6, 4, microsecond, datetime.UTC)
+    assert encode([time]) == f'["{written}"]'
+    assert encode([time, 2**64]) == f'["{written}",{2**64}]'
+
+
+@pytest.mark.parametrize("value", [{"a": b"b"}, [object()], 1j])
 def test_what_is_no_json(value: Any) -> None:
     """What JSON has no words for is a mistake of the server's, and not guessed at."""
     with pytest.raises(TypeError, match="not JSON serializable"):

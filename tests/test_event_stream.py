@@ -8,6 +8,7 @@ import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -572,10 +573,11 @@ async def test_a_client_that_does_not_read_holds_up_no_stop(site: Site) -> None:
     await site.api.register(credits=400)
     ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
     async with deaf(site, PAGE) as (_, transport):
-        progress = 0
+        reports = count()
         while transport.get_write_buffer_size() < 65_536:
-            progress += 1
-            await site.api.report(ids[0], renderProgress=progress)
+            video, progress = divmod(next(reports), 100)
+            await site.api.report(ids[video], renderProgress=progress + 1)
+            await asyncio.sleep(0.01)  # What changes all the time is told of but now and then.
         async with asyncio.timeout(30):
             await site.app.state.streams.stop()
     await site.left()
