@@ -29,7 +29,6 @@ from graphql import (
     is_leaf_type,
     is_list_type,
     is_non_null_type,
-    is_required_argument,
     is_required_input_field,
     is_specified_scalar_type,
 )
@@ -201,7 +200,6 @@ def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Exe
             (
                 argument.out_name or name,
                 *_variable_and_constant(given.get(name), argument),
-                is_required_argument(argument),
                 is_non_null_type(argument.type),
             )
             for name, argument in definition.args.items()
@@ -211,9 +209,9 @@ def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Exe
 
     def find(coerced: dict[str, Any]) -> dict[str, Any] | None:
         found = {}
-        for out_name, variable, constant, required, non_null in plan:
+        for out_name, variable, constant, non_null in plan:
             value = constant if variable is None else coerced.get(variable, constant)
-            if (value is Undefined and required) or (value is None and non_null):
+            if value is None and non_null:  # by a variable that has a default and yet may be null
                 return None
             if value is not Undefined:
                 found[out_name] = value
@@ -223,10 +221,8 @@ def argument_values(definition: GraphQLField, node: FieldNode) -> Callable[["Exe
         found = find(x.variables.coerced)
         return ask(x) if found is None else found
 
-    if any(variable is not None for _, variable, *_ in plan):
-        return values
-    constants = find({})
-    return ask if constants is None else lambda _: constants
+    constants = None if any(variable for _, variable, *_ in plan) else find({})
+    return values if constants is None else lambda _: constants
 
 
 def _variable_and_constant(node: ValueNode | None, argument: GraphQLArgument) -> tuple[str | None, Any]:

@@ -135,18 +135,17 @@ class Program:
         return self._define("async def {}(x,s,p):", ["r={}", *body, "return r"])
 
     def _parallel(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> str:
-        if len(fields) == 1 and self._is_async(parent, fields):
+        if len(fields) == 1 and self._is_first_async(parent, fields):
             return self._serial(parent, fields)  # which is the same for one field, with less to it
         body = [line for key, details in fields.items() for line in self._field(parent, key, details, serial=False)]
         end = ["except E:", " abandon(x,r,w)", " raise", "return wait(r,w)if w else r"]
         return self._define("def {}(x,s,p):", ["r={};w=()", "try:", " pass", *_indented(body), *end])
 
-    def _is_async(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> bool:
-        """Tell whether the first of the fields has an asynchronous resolver."""
-        ((node, *_), *_) = fields.values()
-        definition = self._operation.schema.get_field(parent, node.node.name.value)
+    def _is_first_async(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> bool:
+        ((first, *_), *_) = fields.values()
+        definition = self._operation.schema.get_field(parent, first.node.name.value)
         field = definition and definition.extensions.get(DEFINITION)
-        return isinstance(field, StrawberryField) and field.is_async and not field.is_subscription
+        return isinstance(field, StrawberryField) and _is_async(field)
 
     def _field(self, parent: GraphQLObjectType, key: str, details: Any, *, serial: bool) -> list[str]:
         """Write how a field's value `v` gets into the answer `r`, and its key into `w` if it is awaitable."""
@@ -166,12 +165,11 @@ class Program:
         failed, put = f"except E as e:v=fail(x,e,{at},p)", f"r[{key!r}]=v"
         arguments = [f"k={self._bind(argument_values(definition, nodes[0]))}(x)"] if definition.args else []
         value = self._value(field, at)
-        is_async = field.is_async and not field.is_subscription
         if serial:
-            resolved = [f"v=await {value}"] if is_async else [f"v={value}", "if aw(v):v=await v"]
+            resolved = [f"v=await {value}"] if _is_async(field) else [f"v={value}", "if aw(v):v=await v"]
             body = [*arguments, *resolved, *self._completed(position, at, awaited=True)]
             return ["try:", *_indented(body), failed, put]
-        if is_async:
+        if _is_async(field):
             body = [f"v=await {value}", *self._completed(position, at, awaited=True)]
             begun = self._define("async def {}(x,s,p,k):", ["try:", *_indented(body), failed, "return v"])
             begin = f"v={begun}(x,s,p,{'k' if arguments else 'None'});w+=({key!r},)"
@@ -325,6 +323,11 @@ def _strawberry_field(definition: GraphQLField) -> StrawberryField:
     ):
         raise NotCovered("field")
     return field
+
+
+def _is_async(field: StrawberryField) -> bool:
+    """Tell whether a field's value has to be waited for; that of a subscription is there with its event."""
+    return field.is_async and not field.is_subscription
 
 
 def _class(declared: GraphQLNamedType, type_: GraphQLObjectType, schema: Any) -> type | None:

@@ -1,6 +1,7 @@
 """What responses tell browsers: to take each for what it is, to show it in no frame, and whose pages may read it."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
@@ -30,6 +31,12 @@ def with_security(scheme: str | None, headers: Iterable[Header], *own: Header) -
     if scheme in {"https", "wss"}:
         with_all.append(_TLS_YEAR)
     return with_all
+
+
+@lru_cache(256)
+def lines(headers: tuple[Header, ...]) -> bytes:
+    """Write headers as HTTP/1.1 has them, once for all responses that have the same."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def forwarded(app: ASGIApp, proxies: tuple[str, ...] | None) -> ASGIApp:

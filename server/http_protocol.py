@@ -3,12 +3,11 @@
 import re
 from asyncio import Task
 from collections.abc import Coroutine
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from server.headers import Header
+from server.headers import lines
 from server.short_way import PATH, Head, ShortWay, Written
 
 _PATH = PATH.encode()
@@ -32,7 +31,7 @@ class Protocol(HttpToolsProtocol):
 
     _held: bytes | None = None  # the body so far of a request that may go the short way
     _head: Head | None = None  # and its head
-    _taken: tuple[Head, bytes] | None = None  # what has gone the short way in what is being parsed
+    _data: bytes = b""  # what is being parsed, if it begins with a request
     _known: "_KnownHead | None" = None  # the head of the last request that came by itself and went the short way
     _parses: bool = False  # whether the parser is within a request
     _idle_since: float = 0.0
@@ -47,22 +46,18 @@ class Protocol(HttpToolsProtocol):
             body = known.body(data)
             if body is not None and self._begin(known.head, body):
                 return
-        parsed_before = self._parses
+        self._data = b"" if self._parses else data
         super().data_received(data)
-        taken, self._taken = self._taken, None
-        if self._held is not None:
-            if not self.transport.is_closing():
-                self._go_the_long_way(self._held)
-        elif taken is not None and not parsed_before:
-            self._known = _known_head(data, *taken) or known
+        self._data = b""
+        if self._held is not None and not self.transport.is_closing():
+            self._go_the_long_way(self._held)
 
     def on_message_begin(self) -> None:
         self._parses = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self._may_go_the_short_way():
-            assert self._short_way is not None  # noqa: S101 - else it may not
+        if self._short_way is not None and self._may_go_the_short_way():
             self._head = self._short_way.head(self.headers)
             if self._head is not None:
                 self._held = b""
@@ -80,7 +75,7 @@ class Protocol(HttpToolsProtocol):
         if self._held is not None:
             assert self._head is not None  # noqa: S101 - else nothing is held back
             if self._begin(self._head, self._held):
-                self._taken = self._head, self._held
+                self._known = _known_head(self._data, self._head, self._held) or self._known
                 self._held = None
                 return
             self._go_the_long_way(self._held)
@@ -108,8 +103,7 @@ class Protocol(HttpToolsProtocol):
     def _may_go_the_short_way(self) -> bool:
         parser = self.parser
         return (
-            self._short_way is not None
-            and self.url == _PATH
+            self.url == _PATH
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
@@ -144,7 +138,7 @@ class Protocol(HttpToolsProtocol):
 
     async def _go_the_short_way(self, cycle: "_ShortCycle", writing: Coroutine[Any, Any, Written]) -> None:
         try:
-            status, lines, body = await writing
+            status, head, body = await writing
             if self.flow.write_paused and not cycle.disconnected:
                 await self.flow.drain()
         except BaseException:  # It is broken off, or not even a fault can be told: what uvicorn says of both.
@@ -156,9 +150,9 @@ class Protocol(HttpToolsProtocol):
             self.tasks.discard(cycle.task)
         if cycle.disconnected:
             return
-        defaults = _lines(tuple(self.server_state.default_headers))
+        defaults = lines(tuple(self.server_state.default_headers))
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((STATUS_LINE[status], defaults, lines, end, body)))
+        self.transport.write(b"".join((STATUS_LINE[status], defaults, head, end, body)))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
@@ -212,8 +206,3 @@ def _known_head(data: bytes, head: Head, body: bytes) -> _KnownHead | None:
     if length is None or end > HEAD_BYTES_MAX or data.find(_END) + len(_END) != end:
         return None
     return _KnownHead(head, data[: length.start(1)], data[length.end(1) : end])
-
-
-@lru_cache(16)
-def _lines(headers: tuple[Header, ...]) -> bytes:
-    return b"".join(b"%b: %b\r\n" % header for header in headers)

@@ -17,7 +17,7 @@ from db.deadline import Deadlines
 from server.compression import compressed
 from server.endpoint import Endpoint
 from server.front import LogRequest
-from server.headers import Header, cors, forwarded, with_security
+from server.headers import Header, cors, forwarded, lines, with_security
 from server.identity import TokenVerifier
 from server.logging import request_id as id_in_log
 from server.media_type import accepted
@@ -40,7 +40,7 @@ Written = tuple[int, bytes, bytes]
 class Head(NamedTuple):
     """What a request's headers say to all bodies that may follow them."""
 
-    headers: list[Header]
+    headers: list[Header]  # The length among them is that of the first body.
     given: Mapping[bytes, bytes]
     authorization: str | None
     media_type: str  # of the answer
@@ -137,7 +137,7 @@ class ShortWay:
         if answer is not response or crosses:
             scope["state"] = {"answer": answer}
             headers, content = await _sent(self._cors if crosses else answer, scope)
-        (_, length), *others = headers
+        (_, length), *others = headers  # as `Answer` begins
         own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (request_id.encode(), length)
         self._log(response.status_code, started, request_id)
         return response.status_code, own + _lines(scope["scheme"], tuple(others)), content
@@ -148,8 +148,8 @@ class ShortWay:
 
 @lru_cache(256)
 def _lines(scheme: str, headers: tuple[Header, ...]) -> bytes:
-    """Write what is the same in the heads of many answers."""
-    return b"".join(b"%b: %b\r\n" % header for header in with_security(scheme, headers))
+    """Write these headers and those that every answer has."""
+    return lines(tuple(with_security(scheme, headers)))
 
 
 async def _sent(app: ASGIApp, scope: Scope) -> tuple[list[Header], bytes]:

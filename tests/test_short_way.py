@@ -238,13 +238,13 @@ async def test_whoever_does_not_read_is_waited_for(reached: Site, monkeypatch: p
 
 
 @pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Note the connections' requests that are parsed."""
-    noted: list[bytes] = []
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Protocol]:
+    """Note of each request that is parsed whose connection's it is."""
+    noted: list[Protocol] = []
     begin = Protocol.on_message_begin
 
     def note(connection: Protocol) -> None:
-        noted.append(b"")
+        noted.append(connection)
         begin(connection)
 
     monkeypatch.setattr(Protocol, "on_message_begin", note)
@@ -262,7 +262,7 @@ def naming(name: str) -> bytes:
     return f'{{"query": "{{ {name}: __typename }}"}}'.encode()
 
 
-async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed: list[bytes]) -> None:
+async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed: list[Protocol]) -> None:
     """Where but the body and its length differ from the last request, it is answered at once; no other head is."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     refusal = (401, "UNAUTHENTICATED")
@@ -309,7 +309,7 @@ async def test_a_length_that_is_written_otherwise_is_for_the_parser(reached: Sit
     assert told[0] == told[1]
 
 
-async def test_a_head_within_another_request_is_part_of_it(reached: Site, parsed: list[bytes]) -> None:
+async def test_a_head_within_another_request_is_part_of_it(reached: Site, parsed: list[Protocol]) -> None:
     """What has begun otherwise ends otherwise, though the rest of it reads as a request; nor is it known then."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     with closing(writer):
@@ -351,15 +351,37 @@ async def test_a_known_head_in_parts(reached: Site, cut: int) -> None:
 
 
 async def test_an_idle_connection_is_closed(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection ends when nothing has come for long, however much came before: not while requests still come."""
-    monkeypatch.setattr(server.cli, "IDLE_SECONDS_MAX", 2)
+    """A connection on which nothing comes any more ends, though nobody closes it."""
+    monkeypatch.setattr(server.cli, "IDLE_SECONDS_MAX", 1)
     async with site(settings, dsn) as reached:
         reader, writer = await asyncio.open_connection(*reached.address.split(":"))
-        whole = request()
         with closing(writer):
-            for _ in range(9):  # for longer than that in all
-                writer.write(whole)
-                assert await answers(reader) == [(200, ANSWER)]
-                await asyncio.sleep(0.3)
+            writer.write(request())
             async with asyncio.timeout(30):
+                assert (await read(reader))[0] == 200
                 assert await reader.read() == b""
+
+
+async def test_a_connection_is_idle_from_its_last_answer_on(reached: Site, database: Database) -> None:
+    """The timer that an earlier answer has set closes no connection on which more has come since, or is under way."""
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+    with closing(writer):
+        writer.write(request())
+        assert await answers(reader) == [(200, ANSWER)]
+        (connection,) = reached.server.server_state.connections
+        assert isinstance(connection, Protocol)
+        for _ in range(2):
+            writer.write(request())
+            assert await answers(reader) == [(200, ANSWER)]
+            assert connection.timeout_keep_alive_task is not None
+            connection.timeout_keep_alive_handler()
+            assert connection.timeout_keep_alive_task is not None
+        async with database.pool.acquire() as holder, holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            writer.write(request())
+            await blocked(database)
+            connection.timeout_keep_alive = 0
+            connection.timeout_keep_alive_handler()
+        async with asyncio.timeout(10):
+            assert (await read(reader))[0] == 200
+            assert await reader.read() == b""

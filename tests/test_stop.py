@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import httpx2
@@ -66,18 +67,18 @@ async def test_what_does_not_end_is_broken_off(
     with serving(tmp_path, **settings) as server:
         url = httpx2.URL(server.address)
         reader, writer = await asyncio.open_connection(url.host, url.port)
-        async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("LOCK TABLE users")
-            query = request()
-            first = len(query) if at_once else len(query) - 1
-            writer.write(query[:first])
-            await asyncio.sleep(0.1)
-            writer.write(query[first:])
-            await blocked(database)
-            server.process.send_signal(signal.SIGTERM)
-            _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
-            assert server.process.returncode == 0, logged
-        status, told, body = await read(reader)
-        writer.close()
-        assert (status, told["connection"], body) == (500, "close", b"Internal Server Error")
+        with closing(writer):
+            async with database.pool.acquire() as holder, holder.transaction():
+                await holder.execute("LOCK TABLE users")
+                query = request()
+                first = len(query) if at_once else len(query) - 1
+                writer.write(query[:first])
+                await asyncio.sleep(0.1)  # Else both may come at once.
+                writer.write(query[first:])
+                await blocked(database)
+                server.process.send_signal(signal.SIGTERM)
+                _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
+                assert server.process.returncode == 0, logged
+            status, told, body = await read(reader)
+            assert (status, told["connection"], body) == (500, "close", b"Internal Server Error")
         assert [line for line in logged.splitlines() if '"/graphql"' in line and '"status": null' in line], logged
