@@ -34,6 +34,11 @@ UNSEEN_PAGE = ""
 
 POLL_CHANGES = statement("poll_changes")
 ANNOUNCE = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
+# Whoever comes tells so by a notice; that somebody has gone is found by this.
+OTHERS_LISTEN = """SELECT count(*) > 0 FROM pg_stat_activity
+  WHERE datname = current_database() AND application_name = current_setting('application_name')
+    AND pid <> pg_backend_pid()"""
+NOBODY = ""  # A notice of no user: all it tells is that there is somebody who sends it.
 
 
 class WatchedUser(NamedTuple):
@@ -108,7 +113,7 @@ async def poll_changes(connection: Connection, subjects: Iterable[Subject], with
 
 
 class ChangeFeed:
-    """Announces changes to all processes, and hears of theirs, over one connection."""
+    """Announces changes to all other processes, if there are any, and hears of theirs, over one connection."""
 
     def __init__(
         self,
@@ -127,6 +132,7 @@ class ChangeFeed:
         self._heard = heard
         self._queue_moved = queue_moved
         self._queue_digest: int | None = None
+        self._others_listen = True  # until it is known that there are none
         self._outgoing: set[UUID] = set()
         self._stirred = asyncio.Event()  # There is something to announce, or the connection is lost.
         self._all_sent = asyncio.Event()
@@ -135,7 +141,7 @@ class ChangeFeed:
 
     def announce(self, user_id: UUID) -> None:
         """Tell all processes, soon, that rows of this user may have changed."""
-        if self._notify:
+        if self._notify and self._others_listen:
             self._outgoing.add(user_id)
             self._stirred.set()
             self._all_sent.clear()
@@ -166,6 +172,7 @@ class ChangeFeed:
                     await self._follow(connection)
                 finally:
                     connection.terminate()  # Not closed, which would wait for whoever may be gone.
+                    self._others_listen = True  # Nothing tells, until there is another connection, that one has come.
             except Exception as error:  # Whatever it was: all that is followed is compared anew.
                 if self._failures == 0:
                     log.warning("change_feed_lost", exc_info=error)
@@ -177,11 +184,13 @@ class ChangeFeed:
 
         def hear(_: object, pid: int, __: str, payload: object) -> None:
             if pid != connection.get_server_pid():  # What this process changed, it knows.
+                self._others_listen = True
                 self._heard(_users_in(str(payload)))
 
         connection.add_termination_listener(lambda _: self._stirred.set())
         if self._notify:
             await connection.add_listener(CHANNEL, hear)
+            await connection.execute(ANNOUNCE, CHANNEL, [NOBODY])
         now = asyncio.get_running_loop().time
         polls_at = -math.inf
         while True:
@@ -203,6 +212,8 @@ class ChangeFeed:
                 raise ConnectionResetError("The database has closed the connection.")
 
     async def _poll(self, connection: Connection) -> None:
+        if self._notify:
+            self._others_listen = await connection.fetchval(OTHERS_LISTEN)
         changes = await poll_changes(connection, self._subjects(), self._follows_queue())
         self._heard([change.user_id for change in changes if change.user_id is not None])
         queue_digest = next((change.queue_digest for change in changes if change.user_id is None), None)

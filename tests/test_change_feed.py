@@ -19,7 +19,7 @@ import pytest
 import db.change_feed
 import db.database
 import db.user
-from db.change_feed import POLL_CHANGES, ChangeFeed
+from db.change_feed import OTHERS_LISTEN, POLL_CHANGES, ChangeFeed, _users_in
 from db.database import Database
 from resolvers.identity import Identity, Role
 from server.settings import Settings
@@ -137,6 +137,54 @@ async def test_many_users_are_told_of_at_once(dsn: str, database: Database) -> N
             while heard_by != users:  # noqa: ASYNC110 - the set tells nobody that it is full
                 await asyncio.sleep(0.001)
     assert announced_by == set()
+
+
+@pytest.fixture
+async def noticed(dsn: str) -> AsyncIterator[list[UUID]]:
+    """Collect the users of whom there was a notice."""
+    users: list[UUID] = []
+    listener = await asyncpg.connect(dsn)
+    await listener.add_listener("videocredits", lambda *notice: users.extend(_users_in(notice[-1])))
+    yield users
+    await listener.close()
+
+
+@pytest.mark.usefixtures("hardly_polling")
+async def test_a_process_that_is_alone_announces_nothing(dsn: str, database: Database, noticed: list[UUID]) -> None:
+    """It begins to when another one has come, without a poll."""
+    before, after = uuid4(), uuid4()
+    heard: set[UUID] = set()
+    alone, coming = feed_of(dsn, lambda _: None), feed_of(dsn, heard.update)
+    async with alone.running():
+        await ready(database, 1)
+        alone.announce(before)
+        async with coming.running():
+            await ready(database, 2)
+            async with asyncio.timeout(30):
+                while not heard:
+                    alone.announce(after)
+                    await asyncio.sleep(0.01)
+    assert heard == set(noticed) == {after}
+
+
+@pytest.mark.usefixtures("polling_fast")
+async def test_a_process_that_is_left_alone_announces_nothing_more(
+    dsn: str, database: Database, noticed: list[UUID]
+) -> None:
+    """It ends with the first poll after the other one has gone."""
+    staying, going = feed_of(dsn, lambda _: None), feed_of(dsn, lambda _: None)
+    async with staying.running():
+        async with going.running():
+            await ready(database, 2)
+            async with asyncio.timeout(30):
+                while not noticed:
+                    staying.announce(uuid4())
+                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while noticed:
+                noticed.clear()
+                staying.announce(uuid4())
+                await asyncio.sleep(0.2)  # Longer than a notice takes.
 
 
 @pytest.mark.usefixtures("hardly_polling")
@@ -386,7 +434,7 @@ async def test_a_poll_finds_that_the_queue_moves(dsn: str, settings: Settings) -
 async def test_who_follows_costs_no_statement_but_the_poll(
     api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However much is followed, one statement looks after it all, and nothing is read as long as nothing changes."""
+    """However much is followed, one poll looks after it all, and nothing is read as long as nothing changes."""
     subjects = [f"user {number}" for number in range(10)]
     async with AsyncExitStack() as stack:
         for subject in subjects:
@@ -419,7 +467,8 @@ async def test_who_follows_costs_no_statement_but_the_poll(
 
         monkeypatch.setattr(asyncpg.Connection, "_execute", counting)
         async with asyncio.timeout(30):
-            while set(statements) != {POLL_CHANGES}:  # What was followed just now has yet to be read again.
+            # What was followed just now has yet to be read again.
+            while set(statements) != {POLL_CHANGES, OTHERS_LISTEN}:
                 statements.clear()
                 for _ in range(5):
                     await polled.acquire()
