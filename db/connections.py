@@ -1,7 +1,7 @@
 """A pool's connections, of which a few are kept at hand."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import TypeAlias, TypeVar
 
 import asyncpg
@@ -28,8 +28,7 @@ class Connections:
 
     async def run(self, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
         """Return what is made of a connection; raise ConnectionError where the server had ended it before."""
-        loop = asyncio.get_running_loop()
-        connection = await self._take(loop.time())
+        connection = await self._take(monotonic())
         is_sound = False
         try:
             answer = await run(connection)
@@ -44,7 +43,7 @@ class Connections:
             raise ConnectionError from error
         finally:
             if is_sound and len(self._at_hand) < self._at_hand_max:
-                self._at_hand.append((connection, loop.time()))
+                self._at_hand.append((connection, monotonic()))
             else:
                 await self.pool.release(connection)
         return answer

@@ -24,7 +24,7 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._open: set[Due] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_time = 0.0
 
@@ -38,8 +38,8 @@ class Deadlines:
     def add(self, due: Due, loop: asyncio.AbstractEventLoop) -> None:
         """Watch over it."""
         self._open.add(due)
-        if self._loop is not loop:  # The timer, if there is one, ended with its loop.
-            self._loop, self._timer = loop, None
+        if self.loop is not loop:  # The timer, if there is one, ended with its loop.
+            self.loop, self._timer = loop, None
         if self._timer is None or due.deadline < self._timer_time:
             self._set_timer(loop, due.deadline)
 
@@ -75,7 +75,8 @@ class Section:
         self._expired = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        # Asked of the loop that is known: to ask which one runs is a call of the system in Python 3.11.
+        task = asyncio.current_task(self._deadlines.loop) or asyncio.current_task()
         assert task is not None  # noqa: S101 - it is entered in a coroutine, which only a task runs
         self._task: asyncio.Task[Any] = task
         self._cancelling = task.cancelling()

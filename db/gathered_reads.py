@@ -20,8 +20,14 @@ class GatheredReads(Generic[Key, Row]):
     before.
     """
 
-    def __init__(self, fetch: Callable[[list[Key]], Awaitable[Mapping[Key, Row]]], ended: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        fetch: Callable[[list[Key]], Awaitable[Mapping[Key, Row]]],
+        ended: Callable[[], object],
+    ) -> None:
         """Read by ``fetch``; ``ended`` is called when nobody waits any more."""
+        self._loop = loop
         self._fetch = fetch
         self._ended = ended
         self._waiting: list[tuple[Key, asyncio.Future[Row | None]]] = []
@@ -31,7 +37,7 @@ class GatheredReads(Generic[Key, Row]):
 
     def row(self, key: Key) -> "asyncio.Future[Row | None]":
         """Tell what is found by a key, None if there is nothing; what the statement raises is raised to all."""
-        found: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[Row | None] = self._loop.create_future()
         self._waiting.append((key, found))
         self._begin()
         return found
@@ -46,7 +52,7 @@ class GatheredReads(Generic[Key, Row]):
         """Have what waits read, at the end of the event loop's turn, unless enough are at it."""
         if not self._beginning and self._waiting and len(self._in_time) < READERS:
             self._beginning = True
-            task = asyncio.create_task(self._work())
+            task = self._loop.create_task(self._work())
             self._working.add(task)
             self._in_time.add(task)
             task.add_done_callback(self._end)
@@ -54,11 +60,11 @@ class GatheredReads(Generic[Key, Row]):
     async def _work(self) -> None:
         """Read until nothing waits, or for as long as it takes where that is too long."""
         self._beginning = False
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - only a task runs this
         while task in self._in_time and (batch := self._next()):
             self._begin()
-            late = loop.call_later(LATE_SECONDS, self._let_others, task)
+            late = self._loop.call_later(LATE_SECONDS, self._let_others, task)
             await self._read(batch)
             late.cancel()
 

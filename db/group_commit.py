@@ -68,7 +68,13 @@ class GroupCommit:
     run again by itself: unless the connection was lost, it has done nothing.
     """
 
-    def __init__(self, connections: Connections, ended: Callable[[Call, asyncpg.Record | None], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connections: Connections,
+        ended: Callable[[Call, asyncpg.Record | None], None],
+    ) -> None:
+        self._loop = loop
         self._connections = connections
         self._ended = ended
         self._waiting: dict[str, list[Call]] = {}
@@ -82,7 +88,7 @@ class GroupCommit:
         self._waiting.setdefault(call.query, []).append(call)
         if self._idle and call.row not in self._rows and self._are_many_enough():
             self._idle -= 1
-            task = asyncio.create_task(self._work())
+            task = self._loop.create_task(self._work())
             self._working.add(task)
             task.add_done_callback(self._working.discard)
 

@@ -110,7 +110,7 @@ class ShortWay:
         started = time.perf_counter()
         request_id = new_request_id()
         id_in_log.set(request_id)
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        deadline = time.monotonic() + self._timeout_seconds  # by the event loop's clock
         scope: Scope = {"type": "http", "method": "POST", "headers": headers, "client": client, "scheme": scheme}
         try:
             if self._forwarded is not _nothing:
