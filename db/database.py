@@ -73,7 +73,7 @@ class Database:
         self._deadlines = Deadlines()
         self._group_commit = None if writers is None else GroupCommit(self._loop, writers, self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
-        self._reads: dict[object, GatheredReads[Any, Any]] = {}  # those that somebody waits for
+        self._reads: dict[object, GatheredReads[Any, Any]] = {}  # those that are waited for, or may stay
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -91,9 +91,9 @@ class Database:
         asked = (fetch, terms)
         reads = self._reads.get(asked)
         if reads is None:
-            reads = self._reads[asked] = GatheredReads(
-                self._loop, lambda keys: fetch(self, keys, *terms), partial(self._reads.pop, asked, None)
-            )
+            # Without terms there are as many as there are functions; with them, as many as clients think of.
+            ended = partial(self._reads.pop, asked, None) if terms else None
+            reads = self._reads[asked] = GatheredReads(self._loop, lambda keys: fetch(self, keys, *terms), ended)
         return reads.row(key)
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:

@@ -24,7 +24,7 @@ class GatheredReads(Generic[Key, Row]):
         self,
         loop: asyncio.AbstractEventLoop,
         fetch: Callable[[list[Key]], Awaitable[Mapping[Key, Row]]],
-        ended: Callable[[], object],
+        ended: Callable[[], object] | None,
     ) -> None:
         """Read by ``fetch``; ``ended`` is called when nobody waits any more."""
         self._loop = loop
@@ -80,7 +80,7 @@ class GatheredReads(Generic[Key, Row]):
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._working.discard(task)
         self._let_others(task)
-        if not self._working:
+        if not self._working and self._ended is not None:
             self._ended()
 
     async def _read(self, batch: "list[tuple[Key, asyncio.Future[Row | None]]]") -> None:

@@ -158,34 +158,35 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
 
 
 class _Gathered:
-    """Lines that are written together, when the event loop comes round: a call of the system takes as long as a line.
+    """Lines that are made and written together, when the event loop comes round: by then their requests are answered.
 
-    Where no loop runs, each is written at once. They are ASCII.
+    A call of the system takes as long as a line. Where no loop runs, each is written at once. They are ASCII.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, line: Callable[..., str]) -> None:
+        """Write to a stream what ``line`` makes of what is added."""
         self._stream = stream
-        self._lines: list[str] = []
-        self._length = 0
+        self._line = line
+        self._added: list[tuple[object, ...]] = []
 
-    def add(self, line: str) -> None:
-        if self._length + len(line) > PIPE_BYTES:
-            self._write()
-        self._lines.append(line)
-        self._length += len(line)
-        if len(self._lines) == 1:
+    def add(self, *told: object) -> None:
+        self._added.append(told)
+        if len(self._added) == 1:
             try:
                 asyncio.get_running_loop().call_soon(self._write)
             except RuntimeError:
                 self._write()
 
     def _write(self) -> None:
-        if not self._lines:  # There were too many to wait.
-            return
-        text = "".join(self._lines)
-        self._lines.clear()
-        self._length = 0
+        added, self._added = self._added, []
+        text = ""
         with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
+            for told in added:
+                line = self._line(*told)
+                if len(text) + len(line) > PIPE_BYTES:
+                    self._stream.write(text)
+                    text = ""
+                text += line
             self._stream.write(text)
 
 
@@ -198,18 +199,13 @@ def request_logger(
     a small query but its statement. So as JSON it is written here, in the same words, to the standard error of now.
     """
     log = structlog.get_logger("server.app")
-    gathered = _Gathered(sys.stderr)
+    gathered = _Gathered(sys.stderr, _request_line)
 
     def through_all(method: str, path: str, status: int | None, milliseconds: float, request_id: str) -> None:
         log.info("request", method=method, path=path, status=status, milliseconds=milliseconds, request_id=request_id)
 
     def as_json(method: str, path: str, status: int | None, milliseconds: float, request_id: str) -> None:
-        second, microsecond = divmod(time_ns() // 1000, 1_000_000)
-        gathered.add(
-            f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
-            f'{_what(method, path)}, "status": {"null" if status is None else status}, '
-            f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
-        )
+        gathered.add(time_ns(), method, path, status, milliseconds, request_id)
 
     def not_at_all(*_: object) -> None:
         pass
@@ -217,6 +213,17 @@ def request_logger(
     if logging.getLevelNamesMapping()[log_level.upper()] > logging.INFO:
         return not_at_all
     return as_json if log_format == "json" else through_all
+
+
+def _request_line(
+    nanoseconds: int, method: str, path: str, status: int | None, milliseconds: float, request_id: str
+) -> str:
+    second, microsecond = divmod(nanoseconds // 1000, 1_000_000)
+    return (
+        f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
+        f'{_what(method, path)}, "status": {"null" if status is None else status}, '
+        f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
+    )
 
 
 @lru_cache(1)
