@@ -69,6 +69,8 @@ class GatheredReads(Generic[Key, Row]):
             late.cancel()
 
     def _next(self) -> "list[tuple[Key, asyncio.Future[Row | None]]]":
+        if not self._waiting:
+            return []
         waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
         batch, self._waiting = waiting[:KEYS_MAX], waiting[KEYS_MAX:]
         return batch
