@@ -122,7 +122,7 @@ class Protocol(HttpToolsProtocol):
     def _begin(self, head: Head, body: bytes) -> bool:
         """Begin to answer a request by the short way, if it takes it."""
         assert self._short_way is not None  # noqa: S101 - else it may not go it
-        writing = self._short_way.begin(head, body, self.client, self.scheme)
+        writing = self._short_way.begin(head, body, self.client, self.scheme, self.loop.time())
         if writing is None:
             return False
         self.cycle = cycle = _ShortCycle()  # type: ignore[assignment]  # It is all that uvicorn asks of one.

@@ -88,9 +88,9 @@ class ShortWay:
         return Head(headers, given, authorization, accepts.single, accepts.subscription is not None)
 
     def begin(
-        self, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None
+        self, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None, now: float
     ) -> Coroutine[Any, Any, Written] | None:
-        """Return what answers a request, or None where that is for ASGI to do."""
+        """Return what answers a request that came ``now``, by the event loop's clock; None where ASGI is to do it."""
         if (
             (head.is_streamed and any(sign in body for sign in _OF_A_SUBSCRIPTION))
             or len(body) > self._body_bytes_max
@@ -101,16 +101,15 @@ class ShortWay:
             return None
         turn = Turn(self._turns)
         turn.begin()
-        return self._write(turn, head, body, client, scheme)
+        return self._write(turn, head, body, client, scheme, now + self._timeout_seconds)
 
     async def _write(
-        self, turn: Turn, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None
+        self, turn: Turn, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None, deadline: float
     ) -> Written:
         headers, given, authorization, media_type, _ = head
         started = time.perf_counter()
         request_id = new_request_id()
         id_in_log.set(request_id)
-        deadline = time.monotonic() + self._timeout_seconds  # by the event loop's clock
         scope: Scope = {"type": "http", "method": "POST", "headers": headers, "client": client, "scheme": scheme}
         try:
             if self._forwarded is not _nothing:

@@ -84,7 +84,8 @@ class Transport(httpx2.ASGITransport):
         if is_whole and not self.by_asgi_alone:
             given = [(name.lower(), value) for name, value in request.headers.raw]
             head = short_way.head(given)
-            writing = head and short_way.begin(head, await request.aread(), self.client, request.url.scheme)
+            now = asyncio.get_running_loop().time()
+            writing = head and short_way.begin(head, await request.aread(), self.client, request.url.scheme, now)
             if writing is not None:
                 status, lines, body = await writing
                 written = [tuple(line.split(b": ", 1)) for line in lines.splitlines()]

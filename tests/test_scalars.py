@@ -4,9 +4,12 @@ import datetime
 import json
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 from graphql import GraphQLError, GraphQLScalarType
 
@@ -243,6 +246,29 @@ async def test_times_are_rfc_3339_in_utc(api: Api, database: Database) -> None:
     assert isinstance(scalar, GraphQLScalarType)
     elsewhere = record["created_at"].astimezone(datetime.timezone(datetime.timedelta(hours=5, minutes=30)))
     assert encode(scalar.coerce_output_value(elsewhere)) == f'"{shown}"'
+
+
+async def test_times_are_right_whatever_is_set_for_the_database(dsn: str, settings: Settings) -> None:
+    """Neither the database's time zone nor how it writes dates changes what is read."""
+    connection = await asyncpg.connect(dsn)
+    name = await connection.fetchval("SELECT current_database()")
+    for setting in ("timezone = 'Asia/Kolkata'", "datestyle = 'German'"):
+        await connection.execute(f"ALTER DATABASE {name} SET {setting}")
+    async with serving(dsn, settings) as api:
+        user_id = await api.register()
+        shown = (await api.query("query($id: ID!) { user(id: $id) { createdAt } }", id=user_id))["user"]["createdAt"]
+    assert shown.endswith("Z")
+    assert datetime.datetime.fromisoformat(shown) == await connection.fetchval("SELECT created_at FROM users")
+    await connection.close()
+
+
+async def test_times_come_back_as_they_were(database: Database) -> None:
+    """Any point in time is the same when it was stored, to the microsecond."""
+    zones = [datetime.UTC, datetime.timezone(-datetime.timedelta(hours=3, minutes=30)), ZoneInfo("Europe/Amsterdam")]
+    for year, microsecond, zone in product((2, 1899, 2026, 9998), (0, 1, 100_000, 999_999), zones):
+        moment = datetime.datetime(year, 11, 24, 9, 30, 0, microsecond, zone)
+        (record,) = await database.rows("SELECT $1::timestamptz AS moment", moment)
+        assert record["moment"] == moment
 
 
 @pytest.mark.parametrize(
