@@ -189,8 +189,8 @@ class ChangeFeed:
 
         connection.add_termination_listener(lambda _: self._stirred.set())
         if self._notify:
-            await connection.add_listener(CHANNEL, hear)
             await connection.execute(ANNOUNCE, CHANNEL, [NOBODY])
+            await connection.add_listener(CHANNEL, hear)
         now = asyncio.get_running_loop().time
         polls_at = -math.inf
         while True:

@@ -183,7 +183,7 @@ class _Gathered:
         with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
             for told in added:
                 line = self._line(*told)
-                if len(text) + len(line) > PIPE_BYTES:
+                if text and len(text) + len(line) > PIPE_BYTES:
                     self._stream.write(text)
                     text = ""
                 text += line
