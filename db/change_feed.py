@@ -34,11 +34,10 @@ UNSEEN_PAGE = ""
 
 POLL_CHANGES = statement("poll_changes")
 ANNOUNCE = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-# Whoever comes tells so by a notice; that somebody has gone is found by this.
+GREET = f"NOTIFY {CHANNEL}"  # Names no user: all it tells is that somebody has come.
 OTHERS_LISTEN = """SELECT count(*) > 0 FROM pg_stat_activity
   WHERE datname = current_database() AND application_name = current_setting('application_name')
     AND pid <> pg_backend_pid()"""
-NOBODY = ""  # A notice of no user: all it tells is that there is somebody who sends it.
 
 
 class WatchedUser(NamedTuple):
@@ -189,7 +188,7 @@ class ChangeFeed:
 
         connection.add_termination_listener(lambda _: self._stirred.set())
         if self._notify:
-            await connection.execute(ANNOUNCE, CHANNEL, [NOBODY])
+            await connection.execute(GREET)
             await connection.add_listener(CHANNEL, hear)
         now = asyncio.get_running_loop().time
         polls_at = -math.inf
