@@ -15,9 +15,9 @@ LATE_SECONDS = 0.05  # A statement that takes longer, on one connection or for o
 class GatheredReads(Generic[Key, Row]):
     """Reads rows by key for many callers, with at most two statements at a time, but for those that are late.
 
-    There is no timer: what is asked for is read at the end of the event loop's turn if one of the two is idle. All who
-    ask meanwhile are read for together, by a statement that begins after they asked: nobody misses what was committed
-    before.
+    There is no timer: what is asked for is read at the end of the event loop's turn if neither of the two is at work,
+    or one for no more keys. All who ask meanwhile are read for together, by a statement that begins after they asked:
+    nobody misses what was committed before.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class GatheredReads(Generic[Key, Row]):
         self._waiting: list[tuple[Key, asyncio.Future[Row | None]]] = []
         self._beginning = False
         self._working: set[asyncio.Task[None]] = set()
-        self._in_time: set[asyncio.Task[None]] = set()
+        self._in_time: dict[asyncio.Task[None], int] = {}  # with the number of those whom each reads for
 
     def row(self, key: Key) -> "asyncio.Future[Row | None]":
         """Tell what is found by a key, None if there is nothing; what the statement raises is raised to all."""
@@ -49,12 +49,17 @@ class GatheredReads(Generic[Key, Row]):
         self._beginning = False
 
     def _begin(self) -> None:
-        """Have what waits read, at the end of the event loop's turn, unless enough are at it."""
-        if not self._beginning and self._waiting and len(self._in_time) < READERS:
+        """Have what waits read, at the end of the event loop's turn, unless both are at it, or one for more."""
+        if (
+            self._waiting
+            and not self._beginning
+            and len(self._in_time) < READERS
+            and len(self._waiting) >= max(self._in_time.values(), default=0)
+        ):
             self._beginning = True
             task = self._loop.create_task(self._work())
             self._working.add(task)
-            self._in_time.add(task)
+            self._in_time[task] = 0
             task.add_done_callback(self._end)
 
     async def _work(self) -> None:
@@ -63,6 +68,7 @@ class GatheredReads(Generic[Key, Row]):
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - only a task runs this
         while task in self._in_time and (batch := self._next()):
+            self._in_time[task] = len(batch)
             self._begin()
             late = self._loop.call_later(LATE_SECONDS, self._let_others, task)
             await self._read(batch)
@@ -76,7 +82,7 @@ class GatheredReads(Generic[Key, Row]):
         return batch
 
     def _let_others(self, task: "asyncio.Task[None]") -> None:
-        self._in_time.discard(task)
+        self._in_time.pop(task, None)
         self._begin()
 
     def _end(self, task: "asyncio.Task[None]") -> None:

@@ -60,9 +60,9 @@ class Call:
 class GroupCommit:
     """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
 
-    A call that finds a connection idle, and its row in no batch that is at work, goes at once, unless a batch is at
-    work that is larger than what waits: each has a commit of its own, and small ones would keep large ones from theirs.
-    There is no timer: those who wait go when they are as many, or when a batch is over. In a batch each call sees what
+    A call that finds a connection idle, and its row in no batch that is at work, goes at once, unless a batch of
+    several is at work: each has a commit of its own, and small ones would keep large ones from theirs. There is no
+    timer: those who wait go when they are almost twice as many, or when a batch is over. In a batch each call sees what
     those before it did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no
     two of them can wait for each other. ``ended`` is called for each call that was begun, with None when it is to be
     run again by itself: unless the connection was lost, it has done nothing.
@@ -93,8 +93,8 @@ class GroupCommit:
             task.add_done_callback(self._working.discard)
 
     def _are_many_enough(self) -> bool:
-        """Tell whether as many wait as are in any batch at work."""
-        return sum(map(len, self._waiting.values())) >= max(self._sizes, default=0)
+        """Tell whether enough wait to go beside the batches at work: one beside one, three beside two, and so on."""
+        return sum(map(len, self._waiting.values())) >= min(2 * max(self._sizes, default=1) - 1, BATCH_MAX)
 
     async def close(self) -> None:
         """Let what has begun finish, then close the connections."""

@@ -48,19 +48,21 @@ def balance(user: UserRow | None) -> int:
 async def test_who_asks_at_once_or_meanwhile_is_read_for_together(database: Database) -> None:
     """Who asks in one turn of the event loop is read for by one statement, in which each user is once.
 
-    Of those who come later, the first are read for at once, and those who come while two are read by the next one.
+    Those who come later are read for beside them when they are as many, and by the next one where two are at work.
     """
     gate = Gate()
-    accounts = [await Account.open(database, number) for number in range(6)]
+    accounts = [await Account.open(database, number) for number in range(7)]
     ids = [account.user_id for account in accounts]
     asked = await asking(database, gate, [accounts[0], accounts[1], accounts[0]])
-    asked += await asking(database, gate, [accounts[2]])
+    asked += await asking(database, gate, [accounts[2], accounts[2]])
+    assert gate.asked == [ids[:2]]
     asked += await asking(database, gate, [accounts[3]])
-    asked += await asking(database, gate, [accounts[4], accounts[5], accounts[5]])
-    assert gate.asked == [ids[:2], [ids[2]]]
+    asked += await asking(database, gate, [accounts[4]])
+    asked += await asking(database, gate, [accounts[5], accounts[6], accounts[6]])
+    assert gate.asked == [ids[:2], ids[2:4]]
     gate.open.set()
-    assert [balance(user) for user in await asyncio.gather(*asked)] == [0, 1, 0, 2, 3, 4, 5, 5]
-    assert gate.asked == [ids[:2], [ids[2]], ids[3:]]
+    assert [balance(user) for user in await asyncio.gather(*asked)] == [0, 1, 0, 2, 2, 3, 4, 5, 6, 6]
+    assert gate.asked == [ids[:2], ids[2:4], ids[4:]]
     assert balance(await database.row(gate, ids[3])) == 3
 
 
@@ -148,7 +150,7 @@ async def test_who_gives_up_takes_nobody_along(database: Database) -> None:
     gate = Gate()
     accounts = [await Account.open(database, number) for number in range(6)]
     asked = []
-    for among in (accounts[:2], accounts[2:3], accounts[3:]):
+    for among in (accounts[:1], accounts[1:3], accounts[3:]):
         asked += await asking(database, gate, among)
     for given_up in (asked[0], asked[2], asked[3]):
         given_up.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from itertools import islice
 from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
@@ -95,23 +96,36 @@ async def test_what_waits_is_run_together(database: Database, batches: Batches) 
     assert len(await account.ledger()) == 201
 
 
-async def test_a_small_batch_waits_while_a_large_one_is_at_work(database: Database, batches: Batches) -> None:
-    """Calls go beside a batch that is at work when they are as many as it has, and with all others when it is over."""
-    accounts = [await Account.open(database, 10) for _ in range(12)]
+@pytest.mark.parametrize(
+    ("arriving", "begun"),
+    [
+        ((1, 1, 1, 1), [[1], [1, 1], [1, 1, 1], [1, 1, 1]]),
+        ((2, 2, 1, 3, 1, 1, 9), [[2], [2], [2, 3], [2, 3], [2, 3], [2, 3, 5], [2, 3, 5]]),
+        ((BATCH_MAX, BATCH_MAX - 1, 1), [[BATCH_MAX], [BATCH_MAX], [BATCH_MAX, BATCH_MAX]]),
+    ],
+)
+async def test_a_small_batch_waits_while_a_large_one_is_at_work(
+    database: Database, batches: Batches, arriving: tuple[int, ...], begun: list[list[int]]
+) -> None:
+    """Calls go beside a batch that is at work when almost twice as many wait, or enough for a batch of their own.
+
+    All others go when one is over.
+    """
+    accounts = iter([await Account.open(database, 10) for _ in range(sum(arriving))])
     batches.gate.clear()
     batches.sizes.clear()
-    seen, calls = [], 0
+    seen = []
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        for count in (3, 2, 1, 2, 1, 3):
-            for account in accounts[calls : calls + count]:
+        for count in arriving:
+            for account in islice(accounts, count):
                 group.create_task(account.create("key"))
-            calls += count
             for _ in range(5):
                 await asyncio.sleep(0)
-            seen.append(dict(batches.sizes))
+            seen.append(sorted(batches.sizes.elements()))
         batches.gate.set()
-    assert seen == [{3: 1}, {3: 1}, {3: 2}, {3: 2}, {3: 3}, {3: 3}]
-    assert batches.sizes == {3: 4}
+    assert seen == begun
+    rest = sum(arriving) - sum(seen[-1])
+    assert sorted(batches.sizes.elements()) == sorted([*seen[-1], *([rest] if rest else [])])
 
 
 async def test_what_is_large_is_run_together(database: Database, batches: Batches) -> None:
