@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.headers import lines
+from server.overload import Turn
 from server.short_way import PATH, Head, ShortWay, Written
 
 _PATH = PATH.encode()
@@ -122,10 +123,11 @@ class Protocol(HttpToolsProtocol):
     def _begin(self, head: Head, body: bytes) -> bool:
         """Begin to answer a request by the short way, if it takes it."""
         assert self._short_way is not None  # noqa: S101 - else it may not go it
-        writing = self._short_way.begin(head, body, self.client, self.scheme, self.loop.time())
-        if writing is None:
+        begun = self._short_way.begin(head, body, self.client, self.scheme, self.loop.time())
+        if begun is None:
             return False
-        self.cycle = cycle = _ShortCycle()  # type: ignore[assignment]  # It is all that uvicorn asks of one.
+        turn, writing = begun
+        self.cycle = cycle = _ShortCycle(turn)  # type: ignore[assignment]  # It is all that uvicorn asks of one.
         cycle.task = self.loop.create_task(self._go_the_short_way(cycle, writing))
         self.tasks.add(cycle.task)
         return True
@@ -162,11 +164,12 @@ class Protocol(HttpToolsProtocol):
 class _ShortCycle:
     """What uvicorn's connection knows of a request on its short way, and tells it."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete", "task")
+    __slots__ = ("_turn", "disconnected", "keep_alive", "response_complete", "task")
 
     task: "Task[None]"
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
@@ -177,7 +180,8 @@ class _ShortCycle:
         return self
 
     def set(self) -> None:
-        """Wake nobody."""
+        """Give up the place of a request that still waits for its turn."""
+        self._turn.leave()
 
 
 class _KnownHead(NamedTuple):

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from uuid import UUID
 
 from starlette.responses import Response
@@ -24,46 +24,22 @@ class Turns:
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
         self.free = at_once_max  # none, as long as anybody waits
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting: deque[asyncio.Future[bool]] = deque()
         self.places = at_once_max + waiting_max
 
     @asynccontextmanager
     async def turn(self, deadline: float) -> AsyncIterator[None]:
         """Wait for a turn, and have it; Refused where too many wait already, or none has come by the deadline."""
         with closing(Turn(self)) as turn:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await turn.come()
-            except TimeoutError:
-                raise _overloaded() from None
+            await turn.come(deadline)
             yield
-
-    def take(self) -> bool:
-        """Take a turn, and tell whether there was one."""
-        if not self.free:
-            return False
-        self.free -= 1
-        return True
-
-    async def wait(self) -> None:
-        """Wait until one is handed over."""
-        handed = asyncio.get_running_loop().create_future()
-        self._waiting.append(handed)
-        try:
-            await handed
-        except asyncio.CancelledError:
-            if not handed.cancelled():  # It came at the same time.
-                self.give()
-            elif handed in self._waiting:
-                self._waiting.remove(handed)
-            raise
 
     def give(self) -> None:
         """Hand a turn over to whoever has waited longest."""
-        while self._waiting:
-            handed = self._waiting.popleft()
+        while self.waiting:
+            handed = self.waiting.popleft()
             if not handed.done():
-                handed.set_result(None)
+                handed.set_result(True)
                 return
         self.free += 1
 
@@ -71,40 +47,63 @@ class Turns:
 class Turn:
     """One of those that work or wait, until it is closed; Refused where they are too many already."""
 
-    __slots__ = ("_at_work", "_turns")
+    __slots__ = ("_closed", "_handed", "_turns", "at_work")
 
     def __init__(self, turns: Turns) -> None:
         if turns.places == 0:
             raise _overloaded()
         turns.places -= 1
-        self._turns: Turns | None = turns
-        self._at_work = False
+        self._turns = turns
+        self._handed: asyncio.Future[bool] | None = None
+        self._closed = False
+        self.at_work = False
 
     def begin(self) -> bool:
         """Begin to work, and tell whether it may without waiting."""
-        self._at_work = self._turns is not None and self._turns.take()
-        return self._at_work
+        if self._turns.free:
+            self._turns.free -= 1
+            self.at_work = True
+        return self.at_work
 
-    async def come(self) -> None:
-        """Wait until it may work."""
-        if not self.begin() and self._turns is not None:
-            await self._turns.wait()
-            self._at_work = True
+    async def come(self, deadline: float) -> bool:
+        """Wait until it may work, and tell whether it may: not if it was left. Refused where it may not in time."""
+        if self.begin():
+            return True
+        self._handed = handed = asyncio.get_running_loop().create_future()
+        self._turns.waiting.append(handed)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await handed
+        except TimeoutError:
+            raise _overloaded() from None
+        finally:  # It may be handed over to somebody who has just been cancelled: then it is handed on when closed.
+            if handed.cancelled():
+                with suppress(ValueError):  # Whoever handed turns over may have passed over this one.
+                    self._turns.waiting.remove(handed)
+            else:
+                self.at_work = handed.result()
+        return self.at_work
+
+    def leave(self) -> None:
+        """Wait no more, if it still waits: whoever asked has gone."""
+        if self._handed is not None and not self._handed.done():
+            self._turns.waiting.remove(self._handed)
+            self._handed.set_result(False)
 
     def close(self) -> None:
         """Make room for another; may be called again."""
-        turns, self._turns = self._turns, None
-        if turns is not None:
-            turns.places += 1
-            if self._at_work:
-                turns.give()
+        if not self._closed:
+            self._closed = True
+            self._turns.places += 1
+            if self.at_work:
+                self._turns.give()
 
 
 class Admission:
     """Lets HTTP requests work when it is their turn; what cannot even wait is answered 503.
 
-    Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max``. Whoever
-    works may close its ``turn``, which is in the scope's state, before its response is over.
+    Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max`` of the
+    request. Whoever works may close its ``turn``, which is in the scope's state, before its response is over.
     """
 
     def __init__(self, app: ASGIApp, *, turns: Turns, wait_seconds_max: float) -> None:
@@ -129,38 +128,30 @@ class Admission:
     async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send, turn: Turn) -> None:
         heard: list[Message] = []
 
-        async def give_up_when_gone() -> None:
-            await _gone(receive, heard)
-            deadline.reschedule(0)
-
         async def replay() -> Message:
             return heard.pop(0) if heard else await receive()
 
+        watch = asyncio.create_task(_leave_when_gone(turn, receive, heard))
         try:
-            async with asyncio.timeout(self._wait_seconds_max) as deadline:
-                watch = asyncio.create_task(give_up_when_gone())
-                try:
-                    await turn.come()
-                finally:
-                    watch.cancel()
-        except TimeoutError:
-            if not heard or heard[-1]["type"] != "http.disconnect":
-                raise _overloaded() from None
+            came = await turn.come(scope["state"]["arrived"] + self._wait_seconds_max)
+        finally:
+            watch.cancel()
+        if came:
+            await self._app(scope, replay, send)
+        else:
             await Response(status_code=499)(scope, receive, send)  # For the log alone.
-            return
-        await self._app(scope, replay, send)
 
 
-async def _gone(receive: Receive, heard: list[Message]) -> None:
-    """Return when the client has left, and note what it sent before."""
+async def _leave_when_gone(turn: Turn, receive: Receive, heard: list[Message]) -> None:
+    """Leave the turn when the client does, and note what it sends before."""
     room = WAITING_BODY_BYTES_MAX
     while room > 0:
         message = await receive()
         heard.append(message)
         if message["type"] == "http.disconnect":
+            turn.leave()
             return
         room -= len(message.get("body", b""))
-    await asyncio.get_running_loop().create_future()
 
 
 def _overloaded() -> Refused:

@@ -89,19 +89,22 @@ class ShortWay:
 
     def begin(
         self, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None, now: float
-    ) -> Coroutine[Any, Any, Written] | None:
-        """Return what answers a request that came ``now``, by the event loop's clock; None where ASGI is to do it."""
+    ) -> tuple[Turn, Coroutine[Any, Any, Written]] | None:
+        """Return what answers a request that came ``now``, by the event loop's clock; None where ASGI is to do it.
+
+        With it comes the request's turn, which is to be left when its client leaves.
+        """
         if (
             (head.is_streamed and any(sign in body for sign in _OF_A_SUBSCRIPTION))
             or len(body) > self._body_bytes_max
             or not self._quotas.at_once
-            or not self._turns.free
+            or not self._turns.places
             or self._verifier.may_fetch_keys(head.authorization)
         ):
             return None
         turn = Turn(self._turns)
         turn.begin()
-        return self._write(turn, head, body, client, scheme, now + self._timeout_seconds)
+        return turn, self._write(turn, head, body, client, scheme, now + self._timeout_seconds)
 
     async def _write(
         self, turn: Turn, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None, deadline: float
@@ -115,14 +118,17 @@ class ShortWay:
             if self._forwarded is not _nothing:
                 await self._forwarded(scope, _hear_nothing, _say_nothing)
             self._quotas.spend_of_address_at_once(scope)
-            with self._deadlines.at(deadline):
-                identity = None
-                if authorization is not None:
-                    proof = self._verifier.recall(authorization) or await self._verifier.prove(authorization)
-                    identity = proof.identity
-                self._quotas.spend_of_user_at_once(identity)
-                result = await self._operations.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
-            response: Response = self._endpoint.answer(result, media_type, request_id)
+            if turn.at_work or await turn.come(deadline):
+                with self._deadlines.at(deadline):
+                    identity = None
+                    if authorization is not None:
+                        proof = self._verifier.recall(authorization) or await self._verifier.prove(authorization)
+                        identity = proof.identity
+                    self._quotas.spend_of_user_at_once(identity)
+                    result = await self._operations.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
+                response: Response = self._endpoint.answer(result, media_type, request_id)
+            else:
+                response = Response(status_code=499)  # For the log alone.
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = self._endpoint.refusal(error, request_id, media_type)
         except asyncio.CancelledError:  # The server has stopped and waits no longer.

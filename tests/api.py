@@ -85,9 +85,9 @@ class Transport(httpx2.ASGITransport):
             given = [(name.lower(), value) for name, value in request.headers.raw]
             head = short_way.head(given)
             now = asyncio.get_running_loop().time()
-            writing = head and short_way.begin(head, await request.aread(), self.client, request.url.scheme, now)
-            if writing is not None:
-                status, lines, body = await writing
+            begun = head and short_way.begin(head, await request.aread(), self.client, request.url.scheme, now)
+            if begun is not None:
+                status, lines, body = await begun[1]
                 written = [tuple(line.split(b": ", 1)) for line in lines.splitlines()]
                 return httpx2.Response(status, headers=written, stream=httpx2.ByteStream(body))
         return await super().handle_async_request(request)

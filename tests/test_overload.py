@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 
 import httpx2
@@ -11,6 +11,8 @@ from starlette.types import Message
 
 from db.database import Database
 from server.app import create_app
+from server.overload import Turn, Turns
+from server.request import Refused
 from server.settings import Settings
 from tests.api import Api, Transport, headers, serving
 from tests.log import serving_logged
@@ -135,6 +137,40 @@ async def test_a_client_that_leaves_frees_its_place(dsn: str, settings: Settings
             waiting = ask(api)
             assert_overloaded(await ask(api))
         assert [(await each).status_code for each in (working, waiting)] == [200, 200]
+
+
+async def test_nothing_is_left_of_who_waits_no_more() -> None:
+    """Whoever is left, cancelled or too late waits no more; a turn that comes at the same time is handed on."""
+    turns = Turns(1, 6)
+    loop = asyncio.get_running_loop()
+    with closing(Turn(turns)) as working:
+        assert working.begin()
+
+        async def wait(turn: Turn, seconds: float = 30) -> bool:
+            with closing(turn):
+                return await turn.come(loop.time() + seconds)
+
+        left, *others = (Turn(turns) for _ in range(6))
+        leaving, cancelled = asyncio.create_task(wait(left)), asyncio.create_task(wait(others[0]))
+        late = asyncio.create_task(wait(others[1], 0))
+        await asyncio.sleep(0)
+        assert len(turns.waiting) == 3
+        left.leave()
+        cancelled.cancel()
+        assert await leaving is False
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        with pytest.raises(Refused):
+            await late
+        assert not turns.waiting
+        before, after, last = (asyncio.create_task(wait(turn)) for turn in others[2:])
+        await asyncio.sleep(0)
+        before.cancel()
+        working.close()
+        after.cancel()
+        assert await last is True
+    left.leave()
+    assert (turns.free, turns.places, len(turns.waiting)) == (1, 7, 0)
 
 
 async def test_a_body_that_comes_while_waiting_is_whole(dsn: str, settings: Settings, database: Database) -> None:

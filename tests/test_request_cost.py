@@ -116,9 +116,9 @@ class Caller:
         try:
             head = self._short_way.head(given)
             assert head is not None
-            writing = self._short_way.begin(head, body, ("127.0.0.1", 1), "http", asyncio.get_running_loop().time())
-            assert writing is not None
-            status, _, written = await writing
+            begun = self._short_way.begin(head, body, ("127.0.0.1", 1), "http", asyncio.get_running_loop().time())
+            assert begun is not None
+            status, _, written = await begun[1]
         finally:
             sys.setprofile(None)
         assert status == 200, written

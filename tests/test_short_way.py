@@ -4,7 +4,8 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from server.settings import Settings
 from server.short_way import ShortWay
 from tests.api import headers
 from tests.race import blocked
-from tests.sockets import Site, site
+from tests.sockets import Site, logged_site, site
 
 QUERY = b'{"query": "{ viewer { id } }"}'
 ANSWER = {"data": {"viewer": None}}
@@ -46,9 +47,9 @@ def went(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return head
 
     def note(short_way: ShortWay, *given: Any) -> Any:
-        writing = begin(short_way, *given)
-        noted.append(writing is not None)
-        return writing
+        begun = begin(short_way, *given)
+        noted.append(begun is not None)
+        return begun
 
     monkeypatch.setattr(ShortWay, "head", note_head)
     monkeypatch.setattr(ShortWay, "begin", note)
@@ -169,6 +170,39 @@ async def test_whoever_leaves_is_answered_no_more(reached: Site, database: Datab
         writer.close()
         await writer.wait_closed()
     await reached.left()
+
+
+async def test_whoever_waits_for_a_turn_goes_it_too(
+    settings: Settings, dsn: str, database: Database, went: list[bool]
+) -> None:
+    """A request that waits for its turn goes it when that comes; if its client leaves before, another has its place."""
+    one_of_each = replace(settings, requests_at_once_max=1, requests_waiting_max=1)
+    async with AsyncExitStack() as stack, logged_site(one_of_each, dsn) as (reached, log), asyncio.timeout(30):
+
+        async def ask() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            asked = len(went)
+            reader, writer = await asyncio.open_connection(*reached.address.split(":"))
+            stack.enter_context(closing(writer))
+            writer.write(request())
+            while len(went) == asked:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.002)
+            return reader, writer
+
+        async with database.pool.acquire() as holder, holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            working, _ = await ask()
+            await blocked(database)
+            _, leaving = await ask()
+            leaving.close()
+            while [line["status"] for line in log.read()] != [499]:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.002)
+            waiting, _ = await ask()
+            refused, _ = await ask()
+            assert (await read(refused))[0] == 503
+        for reader in (working, waiting):
+            status, _, body = await read(reader)
+            assert (status, json.loads(body)) == (200, ANSWER)
+        assert went == [True, True, True, False]
 
 
 async def test_what_is_under_way_at_the_end_is_answered(settings: Settings, dsn: str, database: Database) -> None:
