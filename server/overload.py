@@ -47,7 +47,7 @@ class Turns:
 class Turn:
     """One of those that work or wait, until it is closed; Refused where they are too many already."""
 
-    __slots__ = ("_closed", "_handed", "_turns", "at_work")
+    __slots__ = ("_closed", "_handed", "_left", "_turns", "at_work")
 
     def __init__(self, turns: Turns) -> None:
         if turns.places == 0:
@@ -55,6 +55,7 @@ class Turn:
         turns.places -= 1
         self._turns = turns
         self._handed: asyncio.Future[bool] | None = None
+        self._left = False
         self._closed = False
         self.at_work = False
 
@@ -67,8 +68,8 @@ class Turn:
 
     async def come(self, deadline: float) -> bool:
         """Wait until it may work, and tell whether it may: not if it was left. Refused where it may not in time."""
-        if self.begin():
-            return True
+        if self._left or self.begin():
+            return self.at_work
         self._handed = handed = asyncio.get_running_loop().create_future()
         self._turns.waiting.append(handed)
         try:
@@ -85,7 +86,8 @@ class Turn:
         return self.at_work
 
     def leave(self) -> None:
-        """Wait no more, if it still waits: whoever asked has gone."""
+        """Wait no more, nor begin to: whoever asked has gone."""
+        self._left = True
         if self._handed is not None and not self._handed.done():
             self._turns.waiting.remove(self._handed)
             self._handed.set_result(False)

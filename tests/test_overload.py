@@ -170,6 +170,9 @@ async def test_nothing_is_left_of_who_waits_no_more() -> None:
         after.cancel()
         assert await last is True
     left.leave()
+    gone = Turn(turns)
+    gone.leave()
+    assert await wait(gone) is False
     assert (turns.free, turns.places, len(turns.waiting)) == (1, 7, 0)
 
 
