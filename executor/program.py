@@ -40,6 +40,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
+from strawberry.types.scalar import identity
 
 from executor import execution
 from executor.execution import ObjectFunction, Operation, Position, Selection
@@ -234,6 +235,8 @@ class Program:
     def _leaf(self, type_: Any) -> list[str]:
         """Write how most values of a scalar or enum are serialized; the rest are left to an `else`."""
         serialize = type_.coerce_output_value
+        if serialize is identity:  # as Strawberry has it for a scalar that says nothing of it
+            return ["if type(v)in plain:pass"]
         as_it_is = AS_IT_IS[GraphQLString] if serialize is str else AS_IT_IS.get(type_)
         if as_it_is:
             return [f"if {as_it_is}:pass"]
@@ -348,5 +351,5 @@ def _class(declared: GraphQLNamedType, type_: GraphQLObjectType, schema: Any) ->
 
 def _is_plain(class_: type) -> bool:
     """Tell whether instances of a class are neither errors nor awaitable, nor can become so."""
-    own = {name for each in class_.__mro__ if each is not object for name in vars(each)}
+    own = {name for each in class_.__mro__ if each not in {object, tuple} for name in vars(each)}  # Those read alike.
     return not issubclass(class_, Exception) and own.isdisjoint({"__await__", "__getattr__", "__getattribute__"})

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -85,32 +86,33 @@ class _Shown(NamedTuple):
     bound: Callable[[Any], int | UUID]
     item: Callable[[Any], Any]
 
-    @property
-    def nodes(self) -> list[Any]:
-        return [self.item(row) for row in self.rows]
 
-    @property
-    def edges(self) -> list[Edge[Any]]:
-        return [Edge(cursor=self.cursor(row), node=self.item(row)) for row in self.rows]
-
-    def cursor(self, row: Any) -> str:
-        return cursor(self.window.order, self.bound(row))
+def _cursor_at(index: int, rows: Sequence[Any], window: Window[Any], bound: Callable[[Any], int | UUID]) -> str | None:
+    return cursor(window.order, bound(rows[index])) if rows else None
 
 
 _page_info = lazily(
     PageInfo,
     _Shown,
-    has_next_page=lambda shown: shown.window.bounded if shown.window.backward else shown.more,
-    has_previous_page=lambda shown: shown.more if shown.window.backward else shown.window.bounded,
-    start_cursor=lambda shown: shown.cursor(shown.rows[0]) if shown.rows else None,
-    end_cursor=lambda shown: shown.cursor(shown.rows[-1]) if shown.rows else None,
+    has_next_page=(lambda more, window: window.bounded if window.backward else more, "more", "window"),
+    has_previous_page=(lambda more, window: more if window.backward else window.bounded, "more", "window"),
+    start_cursor=(partial(_cursor_at, 0), "rows", "window", "bound"),
+    end_cursor=(partial(_cursor_at, -1), "rows", "window", "bound"),
 )
+
+
+def _edges(
+    rows: Sequence[Any], window: Window[Any], bound: Callable[[Any], int | UUID], item: Callable[[Any], Any]
+) -> list[Edge[Any]]:
+    return [Edge(cursor=cursor(window.order, bound(row)), node=item(row)) for row in rows]
+
+
 _connection = lazily(
     Connection,
     _Shown,
-    edges=lambda shown: shown.edges,
-    nodes=lambda shown: shown.nodes,
-    page_info=_page_info,
+    edges=(_edges, "rows", "window", "bound", "item"),
+    nodes=(lambda rows, item: [item(row) for row in rows], "rows", "item"),
+    page_info=(lambda *shown: _page_info(_Shown(*shown)), *_Shown._fields),
 )
 
 

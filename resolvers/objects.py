@@ -25,35 +25,44 @@ def known(row: Row | None) -> Row:
 
 
 # As the classes' own `[]` has it, in a third of the time: a page has dozens.
-_KINDS, _STATUSES = dict(CreditEntryKind.__members__), dict(VideoStatus.__members__)
+_kind, _status = dict(CreditEntryKind.__members__).__getitem__, dict(VideoStatus.__members__).__getitem__
 
-user = lazily(User, UserRow, id=lambda row: user_id(row.user_id))
+user = lazily(User, UserRow, id=(user_id, "user_id"))
 
 credit_entry = lazily(
     CreditEntry,
     CreditEntryRow,
-    id=lambda row: entry_id(row.user_id, row.number),
-    kind=lambda row: _KINDS[row.kind],
+    id=(entry_id, "user_id", "number"),
+    kind=(_kind, "kind"),
 )
 
 video_event = lazily(
     VideoEvent,
     VideoEventRow,
-    id=lambda row: event_id(row.user_id, row.video_id, row.number),
-    status=lambda row: _STATUSES[row.status],
+    id=(event_id, "user_id", "video_id", "number"),
+    status=(_status, "status"),
 )
+
+
+def _voice(voice_id: str | None, name: str | None) -> Voice | None:
+    return None if voice_id is None else Voice(voice_id=voice_id, name=known(name))
+
+
+def _music_track(name: str | None, url: str | None) -> MusicTrack | None:
+    return None if name is None else MusicTrack(name=name, url=URL(known(url)))
+
+
+def _volume(background_music: float, voice: float) -> Volume:
+    return Volume(background_music=background_music, voice=voice)
+
 
 video_data = lazily(
     VideoData,
     VideoDataRow,
-    id=lambda row: video_id(row.user_id, row.id),
-    video_id=lambda row: row.id,
-    voice=lambda row: None if row.voice_id is None else Voice(voice_id=row.voice_id, name=known(row.voice_name)),
-    music_track=lambda row: (
-        None
-        if row.music_track_name is None
-        else MusicTrack(name=row.music_track_name, url=URL(known(row.music_track_url)))
-    ),
-    volume=lambda row: Volume(background_music=row.volume_background_music, voice=row.volume_voice),
-    status=lambda row: _STATUSES[row.status],
+    id=(video_id, "user_id", "id"),
+    video_id=(lambda own: own, "id"),
+    voice=(_voice, "voice_id", "voice_name"),
+    music_track=(_music_track, "music_track_name", "music_track_url"),
+    volume=(_volume, "volume_background_music", "volume_voice"),
+    status=(_status, "status"),
 )

@@ -33,11 +33,12 @@ def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Map
         return str(value)
 
     return {
+        # Passed through, and written by `server.answer` with all else of an answer, in a tenth of the time. Each is a
+        # row's, and rows are read in UTC (`db.database`).
         datetime.datetime: strawberry.scalar(
             name="DateTime",
             description="A point in time as RFC 3339 text in UTC, such as `2026-11-24T09:30:00.123456Z`.",
             specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
-            serialize=_serialize_datetime,
             parse_value=_parse_datetime,
         ),
         JSON: strawberry.scalar(
@@ -59,11 +60,6 @@ def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Map
             parse_value=parse_url,
         ),
     }
-
-
-def _serialize_datetime(value: datetime.datetime) -> datetime.datetime:
-    """Leave it to `server.answer` to write it as text, with all else of an answer: that takes a tenth of the time."""
-    return value if value.tzinfo is datetime.UTC else value.astimezone(datetime.UTC)
 
 
 def _parse_datetime(value: object) -> datetime.datetime:
