@@ -50,13 +50,13 @@ def mutation(name: str, shown: str) -> str:
 
 
 OPERATIONS = {
-    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 216),
-    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 202),
-    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 211),
-    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 191),
+    "createVideoData": Operation(mutation("createVideoData", f"{STATE} {BALANCE}"), Role.USER, 208),
+    "updateVideoRecordStatus": Operation(mutation("updateVideoRecordStatus", f"{STATE} {BALANCE}"), Role.WORKER, 196),
+    "adjustUserCredits": Operation(mutation("adjustUserCredits", BALANCE), Role.ADMIN, 207),
+    "videoData": Operation(f"query($id: ID!) {{ videoData(id: $id) {{ {CARD} }} }}", Role.USER, 184),
     "viewer": Operation(
         f"{{ viewer {{ name credits videos {{ nodes {{ {CARD} }} pageInfo {{ endCursor }} }} }} }}",
-        *(Role.USER, 531),
+        *(Role.USER, 411),
         statements=2,
     ),
 }
