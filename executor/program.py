@@ -351,5 +351,6 @@ def _class(declared: GraphQLNamedType, type_: GraphQLObjectType, schema: Any) ->
 
 def _is_plain(class_: type) -> bool:
     """Tell whether instances of a class are neither errors nor awaitable, nor can become so."""
-    own = {name for each in class_.__mro__ if each not in {object, tuple} for name in vars(each)}  # Those read alike.
+    # That of objects and of tuples is Python's own way to read an attribute.
+    own = {name for each in class_.__mro__ if each not in {object, tuple} for name in vars(each)}
     return not issubclass(class_, Exception) and own.isdisjoint({"__await__", "__getattr__", "__getattribute__"})

@@ -1,4 +1,4 @@
-"""Objects of rows: each field is the row's, read when it is asked for."""
+"""Objects of rows: each field is the row's, or made of its columns when it is asked for."""
 
 from dataclasses import fields
 from typing import Any, NamedTuple
