@@ -72,7 +72,7 @@ lock: $(VENV)/dev ## Resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean: ## Remove the environment and what was built (data directories stay)
-	rm -rf $(VENV) explorer/node_modules server/explorer
+	rm -rf $(VENV) explorer/node_modules server/pages/built
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

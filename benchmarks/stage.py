@@ -27,9 +27,9 @@ from benchmarks.cases import SCRIPT, Varying
 from db.database import SESSION_SETTINGS
 from db.migrate import migrate
 from resolvers.identity import Identity, Role
-from server.embedded import embedded_postgres
-from server.identity import mint_token
-from server.settings import PREFIX, Settings
+from server.auth.tokens import mint_token
+from server.postgres.embedded import embedded_postgres
+from server.process.settings import PREFIX, Settings
 
 SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers")
 

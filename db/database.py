@@ -11,9 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
-from db.connections import Connections, PoolConnection
+from db.connection_pool import ConnectionPool, PoolConnection
 from db.deadline import Deadlines
-from db.gathered_reads import READERS, GatheredReads
 from db.group_commit import (
     BATCH_SECONDS_MAX,
     LOCK_MILLISECONDS_MAX,
@@ -23,6 +22,7 @@ from db.group_commit import (
     GroupCommit,
 )
 from db.json_text import json_text
+from db.shared_data_loader import READERS, SharedDataLoader
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
@@ -65,7 +65,9 @@ class RetryLaterError(Exception):
 class Database:
     """A pool of connections to one database, and the ways to run a statement on it."""
 
-    def __init__(self, connections: Connections, timeout_seconds: float, writers: Connections | None = None) -> None:
+    def __init__(
+        self, connections: ConnectionPool, timeout_seconds: float, writers: ConnectionPool | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()  # Kept, since to ask for it is a call of the system in Python 3.11.
         self.pool = connections.pool
         self._connections = connections
@@ -73,7 +75,7 @@ class Database:
         self._deadlines = Deadlines()
         self._group_commit = None if writers is None else GroupCommit(self._loop, writers, self._ended)
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
-        self._reads: dict[object, GatheredReads[Any, Any]] = {}  # those that are waited for, or may stay
+        self._reads: dict[object, SharedDataLoader[Any, Any]] = {}  # those that are waited for, or may stay
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -93,7 +95,7 @@ class Database:
         if reads is None:
             # Without terms there are as many as there are functions; with them, as many as clients think of.
             ended = partial(self._reads.pop, asked, None) if terms else None
-            reads = self._reads[asked] = GatheredReads(self._loop, lambda keys: fetch(self, keys, *terms), ended)
+            reads = self._reads[asked] = SharedDataLoader(self._loop, lambda keys: fetch(self, keys, *terms), ended)
         return reads.row(key)
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
@@ -202,7 +204,9 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
     grouped = pool_size >= GROUPED_POOL_SIZE_MIN
     size = pool_size - WRITERS if grouped else pool_size
     pool = await open_pool(min_size=min(2, size), max_size=size, server_settings=settings)
-    connections = Connections(pool, min(READERS, size // 4))  # Of few, none is kept: others may want one of the pool.
+    connections = ConnectionPool(
+        pool, min(READERS, size // 4)
+    )  # Of few, none is kept: others may want one of the pool.
     if not grouped:
         return Database(connections, timeout_seconds)
     writers = await open_pool(
@@ -211,7 +215,7 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
         server_settings=settings | WRITERS_SESSION_SETTINGS | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
         command_timeout=BATCH_SECONDS_MAX,
     )
-    return Database(connections, timeout_seconds, Connections(writers, WRITERS))
+    return Database(connections, timeout_seconds, ConnectionPool(writers, WRITERS))
 
 
 async def _teach_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

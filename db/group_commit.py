@@ -9,14 +9,14 @@ from uuid import UUID
 
 import asyncpg
 
-from db.connections import Connections, PoolConnection
+from db.connection_pool import ConnectionPool, PoolConnection
 from db.json_text import json_text
 from db.statement import statement
 
-# Statements that have a form for many calls at once, ``queries/together``, and which of their arguments is JSON, if any
+# Statements that have a form for many calls at once, ``queries/batched``, and which of their arguments is JSON, if any
 # is: asyncpg has no arrays of what it is taught to write, so there it goes as text.
-TOGETHER = {
-    statement(name): (statement(f"together/{name}"), json_argument)
+BATCHED = {
+    statement(name): (statement(f"batched/{name}"), json_argument)
     for name, json_argument in (
         ("adjust_user_credits", None),
         ("create_video_data", 9),
@@ -71,7 +71,7 @@ class GroupCommit:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        connections: Connections,
+        connections: ConnectionPool,
         ended: Callable[[Call, asyncpg.Record | None], None],
     ) -> None:
         self._loop = loop
@@ -138,7 +138,7 @@ class GroupCommit:
         return []
 
 
-async def run_batch(connections: Connections, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:
+async def run_batch(connections: ConnectionPool, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:
     """Return the record of each call, or None for each that fails, with all others, or takes too long.
 
     Several calls of a statement that has a form for many are first run by that, which does for most of them what is
@@ -148,8 +148,8 @@ async def run_batch(connections: Connections, query: str, batch: Sequence[Call])
     records: list[asyncpg.Record | None] = [None] * len(batch)
 
     async def run(connection: PoolConnection) -> None:
-        if query in TOGETHER and len(batch) > 1:
-            for record in await connection.fetch(*_together(query, batch)):
+        if query in BATCHED and len(batch) > 1:
+            for record in await connection.fetch(*_batched(query, batch)):
                 records[record["place"] - 1] = record
         rest = [place for place, record in enumerate(records) if record is None]
         if len(rest) == 1:  # as most are, of a caller who is alone; and cheaper so
@@ -164,9 +164,9 @@ async def run_batch(connections: Connections, query: str, batch: Sequence[Call])
     return records
 
 
-def _together(query: str, batch: Sequence[Call]) -> tuple[str, *tuple[Sequence[object], ...]]:
+def _batched(query: str, batch: Sequence[Call]) -> tuple[str, *tuple[Sequence[object], ...]]:
     """Return a statement's form for many calls, and its arguments for these."""
-    text, json_argument = TOGETHER[query]
+    text, json_argument = BATCHED[query]
     columns: list[Sequence[object]] = list(zip(*[call.arguments for call in batch], strict=True))
     if json_argument is not None:
         columns[json_argument] = [None if each is None else json_text(each) for each in columns[json_argument]]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser
 
 from tests.browser import Window, chromium
-from tests.test_cli import serving
+from tests.server.test_cli import serving
 
 PICTURE = Path(__file__).with_name("live.webp")
 WIDTH, HEIGHT = 1220, 800

@@ -1,6 +1,6 @@
 """What a client sends, as resolvers take it: graphql-core's coercion and Strawberry's conversion, prepared.
 
-What is as expected goes a short way. For anything else graphql-core or Strawberry is asked, who also say what is wrong.
+Expected input takes a fast path. Anything else is left to graphql-core or Strawberry, which also say what is wrong.
 """
 
 from collections.abc import Callable, Sequence

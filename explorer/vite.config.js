@@ -28,7 +28,7 @@ export default defineConfig({
     alias: { '@videocredits/client': `${CLIENT}/src/index.ts`, graphql: path('node_modules/graphql') }, // Of one package, one.
   },
   build: {
-    outDir: '../server/explorer',
+    outDir: '../server/pages/built',
     emptyOutDir: true,
     assetsDir: 'graphql', // So that all of it is at /graphql and below.
     license: { fileName: 'licenses.md' }, // Of all that is in it, as they demand.

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from resolvers.lazy import lazily
+from resolvers.row_object import object_from_row
 from schema.connection import Connection, Edge, Page, PageInfo
 from schema.error import RequestError
 from schema.limits import PAGE_SIZE, PAGE_SIZE_MAX
@@ -91,7 +91,7 @@ def _cursor_at(index: int, rows: Sequence[Any], window: Window[Any], bound: Call
     return cursor(window.order, bound(rows[index])) if rows else None
 
 
-_page_info = lazily(
+_page_info = object_from_row(
     PageInfo,
     _Shown,
     has_next_page=(lambda more, window: window.bounded if window.backward else more, "more", "window"),
@@ -107,7 +107,7 @@ def _edges(
     return [Edge(cursor=cursor(window.order, bound(row)), node=item(row)) for row in rows]
 
 
-_connection = lazily(
+_connection = object_from_row(
     Connection,
     _Shown,
     edges=(_edges, "rows", "window", "bound", "item"),

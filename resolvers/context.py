@@ -41,10 +41,10 @@ class Context:
         self.incomplete = False  # whether a subscription's last event could not be shown whole, and is to come again
 
     async def user(self, user_id: UUID) -> User:
-        return objects.user(objects.known(await self.loaders.user(user_id)))
+        return objects.user(objects.required(await self.loaders.user(user_id)))
 
     async def video_data(self, user_id: UUID, video_id: UUID) -> VideoData:
-        return objects.video_data(objects.known(await self.loaders.video_data((user_id, video_id))))
+        return objects.video_data(objects.required(await self.loaders.video_data((user_id, video_id))))
 
     async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any:
         return await self.loaders.video_content((user_id, video_id), column)

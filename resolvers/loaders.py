@@ -17,7 +17,7 @@ from db.user import UserRow
 from db.video_data import VideoDataRow
 from db.video_event import VideoEventRow
 from resolvers.connection import Window
-from resolvers.objects import known
+from resolvers.objects import required
 from resolvers.video_filter import Wanted
 from schema.limits import PAGE_SIZE_MAX
 
@@ -61,20 +61,20 @@ class Loaders:
         return self._row(db.video_data.get_queue_positions, queue_number)
 
     async def videos(self, user_id: UUID, window: Window[UUID], wanted: Wanted) -> list[VideoDataRow]:
-        return known(await self._row(db.video_data.list_videos, user_id, *window.bounds, *wanted))
+        return required(await self._row(db.video_data.list_videos, user_id, *window.bounds, *wanted))
 
     async def credit_entries(self, user_id: UUID, window: Window[int]) -> list[CreditEntryRow]:
-        return known(await self._row(db.credit_entry.list_credit_entries, user_id, *window.bounds))
+        return required(await self._row(db.credit_entry.list_credit_entries, user_id, *window.bounds))
 
     async def added_credit_entries(self, user_id: UUID, number: int) -> list[CreditEntryRow]:
         entry = (user_id, number)
-        return known(await self._row(db.credit_entry.list_added_credit_entries, entry, PAGE_SIZE_MAX))
+        return required(await self._row(db.credit_entry.list_added_credit_entries, entry, PAGE_SIZE_MAX))
 
     async def credit_entries_of_video(self, video: Video, window: Window[int]) -> list[CreditEntryRow]:
-        return known(await self._row(db.credit_entry.list_credit_entries_of_video, video, *window.bounds))
+        return required(await self._row(db.credit_entry.list_credit_entries_of_video, video, *window.bounds))
 
     async def video_events(self, video: Video, window: Window[int]) -> list[VideoEventRow]:
-        return known(await self._row(db.video_event.list_video_events, video, *window.bounds))
+        return required(await self._row(db.video_event.list_video_events, video, *window.bounds))
 
     def video_content(self, video: Video, column: str) -> Awaitable[Any]:
         """Load a large column; not together with other operations', of which it would read too much."""

@@ -6,7 +6,7 @@ from db.credit_entry import CreditEntryRow
 from db.user import UserRow
 from db.video_data import VideoDataRow
 from db.video_event import VideoEventRow
-from resolvers.lazy import lazily
+from resolvers.row_object import object_from_row
 from schema.credit_entry import CreditEntry, CreditEntryKind
 from schema.node import entry_id, event_id, user_id, video_id
 from schema.scalar import URL
@@ -18,7 +18,7 @@ from schema.video_status import VideoStatus
 Row = TypeVar("Row")
 
 
-def known(row: Row | None) -> Row:
+def required(row: Row | None) -> Row:
     """Return a row that its statement's outcome promises."""
     assert row is not None  # noqa: S101 - anything else is a fault in the statement
     return row
@@ -27,16 +27,16 @@ def known(row: Row | None) -> Row:
 # As the classes' own `[]` has it, in a third of the time: a page has dozens.
 _kind, _status = dict(CreditEntryKind.__members__).__getitem__, dict(VideoStatus.__members__).__getitem__
 
-user = lazily(User, UserRow, id=(user_id, "user_id"))
+user = object_from_row(User, UserRow, id=(user_id, "user_id"))
 
-credit_entry = lazily(
+credit_entry = object_from_row(
     CreditEntry,
     CreditEntryRow,
     id=(entry_id, "user_id", "number"),
     kind=(_kind, "kind"),
 )
 
-video_event = lazily(
+video_event = object_from_row(
     VideoEvent,
     VideoEventRow,
     id=(event_id, "user_id", "video_id", "number"),
@@ -45,18 +45,18 @@ video_event = lazily(
 
 
 def _voice(voice_id: str | None, name: str | None) -> Voice | None:
-    return None if voice_id is None else Voice(voice_id=voice_id, name=known(name))
+    return None if voice_id is None else Voice(voice_id=voice_id, name=required(name))
 
 
 def _music_track(name: str | None, url: str | None) -> MusicTrack | None:
-    return None if name is None else MusicTrack(name=name, url=URL(known(url)))
+    return None if name is None else MusicTrack(name=name, url=URL(required(url)))
 
 
 def _volume(background_music: float, voice: float) -> Volume:
     return Volume(background_music=background_music, voice=voice)
 
 
-video_data = lazily(
+video_data = object_from_row(
     VideoData,
     VideoDataRow,
     id=(video_id, "user_id", "id"),

@@ -12,7 +12,7 @@ from resolvers.connection import NEWEST_USER_FIRST, connection, window
 from resolvers.context import Info
 from resolvers.idempotency import request_hash
 from resolvers.loaders import Loaders
-from resolvers.objects import known
+from resolvers.objects import required
 from resolvers.rules import admit
 from resolvers.states import Seen, states
 from schema.connection import After, Before, Connection, First, Last, Page
@@ -110,13 +110,13 @@ async def adjust_user_credits(
         case "user_not_found":
             return refusals.user_not_found()
         case "insufficient_credits":
-            return refusals.insufficient_credits(known(row.user), -input.amount)
+            return refusals.insufficient_credits(required(row.user), -input.amount)
         case "credits_out_of_range":
-            return refusals.credits_out_of_range(known(row.user))
+            return refusals.credits_out_of_range(required(row.user))
         case "adjusted" | "replayed":
             return AdjustUserCreditsSuccess(
-                user=objects.user(known(row.user)),
-                entry=objects.credit_entry(known(row.entry)),
+                user=objects.user(required(row.user)),
+                entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "replayed",
             )
         case _:

@@ -17,7 +17,7 @@ from resolvers.context import Info
 from resolvers.idempotency import request_hash
 from resolvers.identity import Role
 from resolvers.loaders import Loaders
-from resolvers.objects import known
+from resolvers.objects import required
 from resolvers.rules import WORKERS_COLUMNS, Access, admit
 from resolvers.states import Seen, states
 from resolvers.video_filter import wanted
@@ -87,7 +87,7 @@ async def render_queue(
     admit(info)
     part = window(Page(first, after, last, before), LONGEST_WAITING_FIRST)
     rows = await db.video_data.list_render_queue(info.context.database, *part.bounds)
-    return connection(rows, part, lambda row: known(row.queue_number), objects.video_data)
+    return connection(rows, part, lambda row: required(row.queue_number), objects.video_data)
 
 
 async def video_data_stats(info: Info) -> VideoDataStats:
@@ -185,12 +185,12 @@ async def create_video_data(
         case "user_not_found":
             return refusals.user_not_found()
         case "insufficient_credits":
-            return refusals.insufficient_credits(known(row.user), cost)
+            return refusals.insufficient_credits(required(row.user), cost)
         case "created" | "replayed":
             return CreateVideoDataSuccess(
-                video_data=objects.video_data(known(row.video)),
-                user=objects.user(known(row.user)),
-                entry=objects.credit_entry(known(row.entry)),
+                video_data=objects.video_data(required(row.video)),
+                user=objects.user(required(row.user)),
+                entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "replayed",
             )
         case _:
@@ -219,15 +219,15 @@ async def update_video_record_status(
         case "video_data_not_found":
             return refusals.video_data_not_found()
         case "stale_attempt":
-            return refusals.stale_attempt(known(row.video))
+            return refusals.stale_attempt(required(row.video))
         case "illegal_transition":
-            return refusals.illegal_transition(known(row.video), known(input.status))
+            return refusals.illegal_transition(required(row.video), required(input.status))
         case "credits_out_of_range":
-            return refusals.refund_out_of_range(known(row.user))
+            return refusals.refund_out_of_range(required(row.user))
         case "unchanged" | "noted" | "moved":
             return UpdateVideoRecordStatusSuccess(
-                video_data=objects.video_data(known(row.video)),
-                user=objects.user(known(row.user)),
+                video_data=objects.video_data(required(row.video)),
+                user=objects.user(required(row.user)),
                 entry=row.entry and objects.credit_entry(row.entry),
                 replayed=row.outcome == "unchanged",
             )
@@ -257,14 +257,14 @@ async def cancel_video_data(
         case "video_data_not_found":
             return refusals.video_data_not_found()
         case "illegal_transition":
-            return refusals.illegal_transition(known(row.video), VideoStatus.CANCELED)
+            return refusals.illegal_transition(required(row.video), VideoStatus.CANCELED)
         case "credits_out_of_range":
-            return refusals.refund_out_of_range(known(row.user))
+            return refusals.refund_out_of_range(required(row.user))
         case "unchanged" | "moved":
             return CancelVideoDataSuccess(
-                video_data=objects.video_data(known(row.video)),
-                user=objects.user(known(row.user)),
-                entry=objects.credit_entry(known(row.entry)),
+                video_data=objects.video_data(required(row.video)),
+                user=objects.user(required(row.user)),
+                entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "unchanged",
             )
         case "stale_attempt" | "noted":
@@ -296,14 +296,14 @@ async def retry_video_data(
         case "video_data_not_found":
             return refusals.video_data_not_found()
         case "illegal_transition":
-            return refusals.illegal_transition(known(row.video), VideoStatus.QUEUED)
+            return refusals.illegal_transition(required(row.video), VideoStatus.QUEUED)
         case "insufficient_credits":
-            return refusals.insufficient_credits(known(row.user), cost)
+            return refusals.insufficient_credits(required(row.user), cost)
         case "restarted" | "replayed":
             return RetryVideoDataSuccess(
-                video_data=objects.video_data(known(row.video)),
-                user=objects.user(known(row.user)),
-                entry=objects.credit_entry(known(row.entry)),
+                video_data=objects.video_data(required(row.video)),
+                user=objects.user(required(row.user)),
+                entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "replayed",
             )
         case _:
@@ -329,7 +329,7 @@ async def _trash(info: Info, record_id: str, *, trashed: bool) -> dict[str, Any]
     row = key and await db.video_data.trash_video_data(info.context.database, key.user_id, key.video_id, trashed)
     if row is None or row.outcome == "video_data_not_found":
         return refusals.video_data_not_found()
-    return {"video_data": objects.video_data(known(row.video)), "replayed": row.outcome == "unchanged"}
+    return {"video_data": objects.video_data(required(row.video)), "replayed": row.outcome == "unchanged"}
 
 
 async def update_video_data(
@@ -350,9 +350,9 @@ async def update_video_data(
         case "video_data_not_found":
             return refusals.video_data_not_found()
         case "version_conflict":
-            return refusals.version_conflict(known(row.video), known(input.expected_version))
+            return refusals.version_conflict(required(row.video), required(input.expected_version))
         case "updated":
-            return UpdateVideoDataSuccess(video_data=objects.video_data(known(row.video)))
+            return UpdateVideoDataSuccess(video_data=objects.video_data(required(row.video)))
         case _:
             assert_never(row.outcome)
 

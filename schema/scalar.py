@@ -33,8 +33,8 @@ def scalar_map(*, loopback_http: bool, url_hosts: Collection[str] | None) -> Map
         return str(value)
 
     return {
-        # Passed through, and written by `server.answer` with all else of an answer, in a tenth of the time. Each is a
-        # row's, and rows are read in UTC (`db.database`).
+        # Passed through: `server.wire.answer` writes it with the rest of the answer, in a tenth of the time. Each comes
+        # from a row, and rows are read in UTC (`db.database`).
         datetime.datetime: strawberry.scalar(
             name="DateTime",
             description="A point in time as RFC 3339 text in UTC, such as `2026-11-24T09:30:00.123456Z`.",

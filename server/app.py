@@ -16,24 +16,24 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import db.database
-import server.graphiql
-import server.logging
-import server.quickstart
+import server.pages.graphiql
+import server.pages.quickstart
+import server.process.logging
 from db.change_feed import ChangeFeed
 from db.migrate import unfit_reason
 from resolvers.live import Live
 from schema.error import RequestError
-from server.answer import refusal
-from server.endpoint import Endpoint
-from server.front import Front, LogRequest
-from server.headers import cors, forwarded
-from server.identity import TokenVerifier
-from server.operations import Operations
-from server.overload import Admission, Streams, Turns
-from server.rate_limit import Quotas, RateLimit, open_redis
-from server.settings import Settings, StartError
-from server.short_way import ShortWay
-from server.websocket import Sockets
+from server.auth.tokens import TokenVerifier
+from server.gates.admission import Admission, Streams, Turns
+from server.gates.rate_limit import Quotas, RateLimit, open_redis
+from server.operations.run import Runner
+from server.process.settings import Settings, StartError
+from server.transports.endpoint import Endpoint
+from server.transports.fast_path import FastPath
+from server.transports.front import Front, LogRequest
+from server.transports.websocket import Sockets
+from server.wire.answer import refusal
+from server.wire.headers import cors, forwarded
 
 log = structlog.get_logger()
 
@@ -53,11 +53,11 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         raise StartError(
             "VIDEOCREDITS_DATABASE_URL is missing: set it, or run `videocredits serve`, which has its own PostgreSQL."
         )
-    server.logging.configure(settings.log_format, settings.log_level)
+    server.process.logging.configure(settings.log_format, settings.log_level)
 
     redis = open_redis(settings.rate_limit_storage)
     verifier = TokenVerifier(settings)
-    operations = Operations(settings)
+    operations = Runner(settings)
     quotas = Quotas(settings, redis)
     turns = Turns(settings.requests_at_once_max, settings.requests_waiting_max)
     streams = Streams(settings.streams_max, settings.streams_per_identity_max)
@@ -94,13 +94,13 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     endpoint = Endpoint(settings, verifier, operations)
     graphql = _protected(endpoint, settings, quotas, turns, verifier)
-    log_request = server.logging.request_logger(settings.log_format, settings.log_level)
+    log_request = server.process.logging.request_logger(settings.log_format, settings.log_level)
     app = Starlette(
         routes=[
             Route("/graphql", graphql, name="graphql"),
             WebSocketRoute("/graphql", Sockets(settings, verifier, operations, quotas, turns, streams), name="sockets"),
-            *server.graphiql.routes(settings),
-            *server.quickstart.routes(settings),
+            *server.pages.graphiql.routes(settings),
+            *server.pages.quickstart.routes(settings),
             # Health checks are answered however busy the server is.
             Route("/livez", _livez),
             Route("/readyz", _readyz),
@@ -108,7 +108,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         lifespan=lifespan,
     )
     app.state.streams = streams
-    app.state.short_way = ShortWay(settings, verifier, operations, quotas, turns, endpoint, log_request)
+    app.state.fast_path = FastPath(settings, verifier, operations, quotas, turns, endpoint, log_request)
     app.middleware_stack = _in_front(app.router, graphql, settings, log_request)
     return app
 

@@ -20,9 +20,9 @@ from uuid import UUID
 import click
 
 from resolvers.identity import Identity, Role
-from server.development import IDENTITIES, development_token
-from server.garbage import collect_seldom
-from server.settings import PREFIX, VARIABLES, Settings, StartError
+from server.auth.development import IDENTITIES, development_token
+from server.process.garbage_collection import collect_seldom
+from server.process.settings import PREFIX, VARIABLES, Settings, StartError
 
 IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now and then send into a connection's end.
 # A message somewhat too long is told so in the protocol's words; one that is longer yet is not even read to its end.
@@ -126,10 +126,10 @@ def serve() -> None:
         import uvicorn
 
         import server.app
-        import server.logging
+        import server.process.logging
 
         settings = Settings.from_environment(os.environ)
-        server.logging.configure(settings.log_format, settings.log_level)
+        server.process.logging.configure(settings.log_format, settings.log_level)
         listening = [stack.enter_context(listener) for listener in listen(settings.host, settings.port)]
         dsn = stack.enter_context(_database(settings))
         asyncio.run(_prepare(dsn, settings))
@@ -158,7 +158,7 @@ def serve() -> None:
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """Return what uvicorn is run with."""
-    from server.http_protocol import Protocol
+    from server.transports.http_protocol import Protocol
 
     return {
         "loop": "uvloop",
@@ -237,7 +237,7 @@ def token(role: Role, subject: str | None, expires_in: int) -> None:
 @commands.command(cls=_Command, examples=["videocredits schema > schema.graphql"])
 def schema() -> None:
     """Print the API's GraphQL schema, for code generators."""
-    from server.graphql import build_schema
+    from server.operations.root_fields import build_schema
 
     click.echo(build_schema().as_str())
 
@@ -284,7 +284,7 @@ def _database(settings: Settings, *, shared: bool = False) -> Iterator[str]:
     with ExitStack() as stack:
         dsn = settings.database_url
         if dsn is None:
-            from server.embedded import embedded_postgres
+            from server.postgres.embedded import embedded_postgres
 
             # The pool gets what it may ask for, and psql, `verify` and the like find room.
             at_most = {"max_connections": str(max(200, settings.database_pool_size + 50))}
@@ -300,7 +300,7 @@ async def _prepare(dsn: str, settings: Settings) -> None:
     import db.database
     import db.migrate
     from resolvers.context import Terms
-    from server.seed import seed
+    from server.pages.seed import seed
 
     await db.migrate.migrate(dsn)
     if settings.development_keys:

@@ -12,11 +12,11 @@ from starlette.applications import Starlette
 
 from resolvers.identity import Identity, Role
 from server.app import create_app
-from server.errors import present
-from server.identity import mint_token
-from server.operations import ALL, NotExecuted
-from server.request import Operation
-from server.settings import Settings
+from server.auth.tokens import mint_token
+from server.operations.run import ALL, NotExecuted
+from server.process.settings import Settings
+from server.wire.errors import present
+from server.wire.request import GraphQLRequest
 
 SECRET = "a secret for tests, of more than 32 bytes"
 
@@ -74,18 +74,18 @@ MUTATIONS = {
 
 
 class Transport(httpx2.ASGITransport):
-    """Leads requests into an application: those that are usual by its short way, unless all are to go by ASGI."""
+    """Leads requests into an application: those that are usual by its fast path, unless all are to go by ASGI."""
 
     by_asgi_alone: ClassVar = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        short_way = self.app.state.short_way  # type: ignore[attr-defined]  # It is our application.
+        fast_path = self.app.state.fast_path  # type: ignore[attr-defined]  # It is our application.
         is_whole = "content-length" in request.headers and (request.method, request.url.path) == ("POST", "/graphql")
         if is_whole and not self.by_asgi_alone:
             given = [(name.lower(), value) for name, value in request.headers.raw]
-            head = short_way.head(given)
+            head = fast_path.head(given)
             now = asyncio.get_running_loop().time()
-            begun = head and short_way.begin(head, await request.aread(), self.client, request.url.scheme, now)
+            begun = head and fast_path.begin(head, await request.aread(), self.client, request.url.scheme, now)
             if begun is not None:
                 status, lines, body = await begun[1]
                 written = [tuple(line.split(b": ", 1)) for line in lines.splitlines()]
@@ -146,7 +146,7 @@ class Api:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Follow a subscription without a transport, and yield each of its results."""
         state = self.app.state
-        operation = Operation(document, dict(variables or {}), None, None, {})
+        operation = GraphQLRequest(document, dict(variables or {}), None, None, {})
         identity = subject and Identity(subject, role)
         results = state.operations.stream(operation, identity, ALL, inf, "error-id")
         async with aclosing(results):

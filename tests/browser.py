@@ -12,8 +12,8 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 import db.database
 from resolvers.context import Terms
-from server.seed import seed
-from server.settings import Settings
+from server.pages.seed import seed
+from server.process.settings import Settings
 from tests.sockets import Site, site
 
 CHROMIUM = shutil.which("chromium")

@@ -20,7 +20,7 @@ from graphql import (
     is_required_argument,
 )
 
-from server.graphql import build_schema
+from server.operations.root_fields import build_schema
 
 SCHEMA = build_schema()._schema  # noqa: SLF001 - Strawberry shows graphql-core's own nowhere else.
 OPERATIONS = {"query": SCHEMA.query_type, "mutation": SCHEMA.mutation_type, "subscription": SCHEMA.subscription_type}

@@ -16,8 +16,8 @@ import db.change_feed
 import db.database
 from db.database import Database
 from db.migrate import migrate
-from server.embedded import embedded_postgres
-from server.settings import Settings
+from server.postgres.embedded import embedded_postgres
+from server.process.settings import Settings
 from tests.api import SECRET, Api, Transport, serving
 from tests.gate import Gate
 
@@ -107,9 +107,9 @@ def hardly_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 3600)
 
 
-@pytest.fixture(params=["short way", "ASGI"])
+@pytest.fixture(params=["fast path", "ASGI"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a test run by the short way, where that takes its requests, and by ASGI alone."""
+    """Have a test run by the fast path, where that takes its requests, and by ASGI alone."""
     monkeypatch.setattr(Transport, "by_asgi_alone", request.param == "ASGI")
 
 

@@ -14,7 +14,7 @@ class Found(NamedTuple):
     subject: str | None = "ann"
 
 
-# Ann and Bob have lived the same life (tests/test_verify.py tells it). Their entries:
+# Ann and Bob have lived the same life (tests/db/test_verify.py tells it). Their entries:
 #   1 SIGNUP 10, 2 PURCHASE 20, 3 PURCHASE 5, 4 REWARD 3, 5 ADJUSTMENT -8; at a cost of 1: 6 CHARGE done,
 #   7 CHARGE failed, 8 REFUND failed, 9 CHARGE canceled, 10 REFUND canceled, 11 CHARGE retried, 12 REFUND retried;
 #   at a cost of 3: 13 CHARGE retried, 14 CHARGE waiting, 15 CHARGE waiting too, 16 CHARGE queued. 17 credits are left.

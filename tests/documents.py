@@ -13,7 +13,7 @@ from graphql import (
     is_composite_type,
 )
 
-from server.graphql import build_schema
+from server.operations.root_fields import build_schema
 
 SCHEMA = build_schema()._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
 VARIABLES = {"n": "Int", "m": "Int = 7", "ids": "[ID!]!", "yes": "Boolean = true"}

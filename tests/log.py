@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, redirect_stderr
 from dataclasses import replace
 from typing import Any
 
-from server.settings import Settings
+from server.process.settings import Settings
 from tests.api import Api, serving
 
 

@@ -55,7 +55,7 @@ def project_documents() -> Iterator[str]:
     yield from MUTATIONS.values()
     yield from (case.document for case in CASES)
     yield from SUBSCRIPTIONS
-    yield from (each.read_text(encoding="utf-8") for each in (files("server") / "examples").iterdir())
+    yield from (each.read_text(encoding="utf-8") for each in (files("server") / "pages" / "examples").iterdir())
     demo = parse((files("server") / "demo" / "operations.graphql").read_text(encoding="utf-8"))
     yield from map(print_ast, separate_operations(demo).values())
 

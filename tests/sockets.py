@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from resolvers.identity import Role
 from server.app import create_app
 from server.cli import listen, server_options
-from server.settings import Settings
+from server.process.settings import Settings
 from tests.api import Api, headers
 from tests.log import Log
 
@@ -106,7 +106,7 @@ class Site:
             while self.server.server_state.tasks or self.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.002)
         assert len(self.app.state.streams) == 0
-        assert [task for task in asyncio.all_tasks() if "server/websocket.py" in repr(task)] == []
+        assert [task for task in asyncio.all_tasks() if "server/transports/websocket.py" in repr(task)] == []
 
 
 @asynccontextmanager

@@ -54,7 +54,7 @@ export default [
         },
       ],
       // Lists are connections, or short: `nodes` beside `edges`, as GitHub's have it, `nodes(ids:)`, a video's images.
-      // tests/test_contract.py holds the others to it.
+      // tests/schema/test_contract.py holds the others to it.
       '@graphql-eslint/relay-edge-types': ['error', { listTypeCanWrapOnlyEdgeType: false }],
     },
   },

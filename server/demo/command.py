@@ -15,11 +15,11 @@ import click
 
 from db.verify import verify
 from resolvers.identity import Role
+from server.auth.tokens import mint_token
 from server.demo.play import play
 from server.demo.report import table
-from server.embedded import embedded_postgres
-from server.identity import mint_token
-from server.settings import PREFIX, Settings, StartError
+from server.postgres.embedded import embedded_postgres
+from server.process.settings import PREFIX, Settings, StartError
 
 SIGNUP_CREDITS = 2  # So few that everybody runs out of them.
 

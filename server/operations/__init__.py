@@ -1,0 +1,1 @@
+"""GraphQL operations: the root fields, documents and their limits, execution."""

@@ -1,0 +1,1 @@
+"""The process: settings, the log, garbage collection."""

@@ -1,0 +1,60 @@
+"""The response's `errors`: what a client may read of them, and what only the log may."""
+
+from typing import Any
+
+import structlog
+from graphql import GraphQLError, IntValueNode
+
+from db.database import RetryLaterError
+from schema.error import RequestError
+from server.auth.tokens import InvalidToken
+
+MESSAGE_CHARACTERS_MAX = 1000
+
+log = structlog.get_logger()
+
+
+def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
+    """Show an error to a client: with a code always, and a fault without its internals, which go to the log once."""
+    cause = _cause(error)
+    shown = error.formatted
+    extensions: dict[str, Any] = {"code": "BAD_USER_INPUT"}
+    match cause:
+        case None:  # graphql-core's own: syntax, validation, coercion.
+            shown["message"] = _cut(error.message)
+        case ValueError() if error.nodes and isinstance(error.nodes[0], IntValueNode):
+            shown["message"] = "This whole number has too many digits."  # Python reads none of more than 4,300.
+        case RequestError():
+            extensions = dict(cause.extensions or {})
+            shown["message"] = cause.message
+        case InvalidToken():
+            extensions = {"code": cause.code, "reason": cause.reason.value}
+            shown["message"] = cause.message
+        case RetryLaterError():
+            extensions = {"code": "RETRY"}
+            shown["message"] = (
+                "The server could not finish in time, and what you asked for may or may not have happened: "
+                "send it again, with the same idempotency key if it has one."
+            )
+            log.warning("retry", path=error.path, exc_info=cause)
+        case _:
+            extensions = {"code": "INTERNAL_SERVER_ERROR"}
+            shown["message"] = "The server made a mistake. It is logged under this errorId."
+            log.error("fault", path=error.path, exc_info=cause)
+    return {**shown, "extensions": {**extensions, "errorId": error_id}}
+
+
+def _cut(message: str) -> str:
+    """Shorten a message that quotes what was sent, which may be a whole script; names stand at either end of it."""
+    if len(message) <= MESSAGE_CHARACTERS_MAX:
+        return message
+    half = MESSAGE_CHARACTERS_MAX // 2 - 2
+    return f"{message[:half]} … {message[-half:]}"
+
+
+def _cause(error: GraphQLError) -> Exception | None:
+    """Find what was raised, below the errors that graphql-core wraps around it; None if it was graphql-core itself."""
+    cause: Exception | None = error
+    while isinstance(cause, GraphQLError) and not isinstance(cause, RequestError):
+        cause = cause.original_error
+    return cause

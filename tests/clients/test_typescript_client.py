@@ -1,0 +1,224 @@
+"""The client in TypeScript: built anew from the schema, typechecked, and run against the server."""
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resolvers.identity import Role
+from server.process.settings import Settings
+from tests.api import SECRET, Api, headers
+from tests.node import install, node, npm, programs
+from tests.server.test_cli import serving
+from tests.sockets import Site
+from tests.sockets import site as serving_site
+
+ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "typescript"
+DOCUMENTS = "persisted-documents.json"
+
+
+def token(subject: str) -> str:
+    return headers(subject)["Authorization"].removeprefix("Bearer ")
+
+
+def copy(target: Path) -> Path:
+    """Lay the schema and the client elsewhere, so that no test finds what another build has left."""
+    shutil.copy(ROOT / "schema.graphql", target)
+    client = target / "clients" / "typescript"
+    shutil.copytree(CLIENT, client, ignore=shutil.ignore_patterns("node_modules", "dist", "build", "generated"))
+    (client / "node_modules").symlink_to(CLIENT / "node_modules")
+    return client
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the client once, with its examples and tests."""
+
+    async def build() -> Path:
+        await install(CLIENT, *programs())
+        client = copy(tmp_path_factory.mktemp("client"))
+        await npm(client, "run", "build")
+        await npm(client, "run", "check")
+        return client
+
+    return asyncio.run(build())
+
+
+@pytest.fixture
+async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve on a socket, with ten credits for ann."""
+    async with serving_site(settings, dsn) as opened:
+        await opened.api.register(credits=10)
+        yield opened
+
+
+async def play(client: Path, site: Site, script: str, *arguments: str) -> Any:
+    """Run a built script, see that it leaves nothing behind, and return what it tells."""
+    output = await node(client, f"build/{script}.js", f"http://{site.address}/graphql", *arguments)
+    await site.left()
+    return json.loads(output)
+
+
+async def test_by_itself(built: Path) -> None:
+    """What is sent again, which key goes with it, and what one answer changes elsewhere: the client's own tests."""
+    assert re.search(r"^. pass [1-9]", await npm(built, "test"), re.MULTILINE)
+
+
+EXAMPLES = {
+    "client": [10, 9, "Whales is QUEUED. Whales is QUEUED."],
+    "apollo": [10, 9, 8],
+    "urql": [10, 9, 8],
+    "tanstack": [10, 9, 8],
+    "gql-tada": [10, 0],
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_an_example(built: Path, site: Site, name: str) -> None:
+    """Each example shows the balance as a query, its own mutation and then the live query tell it."""
+    assert await play(built, site, f"examples/{name}", token("ann")) == EXAMPLES[name]
+
+
+async def test_the_quickstart_typechecks(built: Path) -> None:
+    """The quickstart's page, which is bundled without a look at its types, has a case for each refusal."""
+    quickstart = shutil.copytree(ROOT / "examples" / "quickstart", built.parents[1] / "examples" / "quickstart")
+    compiler = str(CLIENT / "node_modules" / "typescript" / "bin" / "tsc")
+    await node(built, compiler, "-p", str(quickstart))
+    script = quickstart / "quickstart.ts"
+    script.write_text(script.read_text(encoding="utf-8").replace("    UserNotFound:", "    // UserNotFound:"))
+    with pytest.raises(AssertionError, match="Property 'UserNotFound' is missing"):
+        await node(built, compiler, "-p", str(quickstart))
+
+
+async def test_five_minutes(built: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first steps have one write compiles, runs and prints what they say; without a refusal it does not."""
+    (script,) = re.findall(r"```ts\n(.*?)```", (ROOT / "docs" / "five-minutes.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.setenv("TOKEN", token("ann"))
+    example = built / "examples" / "create.ts"
+    example.write_text(script.replace("127.0.0.1:8000", site.address))
+    await npm(built, "run", "check")
+    assert await node(built, "build/examples/create.js") == "Whales is QUEUED: 9 left.\n"
+    example.write_text(script.replace("    UserNotFound:", "    // UserNotFound:"))
+    with pytest.raises(AssertionError, match=r"\(10,26\): error TS2741: Property 'UserNotFound' is missing in type "):
+        await npm(built, "run", "check")
+    example.unlink()
+
+
+def test_the_readme_shows_the_examples() -> None:
+    """Each piece of TypeScript in the client's README stands so in an example or a test, which runs."""
+    readme = (CLIENT / "README.md").read_text(encoding="utf-8")
+    scripts = [*(CLIENT / "examples").glob("*.ts"), *(CLIENT / "tests").glob("*.ts")]
+    executed = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
+    shown = re.findall(r"```ts\n(.*?)```", readme, re.DOTALL)
+    assert shown
+    assert [block for block in shown if block not in executed] == []
+
+
+async def test_the_readme_lists_the_operations(built: Path) -> None:
+    """The client's README lists every operation, and no other."""
+    readme = (CLIENT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| for | operations |")[2].partition("\n\n")[0]
+    documents = json.loads((built / DOCUMENTS).read_text())
+    operations = {re.search(r"(?:query|mutation|subscription) (\w+)", text) for text in documents.values()}
+    assert set(re.findall(r"`(\w+)`", table)) == {operation[1] for operation in operations if operation}
+
+
+async def test_a_lost_answer(built: Path, site: Site) -> None:
+    """A video whose answer is lost is sent again with its key, also after a reload, and charged once."""
+    await site.api.register("poor", credits=0)
+    told = await play(built, site, "tests/lost", token("ann"), token("poor"))
+    once, never, reloaded, refused = (told[name] for name in ("once", "never", "reloaded", "refused"))
+    assert once == {"told": [True, 9], "sent": 2, "keys": once["keys"], "kept": []}
+    assert never == {"told": "fetch failed", "sent": 2, "keys": never["kept"], "kept": never["keys"]}
+    assert reloaded == {"told": [True, 8], "sent": 1, "keys": never["keys"], "kept": []}
+    assert len({*once["keys"], *never["keys"], *refused["keys"]}) == 3
+    assert refused["kept"] == []
+    short = {"__typename": "InsufficientCredits", "code": "INSUFFICIENT_CREDITS", "balance": 0, "required": 1}
+    assert refused["told"] == {**short, "message": refused["told"]["message"]}
+    assert await site.api.balance() == 8
+
+
+async def test_a_restart(built: Path, api: Api, dsn: str, tmp_path: Path) -> None:
+    """When the server is stopped and started again, the client comes back, with the present balance and every entry."""
+    await api.register(credits=10)
+    settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn}
+    with serving(tmp_path, **settings) as served:
+        port = served.address.removesuffix("/graphql").rpartition(":")[2]
+        playing = asyncio.create_task(node(built, "build/tests/returning.js", served.address, token("ann")))
+        while await api.balance() != 9:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        served.process.send_signal(signal.SIGTERM)
+        _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
+        assert served.process.returncode == 0, logged
+    await api.create("meanwhile")
+    with serving(tmp_path, PORT=port, **settings):
+        played = json.loads(await playing)
+    assert played == {"numbers": [2, 3], "first": 10, "last": 8}
+
+
+async def test_pages_of_apollo_client(built: Path, site: Site) -> None:
+    """In Apollo's cache a list grows by its pages, and what a refusal shows of a video is seen in the list."""
+    worker = headers("render-1", Role.WORKER)["Authorization"].removeprefix("Bearer ")
+    page = ["three QUEUED", "two QUEUED"]
+    assert await play(built, site, "tests/pages", token("ann"), worker) == {
+        "pages": [page, [*page, "one QUEUED"], ["three COMPLETED", "two QUEUED", "one QUEUED"]],
+        "refused": "COMPLETED",
+    }
+
+
+async def test_trusted_documents_only(built: Path, settings: Settings, dsn: str) -> None:
+    """A server that answers the package's documents alone answers them by their ids, whatever library sends them."""
+    trusting = replace(settings, documents_file=built / DOCUMENTS, trusted_documents_only="on")
+    async with serving_site(settings, dsn) as open_to_all:
+        await open_to_all.api.register(credits=10)
+    async with serving_site(trusting, dsn) as site:
+        assert await play(built, site, "tests/trusted", token("ann")) == {
+            "forbidden": "FORBIDDEN",
+            "created": "CreateVideoDataSuccess",
+            "followed": 9,
+            "apollo": 9,
+            "urql": 9,
+            "tanstack": 9,
+        }
+
+
+async def test_the_documents_are_current(built: Path) -> None:
+    """The documents that are kept are those that are generated: `make client` makes them anew."""
+    assert (CLIENT / DOCUMENTS).read_text() == (built / DOCUMENTS).read_text()
+
+
+async def test_the_package_is_whole(built: Path) -> None:
+    """What is packed has every entry point, and nothing that only we need."""
+    (packed,) = json.loads(await npm(built, "pack", "--dry-run", "--json", "--ignore-scripts"))
+    files = {file["path"] for file in packed["files"]}
+    exported = json.loads((built / "package.json").read_text())["exports"].values()
+    assert {path.removeprefix("./") for path in exported} <= files
+    assert {path.partition("/")[0] for path in files} == {"README.md", "dist", DOCUMENTS, "package.json"}
+
+
+async def test_a_new_refusal_does_not_typecheck(tmp_path: Path) -> None:
+    """A member that a result gains is found by the typecheck, where results are matched and where they are switched."""
+    await install(CLIENT, *programs())
+    client = copy(tmp_path)
+    schema = tmp_path / "schema.graphql"
+    text = schema.read_text(encoding="utf-8")
+    widened = text.replace("union CreateVideoDataResult = ", "union CreateVideoDataResult = TooManyVideos | ")
+    schema.write_text(widened + "type TooManyVideos implements Error { code: String! message: String! }\n")
+    await npm(client, "run", "build")
+    with pytest.raises(AssertionError) as failed:
+        await npm(client, "run", "check")
+    assert "Property 'TooManyVideos' is missing in type" in str(failed.value)
+    assert re.search(r"examples/refusals\.ts.*not assignable to parameter of type 'never'", str(failed.value))
+
+
+async def test_the_schema_is_linted() -> None:
+    """graphql-eslint has nothing to say against schema.graphql, nor against the client's operations."""
+    await npm(CLIENT, "run", "lint")

@@ -1,0 +1,176 @@
+"""At 100,000 videos no statement of the hot path reads a whole table, planned for its parameters or for any."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+import db.database
+from db.connection_pool import PoolConnection
+from db.group_commit import BATCHED, WRITERS_SESSION_SETTINGS
+from db.statement import statement
+
+BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
+LOAD = (Path(__file__).parents[1] / "hundred_thousand_videos.sql").read_text(encoding="utf-8")
+NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
+
+
+@pytest.fixture(scope="module")
+def full_dsn(cluster_dsn: str, template: str) -> Iterator[str]:
+    """Lead a superuser to a database with 100,000 videos; no test leaves anything in it."""
+    dsn = urlsplit(cluster_dsn)._replace(path="/hundred_thousand_videos").geturl()
+
+    async def make() -> None:
+        administrator = await asyncpg.connect(cluster_dsn)
+        await administrator.execute(f"CREATE DATABASE hundred_thousand_videos TEMPLATE {template}")
+        await administrator.close()
+        connection = await asyncpg.connect(dsn)
+        await connection.execute(LOAD)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.close()
+
+    async def drop() -> None:
+        administrator = await asyncpg.connect(cluster_dsn)
+        await administrator.execute("DROP DATABASE hundred_thousand_videos WITH (FORCE)")
+        await administrator.close()
+
+    asyncio.run(make())
+    yield dsn
+    asyncio.run(drop())
+
+
+@pytest.fixture
+async def connection(full_dsn: str) -> AsyncIterator[PoolConnection]:
+    """Connect as the server does, with its settings."""
+    database = await db.database.connect(full_dsn, pool_size=1, timeout_seconds=60)
+    async with database.pool.acquire() as acquired:
+        yield acquired
+    await database.close()
+
+
+async def arguments(
+    connection: "PoolConnection | asyncpg.Connection[asyncpg.Record]",
+) -> dict[str, list[tuple[Any, ...]]]:
+    """Give each statement arguments as they are mostly sent, but for a user who has tens of thousands of videos."""
+    sample = """SELECT user_id, id, idempotency_key FROM video_data
+                WHERE user_id = md5('user 0')::uuid AND status = $1 ORDER BY id OFFSET 3000 LIMIT 1"""
+    rendering, failing = [await connection.fetchrow(sample, status) for status in ("RENDERING", "FAILED")]
+    assert rendering is not None
+    assert failing is not None
+    user, video, _ = rendering
+    _, failed, key = failing
+    users, videos, keys = [user, UUID(hashlib.md5(b"user 1").hexdigest())], [video, failed], ["fresh", key]
+    queued = await connection.fetchval("SELECT max(queue_number) / 2 FROM video_data")
+    hash_, number_max, id_max, id_min = b"\0" * 32, 2**63 - 1, UUID(int=2**128 - 1), UUID(int=0)
+    ways = [(21, False), (21, True)]
+    creation = (1, "USER:x", "T", "S", None, None, None, None, None, None)
+    return {
+        "adjust_user_credits": [(user, key, hash_, 5, "REWARD", "ADMIN:x", None) for key in keys],
+        "create_video_data": [(user, key, hash_, *creation) for key in keys],
+        "get_credit_entries": [(users, [3, 5])],
+        "get_queue_positions": [([queued],)],
+        "get_users": [(users,)],
+        "get_viewers": [(users,)],
+        "get_video_content": [([user, user], videos, ["caption_json"])],
+        "get_video_data": [([user, user], videos)],
+        "get_video_events": [([user, user], videos, [1, 2])],
+        "list_added_credit_entries": [(users, [after, 1], 100) for after in (0, 20_000)],
+        "list_all_videos": [(after, id_min, *way, None, False) for after in (id_max, video) for way in ways],
+        "list_credit_entries": [(users, after, 0, *way) for after in (number_max, 20_000) for way in ways],
+        "list_credit_entries_of_video": [([user, user], videos, number_max, 0, *way) for way in ways],
+        "list_render_queue": [(after, number_max, *way) for after in (0, queued) for way in ways],
+        "list_users": [(after, 0, *way) for after in (number_max, 2_000) for way in ways],
+        "list_video_events": [([user, user], videos, 2**31 - 1, 0, *way) for way in ways],
+        "list_videos": [
+            (users, after, id_min, *way, statuses, False)
+            for after in (id_max, video)
+            for way in ways
+            for statuses in (None, ["FAILED"])
+        ],
+        "poll_changes": [
+            (users, [1, 2], [user, user], videos, [1, 2], users, [21, 21], statuses, [False, None], ["-", "-"], True)
+            for statuses in (["FAILED", "RENDERING"], [None, None])
+        ],
+        "register_user": [(user_id, "x", "Ann", None, None, 10, "USER:x") for user_id in (user, id_max)],
+        "retry_video_data": [(user, failed, key, hash_, 1, "USER:x") for key in keys],
+        "trash_video_data": [(user, video, True)],
+        "update_render_progress": [(user, video, 50, None)],
+        "update_video_data": [(user, video, 1, ["script"], "Once.", *[None] * 11)],
+        "update_video_record_status": [
+            (user, video, "FAILED", None, None, None, None, "WORKER:x"),
+            (user, video, None, '"note"', 50, None, 1, "WORKER:x"),
+            (user, failed, "FAILED", None, None, None, None, "WORKER:x"),
+        ],
+    }
+
+
+def literal(value: Any) -> str:
+    """Write an argument as EXECUTE takes it."""
+    match value:
+        case None:
+            return "NULL"
+        case bytes():
+            return f"'\\x{value.hex()}'"
+        case list() | tuple():
+            elements = (f'"\\\\x{each.hex()}"' if isinstance(each, bytes) else each for each in value)
+            return f"'{{{','.join('NULL' if each is None else str(each) for each in elements)}}}'"
+        case _:
+            return f"'{value}'"
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+async def test_every_statement_is_looked_at(connection: PoolConnection) -> None:
+    """Every statement is explained below but the admin page's count of all videos, which has to see them all."""
+    assert set(await arguments(connection)) == set(NAMES) - {"count_video_data"}
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "count_video_data"])
+async def test_no_whole_table_is_read(connection: PoolConnection, name: str, mode: str) -> None:
+    """A statement scans no table, and touches few blocks, whether it is planned for its arguments or for any."""
+    await connection.execute(f"SET plan_cache_mode = {mode}")
+    await connection.execute(f"PREPARE explained AS {statement(name)}")
+    for each in (await arguments(connection))[name]:
+        execute = f"EXECUTE explained ({', '.join(map(literal, each))})"
+        for _ in range(2):  # A connection compiles a CHECK's function at its first use, and reads catalogs for it.
+            changing = connection.transaction()
+            await changing.start()
+            explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}")
+            await changing.rollback()
+        plan = json.loads(explained)[0]["Plan"]
+        assert [node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"] == [], each
+        touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        assert touched < BLOCKS_MAX, (each, touched)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("name", [name for name in NAMES if statement(name) in BATCHED])
+async def test_no_whole_table_is_read_for_many(full_dsn: str, dsn: str, name: str, empty: bool) -> None:
+    """A statement's form for many calls finds rows by key only, also when it was planned for tables that are empty."""
+    connection = await asyncpg.connect(full_dsn)
+    calls = (await arguments(connection))[name]
+    if empty:
+        await connection.close()
+        connection = await asyncpg.connect(dsn)
+    for setting, value in (db.database.SESSION_SETTINGS | WRITERS_SESSION_SETTINGS).items():
+        await connection.execute(f"SET {setting} = {value}")
+    await connection.execute(f"PREPARE explained AS {BATCHED[statement(name)][0]}")
+    execute = f"EXECUTE explained ({', '.join(map(literal, zip(*calls, strict=True)))})"
+    plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))[0]["Plan"]
+    await connection.close()
+    scans = [node for node in nodes(plan) if "Relation Name" in node and node["Node Type"] != "ModifyTable"]
+    assert scans
+    assert [node for node in scans if "Index Cond" not in node] == []

@@ -1,0 +1,270 @@
+"""Every statement, prepared against the migrated database: it takes and answers what the code takes it to."""
+
+import ast
+import inspect
+import pkgutil
+import re
+import typing
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib import import_module
+from importlib.resources import files
+from itertools import takewhile
+from pathlib import Path
+from types import FunctionType, NoneType, UnionType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+import db
+import schema
+from db.change_feed import Change
+from db.credit_entry import CreditEntryRow
+from db.group_commit import BATCHED
+from db.statement import statement
+from db.user import UserRow
+from db.video_data import STORED_COLUMNS, VideoContentRow, VideoDataCountsRow, VideoDataRow
+from db.video_event import VideoEventRow
+
+
+class After(NamedTuple):
+    after: int
+
+
+class QueuePosition(NamedTuple):
+    queue_number: int
+    position: int
+
+
+RowType = type[tuple[Any, ...]]
+OUTCOME = "outcome"
+USER, VIDEO, ENTRY = ("user_", UserRow), ("video_", VideoDataRow), ("entry_", CreditEntryRow)
+
+# What each statement answers with, in order: an outcome, and rows, by their columns' prefix and their type.
+ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
+    "adjust_user_credits": [OUTCOME, USER, ENTRY],
+    "count_video_data": [("", VideoDataCountsRow)],
+    "create_video_data": [OUTCOME, USER, VIDEO, ENTRY],
+    "get_credit_entries": [("", CreditEntryRow)],
+    "get_queue_positions": [("", QueuePosition)],
+    "get_users": [("", UserRow)],
+    "get_viewers": [("", UserRow), ENTRY],
+    "get_video_content": [("", VideoContentRow)],
+    "get_video_data": [("", VideoDataRow)],
+    "get_video_events": [("", VideoEventRow)],
+    "list_added_credit_entries": [("", CreditEntryRow), ("", After)],
+    "list_all_videos": [("", VideoDataRow)],
+    "list_credit_entries": [("", CreditEntryRow)],
+    "list_credit_entries_of_video": [("", CreditEntryRow)],
+    "list_render_queue": [("", VideoDataRow)],
+    "list_users": [("", UserRow)],
+    "list_video_events": [("", VideoEventRow)],
+    "list_videos": [("", VideoDataRow)],
+    "poll_changes": [("", Change)],
+    "register_user": [OUTCOME, USER, ENTRY],
+    "retry_video_data": [OUTCOME, USER, VIDEO, ENTRY],
+    "trash_video_data": [OUTCOME, VIDEO],
+    "update_render_progress": [OUTCOME, USER, VIDEO, ENTRY],
+    "update_video_data": [OUTCOME, VIDEO],
+    "update_video_record_status": [OUTCOME, USER, VIDEO, ENTRY],
+}
+NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
+FOR_MANY = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries" / "batched").iterdir())
+PYTHON_TYPES: dict[str, object] = {
+    "uuid": UUID,
+    "int4": int,
+    "int8": int,
+    "text": str,
+    "jsonb": Any,
+    "timestamptz": datetime,
+    "float8": float,
+    "bool": bool,
+    "bytea": bytes,
+}
+
+
+def functions() -> Iterator[tuple[FunctionType, set[str]]]:
+    """Find each function of `db` that runs statements, and the names of those."""
+    for module in (import_module(f"db.{each.name}") for each in pkgutil.iter_modules(db.__path__)):
+        constants = {
+            name for name in vars(module) if name.lower() in NAMES and getattr(module, name) == statement(name.lower())
+        }
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__:
+                used = {
+                    node.id for node in ast.walk(ast.parse(inspect.getsource(function))) if isinstance(node, ast.Name)
+                }
+                if used & constants:
+                    yield getattr(module, name), {constant.lower() for constant in used & constants}
+
+
+RUN_BY: dict[str, list[FunctionType]] = {
+    name: [function for function, run in functions() if name in run] for name in NAMES
+}
+
+
+def header(name: str) -> str:
+    """Return the comment that a statement's file begins with."""
+    lines = takewhile(lambda line: line.startswith("--"), statement(name).splitlines())
+    return " ".join(line.removeprefix("--").strip() for line in lines)
+
+
+def outcomes(name: str) -> set[str]:
+    """Find the outcomes that a statement can answer with."""
+    code = "\n".join(line for line in statement(name).splitlines() if not line.startswith("--"))
+    return set(re.findall(r"\b(?:THEN|ELSE)\s+'([a-z_]+)'", code))
+
+
+def without_none(annotation: object) -> object:
+    if isinstance(annotation, UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not NoneType)
+    return annotation
+
+
+@pytest.fixture
+async def connection(dsn: str) -> typing.AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    opened = await asyncpg.connect(dsn)
+    yield opened
+    await opened.close()
+
+
+def test_the_package_schema_is_ours() -> None:
+    """The package `schema` is this project's, and not the one of that name that others may have installed over it."""
+    assert Path(schema.__file__ or "").parent == Path(__file__).parents[2] / "schema"
+    assert (schema.__doc__ or "").startswith("GraphQL's nouns")
+
+
+def test_every_statement_is_known_here() -> None:
+    """Every statement's columns are compared below."""
+    assert set(NAMES) == set(ANSWERS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_statement_is_run_by_one_function(name: str) -> None:
+    """A statement is run by one function: of its own name, or, for a cheaper case of a report, by the report's."""
+    assert [function.__name__ for function in RUN_BY[name]] == [
+        {"update_render_progress": "update_video_record_status"}.get(name, name)
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_statement_explains_itself(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    """A statement's file begins with what it does, what each parameter is, and which outcomes it has."""
+    explained = header(name)
+    assert re.match(r"[A-Z].+[.:]", explained)
+    parameters = (await connection.prepare(statement(name))).get_parameters()
+    assert set(re.findall(r"\$(\d+)", explained)) == {str(number) for number in range(1, len(parameters) + 1)}
+    assert {outcome for outcome in outcomes(name) if outcome not in explained} == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_columns_are_the_row_types_fields(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    """A statement's columns are its row types' fields, by name, in order, and of the annotated types."""
+    expected: list[tuple[str, object]] = []
+    for part in ANSWERS[name]:
+        if isinstance(part, str):
+            expected.append((part, str))
+        else:
+            prefix, row_type = part
+            expected += [(prefix + field, without_none(kind)) for field, kind in get_type_hints(row_type).items()]
+    columns = (await connection.prepare(statement(name))).get_attributes()
+    assert [(column.name, PYTHON_TYPES[column.type.name]) for column in columns] == expected
+
+
+def parameter_types(annotation: object) -> list[object]:
+    """Spread an annotation over the parameters that a value of it fills: a list of pairs is two lists."""
+    annotation = without_none(annotation)
+    if get_origin(annotation) is not Sequence:
+        return [annotation]
+    (item,) = get_args(annotation)
+    return [(list, part) for part in (get_args(item) if get_origin(item) is tuple else [item])]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"poll_changes", "update_render_progress", "update_video_data"}))
+async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    """A function's parameters are its statement's, in order and of the annotated types."""
+    (function,) = RUN_BY[name]
+    hints = {name: hint for name, hint in get_type_hints(function).items() if name not in {"database", "return"}}
+    expected = [part for hint in hints.values() for part in parameter_types(hint)]
+    parameters = (await connection.prepare(statement(name))).get_parameters()
+    types = [(kind.kind, PYTHON_TYPES[kind.name.removesuffix("[]")]) for kind in parameters]
+    assert [(list, type_) if kind == "array" else type_ for kind, type_ in types] == expected
+
+
+async def test_what_an_update_stores_has_its_columns_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """An update's last parameters are the values that it stores, in order, each of its column's type."""
+    columns = await connection.fetch(
+        "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = 'video_data'::regclass AND attnum > 0"
+    )
+    type_of = {record["attname"]: record["atttypid"] for record in columns}
+    parameters = (await connection.prepare(statement("update_video_data"))).get_parameters()
+    assert [kind.name for kind in parameters[:4]] == ["uuid", "uuid", "int8", "text[]"]
+    assert [kind.oid for kind in parameters[4:]] == [type_of[column] for column in STORED_COLUMNS]
+
+
+@pytest.mark.parametrize(
+    ("table", "row_type"),
+    [
+        ("users", UserRow),
+        ("video_data", VideoDataRow),
+        ("video_data", VideoContentRow),
+        ("credit_entries", CreditEntryRow),
+        ("video_events", VideoEventRow),
+    ],
+)
+async def test_a_field_may_be_none_where_its_column_may(
+    connection: "asyncpg.Connection[asyncpg.Record]", table: str, row_type: RowType
+) -> None:
+    """A row type's field admits None exactly where its column admits null."""
+    columns = await connection.fetch(
+        "SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0", table
+    )
+    not_null = {record["attname"]: record["attnotnull"] for record in columns}
+    for field, annotation in get_type_hints(row_type).items():
+        admits_none = annotation is Any or NoneType in get_args(annotation)
+        assert admits_none is not not_null[field], field
+
+
+@pytest.mark.parametrize("name", [name for name, answer in ANSWERS.items() if OUTCOME in answer])
+def test_outcomes_are_the_row_types(name: str) -> None:
+    """A function's row type names exactly the outcomes of its statements, but for 'stale', which nobody is shown."""
+    (function,) = RUN_BY[name]
+    named = get_args(get_type_hints(get_type_hints(function)["return"])[OUTCOME])
+    answered = {outcome for each, by in RUN_BY.items() if function in by for outcome in outcomes(each)}
+    assert set(named) == answered - {"stale"}
+
+
+def test_every_form_for_many_is_used() -> None:
+    """Each statement's form for many calls is that of the statement of its name."""
+    used = {name: BATCHED[statement(name)][0] for name in FOR_MANY}
+    assert used == {name: statement(f"batched/{name}") for name in FOR_MANY}
+    assert len(BATCHED) == len(FOR_MANY)
+
+
+@pytest.mark.parametrize("name", FOR_MANY)
+async def test_a_form_for_many_is_its_statements(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    """It takes arrays of its statement's parameters, JSON as text; its rows are the statement's, and `place`."""
+    one = await connection.prepare(statement(name))
+    many = await connection.prepare(statement(f"batched/{name}"))
+    types = [kind.name for kind in one.get_parameters()]
+    taken = [kind.name for kind in many.get_parameters()]
+    json_argument = BATCHED[statement(name)][1]
+    assert [each for each, kind in enumerate(types) if kind == "jsonb"] == [json_argument][: json_argument is not None]
+    # An amount is an int4, although a statement that adds it to a balance first takes it for more.
+    narrow = {"jsonb": "text", "int8": "int4"}
+    assert taken == [f"{narrow.get(kind, kind)}[]" for kind in types]
+    columns, expected = [
+        [(column.name, column.type.name) for column in prepared.get_attributes()] for prepared in (many, one)
+    ]
+    assert columns == [*expected, ("place", "int8")]
+
+
+@pytest.mark.parametrize("name", FOR_MANY)
+def test_a_form_for_many_explains_itself(name: str) -> None:
+    """Its file begins with what it does for whom, and why no race can do harm; its one outcome is its statement's."""
+    explained = header(f"batched/{name}")
+    assert explained.startswith(f"`{name}` for many calls at once")
+    assert "Race-free because" in explained
+    assert set(re.findall(r"'([a-z_]+)' AS outcome", statement(f"batched/{name}"))) <= outcomes(name)

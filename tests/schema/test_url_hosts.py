@@ -1,0 +1,134 @@
+"""Which hosts stored URLs may name, when the operator lists them: through HTTP, as browsers would look them up."""
+
+from dataclasses import replace
+
+import pytest
+
+from server.process.settings import Settings, StartError
+from tests.api import MUTATIONS, serving
+
+SETTING = "VIDEOCREDITS_URL_HOSTS"
+HOSTS = "cdn.example.com, *.example.org,.Videos.EXAMPLE,  bücher.example,xn--strae-oqa.example,203.0.113.7,localhost."
+
+ACCEPTED = [
+    "https://cdn.example.com",
+    "https://CDN.Example.COM/a?b#c",
+    "https://cdn.example.com:8443/a",
+    "https://cdn.example.com./a",
+    "https://a.example.org/",
+    "https://a.b-c.under_score.example.org/",
+    "https://a.videos.example/",
+    "https://münchen.example.org/",
+    "https://a。example.org/",
+    "https://bücher.example/",
+    "https://BÜCHER.example/",
+    "https://xn--bcher-kva.example/",
+    "https://XN--BCHER-KVA.EXAMPLE/",
+    "https://straße.example/",
+    "https://203.0.113.7/a",
+    "https://localhost/a",
+]
+REFUSED = [
+    "https://example.com/",
+    "https://cdn.example.com.evil.example/",
+    "https://evilcdn.example.com/",
+    "https://a.cdn.example.com/",
+    "https://cdn.example.com../",
+    "https://example.org/",
+    "https://.example.org/",
+    "https://a..example.org/",
+    "https://evilexample.org/",
+    "https://a.example.org.evil.example/",
+    "https://videos.example/",
+    "https://evil.example/https://cdn.example.com/",
+    "https://evil.example?.example.org",
+    "https://evil.example#.example.org",
+    "https://evil.example%2f.example.org/",
+    "https://evil.example%5c.example.org/",
+    "https://evil.example\uff3c.example.org/",
+    "https://evil.example;.example.org/",
+    "https://bucher.example/",
+    "https://strasse.example/",
+    "https://xn--zz--.example/",
+    "https://203.0.113.8/",
+    "https://[::1]/",
+    "https://[::ffff:203.0.113.7]/",
+]
+NO_URLS = [
+    "http://cdn.example.com/",
+    "https://cdn.example.com@evil.example/",
+    "https://evil.example\\.example.org/",
+    "https://evil.example\uff0f.example.org/",
+]
+
+
+def test_hosts_are_read_as_browsers_look_them_up() -> None:
+    """Names are separated by commas, in any case and alphabet; `*.` or `.` stands for subdomains."""
+    assert Settings.from_environment({SETTING: HOSTS}).url_hosts == (
+        "cdn.example.com",
+        "*.example.org",
+        "*.videos.example",
+        "xn--bcher-kva.example",
+        "xn--strae-oqa.example",
+        "203.0.113.7",
+        "localhost",
+    )
+    assert Settings.from_environment({}).url_hosts is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("https://cdn.example.com", "cdn.example.com:443", "cdn.example.com/", "a b", "[::1]", "::1"),
+        *(",", "a.example,", "*", "*.", ".", "*..a", "..a", "*a.example", "a.*.example", "a..example", "a.example.."),
+        *("x" * 64, ".".join(["x" * 60] * 5), "é" * 300, "\udcff", "❤.example"),
+    ],
+)
+def test_what_is_no_list_of_hosts(value: str) -> None:
+    """A list with anything but hosts' names is refused at start."""
+    with pytest.raises(StartError, match=r"URL_HOSTS is .*: it must be host names separated by commas"):
+        Settings.from_environment({SETTING: value})
+
+
+async def test_only_listed_hosts(dsn: str, settings: Settings) -> None:
+    """With hosts listed, URLs that name one are stored as they came; others are refused with what is right."""
+    hosts = Settings.from_environment({SETTING: HOSTS}).url_hosts
+    async with serving(dsn, replace(settings, url_hosts=hosts)) as api:
+
+        async def refusal(url: str) -> str:
+            (error,) = (await api.post(MUTATIONS["registerUser"], {"input": {"picture": url}}, subject="ann"))["errors"]
+            assert error["extensions"]["code"] == "BAD_USER_INPUT", url
+            message: str = error["message"]
+            return message
+
+        for url in REFUSED:
+            told = "at .picture: Not a URL that is accepted here: its host must be cdn.example.com or *.example.org or"
+            assert told in await refusal(url), url
+        for url in NO_URLS:
+            assert "its host" not in await refusal(url), url
+        assert await api.query("{ viewer { id } }") == {"viewer": None}
+        for url in ACCEPTED:
+            assert (await api.mutate("registerUser", picture=url))["user"]["picture"] == url
+
+
+@pytest.mark.parametrize(
+    ("mutation", "field"),
+    [
+        ("updateVideoRecordStatus", {"downloadUrl": "https://evil.example/"}),
+        ("updateVideoData", {"audioUrl": "https://evil.example/"}),
+        ("updateVideoData", {"musicTrack": {"name": "M", "url": "https://evil.example/"}}),
+        ("updateVideoData", {"images": [{"image": "https://evil.example/", "start": 0, "duration": 1}]}),
+    ],
+)
+async def test_every_url_is_held_to_them(dsn: str, settings: Settings, mutation: str, field: dict[str, object]) -> None:
+    """The hosts hold for every URL of the API, however deep in an input."""
+    async with serving(dsn, replace(settings, url_hosts=("cdn.example.com",))) as api:
+        body = await api.post(MUTATIONS[mutation], {"input": {"recordId": "video_x", **field}}, subject="ann")
+        assert body["errors"][0]["message"].endswith("its host must be cdn.example.com.")
+
+
+async def test_without_the_setting_any_host_will_do(dsn: str, settings: Settings) -> None:
+    """Without the setting a URL may name any host."""
+    async with serving(dsn, settings) as api:
+        for url in [*ACCEPTED, *REFUSED]:
+            assert (await api.mutate("registerUser", picture=url))["user"]["picture"] == url

@@ -1,0 +1,275 @@
+"""Which tokens prove who is calling when an identity provider signs them, and how its keys are kept current.
+
+The provider is one that these tests run themselves, over HTTP.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+import server.auth.jwks
+from resolvers.identity import Identity, Role
+from server.auth.tokens import Reason, TokenVerifier
+from server.process.settings import Settings
+from tests.server.auth.test_tokens import AUDIENCE, ISSUER, RSA, SECRET, claims, refusal
+
+OTHER_RSA = rsa.generate_private_key(65537, 2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+class Provider(ThreadingHTTPServer):
+    """An identity provider: publishes the keys that it is given, and counts who asks."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ProviderHandler)
+        self.keys: list[dict[str, Any]] = []
+        self.nonsense: bytes | None = None
+        self.status = 200
+        self.requests = 0
+        self.asked = Event()
+        self.open = Event()
+        self.open.set()
+
+    def publish(self, **keys: PrivateKey) -> None:
+        self.keys = [jwk(key) | {"kid": kid, "use": "sig"} for kid, key in keys.items()]
+
+    @property
+    def settings(self) -> Settings:
+        url = f"http://127.0.0.1:{self.server_port}/keys"
+        return Settings(jwks_url=url, jwt_audience=AUDIENCE, jwt_issuer=ISSUER)
+
+
+class ProviderHandler(BaseHTTPRequestHandler):
+    server: Provider
+
+    def do_GET(self) -> None:
+        self.server.requests += 1
+        self.server.asked.set()
+        self.server.open.wait(10)
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(self.server.nonsense or json.dumps({"keys": self.server.keys}).encode())
+
+    def log_message(self, format: str, *_: object) -> None:
+        """Keep the tests' output quiet."""
+
+
+class Clock:
+    """The clock by which keys grow old; it stands still unless told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as provider:
+        thread = Thread(target=provider.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield provider
+        provider.open.set()
+        provider.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(server.auth.jwks, "monotonic", clock)
+    return clock
+
+
+def jwk(key: PrivateKey) -> dict[str, Any]:
+    match key:
+        case rsa.RSAPrivateKey():
+            return RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        case ec.EllipticCurvePrivateKey():
+            return ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+        case ed25519.Ed25519PrivateKey():
+            return OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+
+
+def signed(key: PrivateKey, kid: str | None, algorithm: str = "RS256", **changed: Any) -> str:
+    payload = claims(**{"aud": AUDIENCE, "iss": ISSUER} | changed)
+    return f"Bearer {jwt.encode(payload, key, algorithm, headers={'kid': kid} if kid else None)}"
+
+
+@pytest.mark.parametrize(("algorithm", "key"), [("RS256", RSA), ("ES256", EC), ("EdDSA", ED25519)])
+async def test_public_keys(provider: Provider, algorithm: str, key: PrivateKey) -> None:
+    """A token that one of the provider's keys signed proves who is calling, by each of the three algorithms."""
+    provider.publish(a=RSA, b=EC, c=ED25519)
+    verifier = TokenVerifier(provider.settings)
+    kid = {"RS256": "a", "ES256": "b", "EdDSA": "c"}[algorithm]
+    assert await verifier.identify(signed(key, kid, algorithm)) == Identity("ada", Role.USER)
+    other_kid = {"a": "b", "b": "c", "c": "a"}[kid]
+    assert (await refusal(verifier, signed(key, other_kid, algorithm))).reason is Reason.ALGORITHM_NOT_ALLOWED
+    assert provider.requests == 1
+
+
+async def test_another_key_under_a_known_id(provider: Provider) -> None:
+    """A token that names the provider's key but was signed with another is refused; so is one with wrong claims."""
+    provider.publish(a=RSA)
+    verifier = TokenVerifier(provider.settings)
+    assert (await refusal(verifier, signed(OTHER_RSA, "a"))).reason is Reason.BAD_SIGNATURE
+    assert (await refusal(verifier, signed(RSA, "a", exp=1))).reason is Reason.EXPIRED
+    assert (await refusal(verifier, signed(RSA, "a", aud="else"))).reason is Reason.WRONG_AUDIENCE
+
+
+async def test_public_key_as_a_secret(provider: Provider) -> None:
+    """HS256 signed with the provider's public key, and no signature at all, are refused before any key is fetched."""
+    provider.publish(a=RSA)
+    verifier = TokenVerifier(provider.settings)
+    pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "a"}, claims(aud=AUDIENCE, iss=ISSUER))]
+    message = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    signature = base64.urlsafe_b64encode(hmac.digest(pem, message, hashlib.sha256)).rstrip(b"=")
+    forged = f"Bearer {message.decode()}.{signature.decode()}"
+    unsigned = f"Bearer {jwt.encode(claims(), '', 'none', headers={'kid': 'a'})}"
+    for authorization in (forged, unsigned, signed(RSA, "a", "RS512"), signed(RSA, "a", "PS256")):
+        found = await refusal(verifier, authorization)
+        assert found.reason is Reason.ALGORITHM_NOT_ALLOWED
+        assert found.message == "The token must be signed with RS256 or ES256 or EdDSA."
+    assert provider.requests == 0
+
+
+async def test_secrets_and_weak_keys_that_a_provider_publishes(provider: Provider) -> None:
+    """A key that is a secret, too short, of another algorithm, for encryption, or without an id is not taken."""
+    weak = rsa.generate_private_key(65537, 1024)
+    provider.publish(good=EC, weak=weak)
+    provider.keys += [
+        {"kty": "oct", "kid": "oct", "alg": "HS256", "k": base64.urlsafe_b64encode(SECRET.encode()).decode()},
+        jwk(RSA) | {"kid": "rs512", "alg": "RS512"},
+        jwk(RSA) | {"kid": "enc", "use": "enc"},
+        jwk(RSA),
+        {"kty": "odd", "kid": "odd"},
+    ]
+    verifier = TokenVerifier(provider.settings)
+    assert await verifier.identify(signed(EC, "good", "ES256"))
+    for kid in ("oct", "rs512", "enc", "odd", None):
+        assert (await refusal(verifier, signed(RSA, kid))).reason is Reason.UNKNOWN_KEY
+    with pytest.warns(jwt.InsecureKeyLengthWarning):
+        weakly_signed = signed(weak, "weak")
+    assert (await refusal(verifier, weakly_signed)).reason is Reason.UNKNOWN_KEY
+
+
+async def test_a_new_key_is_found(provider: Provider, clock: Clock) -> None:
+    """A key that the provider publishes later is found without a restart, and the old one still works beside it."""
+    provider.publish(old=RSA)
+    verifier = TokenVerifier(provider.settings)
+    assert await verifier.identify(signed(RSA, "old"))
+    provider.publish(old=RSA, new=OTHER_RSA)
+    clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+    assert await verifier.identify(signed(OTHER_RSA, "new"))
+    assert await verifier.identify(signed(RSA, "old"))
+    assert provider.requests == 2
+
+
+async def test_forged_key_ids_do_not_hammer_the_provider(provider: Provider, clock: Clock) -> None:
+    """However many unknown key ids arrive, the provider is asked once in an interval."""
+    provider.publish(a=RSA)
+    verifier = TokenVerifier(provider.settings)
+    for interval in range(1, 4):
+        forged = [refusal(verifier, signed(OTHER_RSA, f"forged-{number}")) for number in range(20)]
+        assert {found.reason for found in await asyncio.gather(*forged)} == {Reason.UNKNOWN_KEY}
+        assert await verifier.identify(signed(RSA, "a"))
+        assert provider.requests == interval
+        clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+
+
+async def test_many_at_once_wait_for_one_fetch(provider: Provider, clock: Clock) -> None:
+    """Callers that arrive while the keys are being fetched wait for that one fetch; one that leaves spoils nothing."""
+    provider.publish(a=RSA)
+    provider.open.clear()
+    verifier = TokenVerifier(provider.settings)
+    first = asyncio.create_task(verifier.identify(signed(RSA, "a")))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(verifier.identify(signed(RSA, "a"))) for _ in range(20)]
+    await asyncio.sleep(0)
+    clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+    others.append(asyncio.create_task(verifier.identify(signed(RSA, "a"))))
+    await asyncio.sleep(0)
+    first.cancel()
+    provider.open.set()
+    assert await asyncio.gather(*others) == [Identity("ada", Role.USER)] * 21
+    assert first.cancelled()
+    assert provider.requests == 1
+
+
+async def test_a_withdrawn_key_is_forgotten(provider: Provider, clock: Clock) -> None:
+    """Keys that are no longer fresh serve while they are fetched again; then a withdrawn one proves nothing more."""
+    provider.publish(old=RSA)
+    verifier = TokenVerifier(provider.settings)
+    assert await verifier.identify(signed(RSA, "old"))
+    clock.now += server.auth.jwks.FRESH_SECONDS
+    assert await verifier.identify(signed(RSA, "old"))
+    assert provider.requests == 1
+    provider.publish(new=OTHER_RSA)
+    provider.asked.clear()
+    clock.now += 1
+    assert await verifier.identify(signed(RSA, "old"))
+    assert await asyncio.to_thread(provider.asked.wait, 10)
+    assert await verifier.identify(signed(OTHER_RSA, "new"))
+    assert (await refusal(verifier, signed(RSA, "old"))).reason is Reason.UNKNOWN_KEY
+    assert provider.requests == 2
+
+
+async def test_a_key_is_replaced_under_its_id(provider: Provider, clock: Clock) -> None:
+    """When the provider publishes another key under the same id, tokens of the one before are refused."""
+    provider.publish(a=RSA, b=EC)
+    verifier = TokenVerifier(provider.settings)
+    token = signed(RSA, "a")
+    assert await verifier.identify(token)
+    provider.publish(a=OTHER_RSA, c=EC)
+    clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+    assert await verifier.identify(signed(EC, "c", "ES256"))
+    assert (await refusal(verifier, token)).reason is Reason.BAD_SIGNATURE
+
+
+async def test_an_outage_of_the_provider(provider: Provider, clock: Clock) -> None:
+    """While the provider is down its last keys serve for an hour; after that, and before the first, there are none."""
+    provider.publish(a=RSA)
+    verifier = TokenVerifier(provider.settings)
+    provider.status = 503
+    found = await refusal(verifier, signed(RSA, "a"))
+    assert found.reason is Reason.KEYS_UNAVAILABLE
+    assert "try again" in found.message
+    provider.status = 200
+    clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+    assert await verifier.identify(signed(RSA, "a"))
+    provider.status = 503
+    clock.now += server.auth.jwks.KEPT_SECONDS
+    assert await verifier.identify(signed(RSA, "a"))
+    assert (await refusal(verifier, signed(RSA, "b"))).reason is Reason.UNKNOWN_KEY
+    clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+    assert (await refusal(verifier, signed(RSA, "a"))).reason is Reason.KEYS_UNAVAILABLE
+    provider.status = 200
+    clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
+    assert await verifier.identify(signed(RSA, "a"))
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"<html>", b"\xff", b"[" * 100_000, b"[]", b'{"keys": []}', b'{"keys": "a"}', b'{"keys": ["a", {"kty": "odd"}]}'],
+)
+async def test_a_provider_that_answers_nonsense(provider: Provider, nonsense: bytes) -> None:
+    """An answer without usable keys counts as none, and is no fault."""
+    provider.nonsense = nonsense
+    found = await refusal(TokenVerifier(provider.settings), signed(RSA, "a"))
+    assert found.reason is Reason.KEYS_UNAVAILABLE

@@ -1,0 +1,282 @@
+"""GraphiQL's page: its examples work, and its tokens are for this machine's developer alone."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import jwt
+import pytest
+from graphql import FieldNode, OperationDefinitionNode, parse, validate
+
+import server.pages.graphiql
+from db.database import Database
+from resolvers.context import Terms
+from resolvers.identity import Role
+from server.operations.root_fields import build_schema
+from server.pages.graphiql import Example, examples, page
+from server.pages.seed import seed
+from server.process.settings import Settings
+from tests.api import SECRET, Api, serving
+
+ROOT = Path(__file__).parents[3]
+Tab = dict[str, str]
+HOST = "127.0.0.1:8000"
+NAMES = [example.name for example in examples({})]
+
+
+def read(html: str) -> dict[str, Any]:
+    """Return what the page holds for its script."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Serve with development keys."""
+    return Settings(data_dir=tmp_path, log_level="warning")
+
+
+@pytest.fixture
+async def developer(dsn: str, settings: Settings, database: Database) -> AsyncIterator[Api]:
+    """Call a development server that has been started for the first time."""
+    await seed(database, Terms(settings.signup_credits, settings.video_cost))
+    async with serving(dsn, settings) as api:
+        yield api
+
+
+async def load(api: Api, host: str = HOST) -> list[Tab]:
+    """Open the page in a browser and return its tabs, with the tokens that they are run with."""
+    response = await api.client.get(f"http://{HOST}/graphql", headers={"Accept": "text/html,*/*;q=0.8", "Host": host})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    data = read(response.text)
+    tabs: list[Tab] = [{"token": data["tokens"].get(tab["role"], ""), **tab} for tab in data["examples"]]
+    return tabs
+
+
+async def run(api: Api, tab: Tab) -> dict[str, Any]:
+    """Press the button of a tab, of a live one until the first result: an error or a refusal fails the test."""
+    variables, sent = json.loads(tab["variables"] or "{}"), {"Authorization": f"Bearer {tab['token']}"}
+    if is_live(tab):
+        claims = jwt.decode(tab["token"], options={"verify_signature": False})
+        body = await api.first(tab["query"], variables, subject=claims["sub"], role=Role(claims["role"]))
+    else:
+        request = {"query": tab["query"], "variables": variables}
+        body = (await api.client.post("/graphql", json=request, headers=sent)).json()
+    assert "errors" not in body, body["errors"]
+    data: dict[str, Any] = body["data"]
+    for result in data.values():
+        assert result is not None
+        assert reads(tab) or result["__typename"].endswith("Success"), result
+    return data
+
+
+def is_live(tab: Tab) -> bool:
+    return re.search(r"^subscription ", tab["query"], re.MULTILINE) is not None
+
+
+def reads(tab: Tab) -> bool:
+    return is_live(tab) or re.search(r"^query ", tab["query"], re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_each_example_alone(developer: Api, name: str) -> None:
+    """On a freshly seeded server each example succeeds with its own variables and token, and so it does once more."""
+    tab = (await load(developer))[NAMES.index(name)]
+    await run(developer, tab)
+    await run(developer, tab)
+
+
+async def test_all_examples_visit_after_visit(developer: Api) -> None:
+    """All examples in the order of their tabs succeed on the first visit, and on later ones with what came of it."""
+    for _ in range(3):
+        for tab in await load(developer):
+            await run(developer, tab)
+
+
+async def test_each_visit_has_keys_of_its_own(developer: Api) -> None:
+    """A video is created on each visit, and once in it, however often the example is run."""
+    created = []
+    for _ in range(2):
+        tab = (await load(developer))[NAMES.index("CreateVideoData")]
+        results = [(await run(developer, tab))["createVideoData"] for _ in range(2)]
+        assert [result["replayed"] for result in results] == [False, True]
+        created.append(results[0]["videoData"]["id"])
+    assert len(set(created)) == 2
+
+
+async def test_what_the_reading_examples_show(developer: Api) -> None:
+    """No reading example shows an empty page: there is a ledger, a failure with its refund, a queue, and a user."""
+    data: dict[str, Any] = {}
+    for tab in await load(developer):
+        if reads(tab):
+            data |= await run(developer, tab)
+    assert len(data["viewer"]["creditEntries"]["nodes"]) == 8
+    assert len(data["viewer"]["videos"]["nodes"]) == 5
+    assert [entry["kind"] for entry in data["videoData"]["entries"]["nodes"]] == ["REFUND", "CHARGE"]
+    assert [event["status"] for event in data["videoData"]["events"]["nodes"]] == ["FAILED", "QUEUED"]
+    assert [video["title"] for video in data["renderQueue"]["nodes"]] == ["Bread in Five Minutes"]
+    assert data["videoDataStats"]["total"] == 5
+    assert len(data["users"]["nodes"]) == 1
+    assert data["viewerUpdated"]["entry"]["balanceAfter"] == data["viewerUpdated"]["user"]["credits"] > 0
+    assert data["videoDataUpdated"]["status"] == "QUEUED"
+    assert len(data["videosUpdated"]["nodes"]) == 5
+    assert data["creditEntryAdded"]["node"]["number"] == 2
+    assert {video["status"] for video in data["videos"]["nodes"]} == {"QUEUED", "FAILED"}
+
+
+def test_the_documents() -> None:
+    """Each example is one valid operation named as its file and tab; all mutations and subscriptions are among them."""
+    schema = build_schema()._schema  # noqa: SLF001 - Strawberry has no public way to graphql-core's schema
+    shown = set()
+    for example in examples({}):
+        document = parse(example.document)
+        assert validate(schema, document) == []
+        (operation,) = document.definitions
+        assert isinstance(operation, OperationDefinitionNode)
+        assert operation.name is not None
+        assert operation.name.value == example.name
+        assert example.document.startswith("# ")
+        shown |= {field.name.value for field in operation.selection_set.selections if isinstance(field, FieldNode)}
+    assert schema.mutation_type is not None
+    assert schema.subscription_type is not None
+    assert schema.mutation_type.fields.keys() | schema.subscription_type.fields.keys() <= shown
+    assert {path.stem for path in Path(server.pages.graphiql.__file__).parent.glob("examples/*")} == set(NAMES)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LocalHost", "[::1]:8000"])
+async def test_this_machine_gets_tokens(database: Database, settings: Settings, host: str) -> None:
+    """By any name of this machine, the page has a token of each role."""
+    response = await page(database, settings, host)
+    tokens = read(bytes(response.body).decode())["tokens"]
+    claims = {role: jwt.decode(token, options={"verify_signature": False}) for role, token in tokens.items()}
+    assert {role: each["role"] for role, each in claims.items()} == {role: role for role in Role}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "rebound.example",
+        "rebound.example:8000",
+        "localhost.rebound.example",
+        "127.0.0.1.rebound.example",
+        "127.0.0.1@rebound.example",
+        "a{b}.rebound.example",  # Starlette takes it for no name at all, and the listening address instead.
+        "[::1].rebound.example",
+        "127.0.0.1\n",
+        "192.168.1.5:8000",
+    ],
+)
+async def test_another_name_gets_no_tokens(database: Database, settings: Settings, host: str | None) -> None:
+    """Under any other name, which may be a stranger's for this machine, the page has neither tokens nor ids."""
+    await seed(database, Terms(settings.signup_credits, settings.video_cost))
+    html = bytes((await page(database, settings, host)).body).decode()
+    assert "eyJ" not in html
+    assert "video_" not in html
+    assert read(html)["tokens"] == {}
+
+
+async def test_an_odd_host_over_http(developer: Api) -> None:
+    """What the page goes by is the Host header as the browser sent it."""
+    assert (await load(developer))[0]["token"] != ""
+    assert (await load(developer, "a{b}.rebound.example"))[0]["token"] == ""
+
+
+async def test_production(database: Database) -> None:
+    """With keys of one's own there are no tokens and no ids, even on this machine; each tab says how to sign in."""
+    html = bytes((await page(database, Settings(jwt_secret=SECRET), HOST)).body).decode()
+    data = read(html)
+    assert data["tokens"] == {}
+    for tab in data["examples"]:
+        assert tab["query"].startswith("# Sign in first: ")
+        assert len(parse(tab["query"]).definitions) == 1
+    assert not re.search("(user|video)_[A-Za-z0-9]", html)
+
+
+async def test_the_page_is_not_kept(developer: Api) -> None:
+    """No cache keeps a page with tokens, and no other site's page frames it."""
+    response = await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+
+
+async def test_hostile_text(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever text an example holds arrives in its tab unchanged, and as nothing but text."""
+    hostile = "</script><script>alert(1)</script><!--<script>&lt;\u2028\"'\\"
+    monkeypatch.setattr(server.pages.graphiql, "examples", lambda _: [Example("Viewer", Role.USER, {"text": hostile})])
+    html = bytes((await page(database, settings, HOST)).body).decode()
+    assert "<script>alert" not in html
+    (tab,) = read(html)["examples"]
+    assert json.loads(tab["variables"]) == {"text": hostile}
+
+
+async def test_nothing_is_loaded_from_elsewhere(developer: Api) -> None:
+    """The page names no file but its own, which lie below its address, and each of them is there."""
+    html = (await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})).text
+    files = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', html)
+    assert {Path(file).suffix for file in files} == {".js", ".css"}
+    for file in files:
+        response = await developer.client.get(f"http://{HOST}/graphql/../{file}")
+        assert response.status_code == 200, file
+        assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+async def test_its_files_are_sent_small(developer: Api) -> None:
+    """What the page is made of is compressed; the largest of it, to a third."""
+    largest = max(
+        (Path(server.pages.graphiql.__file__).parent / "built" / "graphql").iterdir(),
+        key=lambda file: file.stat().st_size,
+    )
+    async with developer.client.stream(
+        "GET", f"/graphql/{largest.name}", headers={"Accept-Encoding": "br"}
+    ) as response:
+        sent = b"".join([part async for part in response.aiter_raw()])
+    assert response.headers["Content-Type"].startswith("text/javascript")
+    assert response.headers["Content-Encoding"] == "br"
+    assert 0 < len(sent) < largest.stat().st_size / 3
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "nothing.js", "..", "%2e%2e", "..%2findex.html", "%2fetc%2fpasswd", "*"]
+)
+async def test_nothing_else_is_served(developer: Api, name: str) -> None:
+    """Below the page's address there is nothing but its files, wherever a name would lead."""
+    response = await developer.client.get(f"http://{HOST}/graphql/{name}")
+    assert response.status_code in {400, 404}
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_the_schema(developer: Api) -> None:
+    """The page's link to the schema leads to the one that clients are generated from."""
+    response = await developer.client.get("/graphql/schema.graphql")
+    assert response.text == (ROOT / "schema.graphql").read_text(encoding="utf-8").rstrip()
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+async def test_before_it_is_built(developer: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a checkout where GraphiQL has not been built, the page says how to."""
+    monkeypatch.setattr(server.pages.graphiql, "BUILT", tmp_path / "explorer")
+    response = await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert "run `make explorer`" in response.text
+
+
+def test_the_wheel_ships_it(tmp_path: Path) -> None:
+    """A wheel has the page and all that it is made of."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.whl")
+    with ZipFile(path) as wheel:
+        shipped = {name for name in wheel.namelist() if name.startswith("server/pages/built/")}
+    built = (ROOT / "server" / "pages" / "built").rglob("*.*")
+    assert shipped == {file.relative_to(ROOT).as_posix() for file in built}
+    assert len(shipped) > 10

@@ -1,0 +1,45 @@
+"""When the server looks for garbage."""
+
+import asyncio
+import gc
+import sys
+import weakref
+from contextlib import suppress
+
+import pytest
+
+import server.process.garbage_collection
+from server.process.garbage_collection import NEVER, YOUNG, collect_seldom
+
+
+class Knot:
+    """Something that refers to itself."""
+
+    def __init__(self) -> None:
+        self.end = self
+
+
+async def test_old_garbage_is_looked_for_when_there_is_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends after it has grown old, as sockets do, is gone when memory has doubled since, and not long before."""
+    monkeypatch.setattr(server.process.garbage_collection, "LOOK_SECONDS", 0.001)
+    before = gc.get_threshold()
+    knot = Knot()
+    collecting = asyncio.create_task(collect_seldom())
+    await asyncio.sleep(0.01)
+    reference = weakref.ref(knot)
+    del knot
+    gc.collect(1)
+    await asyncio.sleep(0.01)
+    assert reference() is not None
+    assert gc.get_threshold() == (YOUNG, before[1], NEVER)
+
+    as_many_more = [object() for _ in range(sys.getallocatedblocks() + 100_000)]
+    async with asyncio.timeout(30):
+        while reference() is not None:  # noqa: ASYNC110 - the garbage collector tells nobody
+            await asyncio.sleep(0.001)
+    del as_many_more
+
+    collecting.cancel()
+    with suppress(asyncio.CancelledError):
+        await collecting
+    assert gc.get_threshold() == before

@@ -1,0 +1,300 @@
+"""The command line does what its help says, stops all that it starts, and tells in a sentence what keeps it from it."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx2
+import pytest
+
+from resolvers.identity import Role
+from schema.node import UserKey, encode_id
+from server.cli import commands
+from server.process.settings import VARIABLES
+from tests.api import SECRET, headers
+from tests.conftest import NewDatabase
+from tests.server.postgres.test_embedded import processes_in
+
+COMMAND = str(Path(sys.executable).parent / "videocredits")
+
+
+def environment(data_dir: Path, **settings: str) -> dict[str, str]:
+    """Take the settings given, and none from whoever runs the tests."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("VIDEOCREDITS_")}
+    given = {"DATA_DIR": str(data_dir), "PORT": "0", **settings}
+    return others | {f"VIDEOCREDITS_{name}": value for name, value in given.items()}
+
+
+def run(data_dir: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *arguments],
+        env=environment(data_dir, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def refusal(data_dir: Path, *arguments: str, **settings: str) -> str:
+    """Run a command that cannot start: it must say why in one line, and nothing else."""
+    done = run(data_dir, *arguments, **settings)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"Error: .+\.\n", done.stderr), done.stderr
+    return done.stderr
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that is running, and what it printed."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    address: str
+    tokens: dict[str, str]
+
+    def query(self, document: str, token: str) -> Any:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx2.post(self.address, json={"query": document}, headers=headers, timeout=30).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def stop(self, number: signal.Signals) -> str:
+        """Send a signal, see that the server and its PostgreSQL end well, and return what it logged."""
+        self.process.send_signal(number)
+        _, logged = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, logged
+        assert processes_in(self.data_dir / "postgres") == []
+        return logged
+
+
+@contextmanager
+def serving(data_dir: Path, **settings: str) -> Iterator[Served]:
+    """Run `serve` on any free port, from when it says where it is; kill it if it has not been stopped."""
+    with subprocess.Popen(
+        [COMMAND, "serve"],
+        env=environment(data_dir, **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            told = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+            address = re.search(r"http://\S+/graphql", told)
+            assert address is not None, told
+            tokens = re.findall(r"^(USER|WORKER|ADMIN) +(\S+)$", told, re.MULTILINE)
+            yield Served(process, data_dir, address[0], dict(tokens))
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Run a server of which the tests only ask."""
+    with serving(tmp_path_factory.mktemp("served") / "data") as server:
+        yield server
+        server.stop(signal.SIGTERM)
+
+
+def test_the_first_start_gives_all_that_is_needed(served: Served) -> None:
+    """On a new data directory `serve` prints its address and a token for each role; the user has sign-up credits."""
+    assert served.address.startswith("http://127.0.0.1:")
+    assert list(served.tokens) == ["USER", "WORKER", "ADMIN"]
+    assert served.query("{ viewer { credits } }", served.tokens["USER"])["viewer"]["credits"] > 0
+    assert served.query("{ renderQueue { nodes { id } } }", served.tokens["WORKER"])
+    assert len(served.query("{ users { nodes { id } } }", served.tokens["ADMIN"])["users"]["nodes"]) == 1
+    assert "server" not in httpx2.get(served.address.replace("graphql", "livez")).headers
+
+
+def test_token_prints_the_token_alone(served: Served) -> None:
+    """What `token` prints is a token for the subject and the role asked for, which the server takes, and no more."""
+    done = run(served.data_dir, "token", "--role", "ADMIN", "--subject", "boss", "--expires-in", "15m")
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", done.stdout)
+    assert (done.stderr, done.returncode) == ("", 0)
+    served.query("{ users { nodes { id } } }", done.stdout.strip())
+    assert served.query("{ viewer { id } }", done.stdout.strip()) == {"viewer": None}  # The boss is not registered.
+
+
+def test_token_refuses_what_it_cannot_make(tmp_path: Path) -> None:
+    """No token is made when keys are set, for a subject that is nobody's, or for a time that is none."""
+    told = refusal(tmp_path, "token", "--role", "user", JWT_SECRET=SECRET)
+    assert "VIDEOCREDITS_JWT_SECRET is set" in told
+    provider = {"JWKS_URL": "https://id.example/keys", "JWT_AUDIENCE": "app", "JWT_ISSUER": "id"}
+    assert "VIDEOCREDITS_JWKS_URL is set" in refusal(tmp_path, "token", "--role", "user", **provider)
+    for wrong in (
+        ["--role", "king"],
+        ["--role", "user", "--subject", "a\nb"],
+        ["--role", "user", "--expires-in", "1y"],
+    ):
+        done = run(tmp_path, "token", *wrong)
+        assert (done.stdout, done.returncode) == ("", 2)
+        assert re.search(f"Invalid value for '?{wrong[-2]}", done.stderr)
+
+
+def test_one_port_and_one_data_directory_for_each_server(served: Served, tmp_path: Path) -> None:
+    """A second start on the same port or data directory says so; the port is looked at before any database is made."""
+    port = served.address.split(":")[2].split("/")[0]
+    told = refusal(tmp_path / "other", "serve", PORT=port)
+    assert f"Port {port} of 127.0.0.1 is taken: stop the program that uses it, or set VIDEOCREDITS_PORT" in told
+    assert not (tmp_path / "other").exists()
+    told = refusal(served.data_dir, "serve")
+    assert f"Another videocredits server is using {served.data_dir}; stop it, or set VIDEOCREDITS_DATA_DIR" in told
+    assert served.query("{ viewer { id } }", served.tokens["USER"])["viewer"]
+
+
+def test_migrate_shares_a_running_server_s_database(served: Served) -> None:
+    """`migrate` on the data directory of a running server uses its PostgreSQL, and leaves it running."""
+    done = run(served.data_dir, "migrate")
+    assert (done.stdout, done.stderr, done.returncode) == ("The database is up to date.\n", "", 0)
+    assert served.query("{ viewer { id } }", served.tokens["USER"])["viewer"]
+
+
+def test_what_was_written_survives_every_end(tmp_path: Path) -> None:
+    """After SIGTERM, Ctrl-C, a closed terminal and a kill, the next start has the same user, balance and secret."""
+    with serving(tmp_path) as server:
+        token = server.tokens["USER"]
+        document = 'mutation { createVideoData(input: {title: "Whales", videoStyle: "realistic", idempotencyKey: "1"}) '
+        server.query(document + "{ __typename } }", token)
+        before = server.query("{ viewer { id credits } }", token)
+        assert server.stop(signal.SIGTERM)  # It logged the requests.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        with serving(tmp_path) as server:
+            assert server.query("{ viewer { id credits } }", token) == before
+            assert "Traceback" not in server.stop(number)
+    with serving(tmp_path) as server:
+        server.process.kill()
+        server.process.wait()
+    with serving(tmp_path) as server:
+        assert server.query("{ viewer { id credits } }", token) == before
+        server.stop(signal.SIGTERM)
+
+
+def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
+    """A signal that comes while PostgreSQL is being made stops that too, and is no error."""
+    with subprocess.Popen([COMMAND, "serve"], env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "postgres.unfinished" / "PG_VERSION").exists():
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.02)
+        process.terminate()
+        _, logged = process.communicate(timeout=60)
+    assert (logged, process.returncode) == ("", 0)
+    assert not (tmp_path / "postgres").exists()
+    with serving(tmp_path) as server:
+        server.stop(signal.SIGTERM)
+
+
+async def test_with_keys_and_a_database_of_the_operator_s(new_database: NewDatabase, tmp_path: Path) -> None:
+    """With a secret and a database that are set, `serve` prints no token, registers nobody, and embeds nothing."""
+
+    def serve() -> None:
+        with serving(tmp_path / "data", JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
+            assert server.tokens == {}
+            token = headers("root", Role.ADMIN)["Authorization"].removeprefix("Bearer ")
+            assert server.query("{ users { nodes { id } } }", token) == {"users": {"nodes": []}}
+            server.stop(signal.SIGTERM)
+
+    dsn = await new_database()
+    await asyncio.to_thread(serve)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        pytest.param({"HOST": "0.0.0.0"}, "there are only development keys", id="development keys in public"),
+        pytest.param(
+            {"HOST": "192.0.2.1", "JWT_SECRET": SECRET}, "set it to an address it has", id="not this machine's"
+        ),
+        pytest.param(
+            {"HOST": "nowhere.invalid", "JWT_SECRET": SECRET}, "set it to an address it has", id="no such host"
+        ),
+        pytest.param({"DATA_DIR": "/dev/null/data"}, "set VIDEOCREDITS_DATA_DIR to another", id="no directory"),
+        pytest.param({"DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/db"}, "cannot be reached", id="unreachable"),
+        pytest.param({"DATABASE_URL": "postgresql://me:hush@[/db"}, "write it as postgresql://", id="malformed"),
+    ],
+)
+def test_serve_tells_what_keeps_it_from_starting(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+    """Each obstacle is one sentence that says what to do and quotes no password; nothing has been started for it."""
+    said = refusal(tmp_path / "data", "serve", **settings)
+    assert told in said
+    assert "hush" not in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
+    """Every wrong setting has a line of its own."""
+    done = run(tmp_path, "serve", PORT="http", SIGNUP_CREDITS="-1", COLOUR="red")
+    assert done.returncode == 1
+    assert [line.split()[:2] for line in done.stderr.splitlines()] == [
+        ["Error:", f"VIDEOCREDITS_{name}"] for name in ("PORT", "SIGNUP_CREDITS", "COLOUR")
+    ]
+
+
+async def test_an_unfit_database_is_told_in_a_sentence(new_database: NewDatabase, tmp_path: Path) -> None:
+    """`serve` and `migrate` refuse a database that is missing, or newer than the code."""
+    dsn = await new_database()
+    done = await asyncio.to_thread(run, tmp_path, "migrate", DATABASE_URL=dsn)
+    assert (done.stderr, done.returncode) == ("", 0)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
+    for command in ("serve", "migrate"):
+        told = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn)
+        assert "The database is at migration 9999, which this code does not know" in told
+        told = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn.replace("/test_", "/no_"))
+        assert "does not exist): create it" in told
+
+
+async def test_verify_tells_what_is_broken(new_database: NewDatabase, tmp_path: Path) -> None:
+    """`verify` lists every promise and ends with 0, or with 1 and the place where one is broken, for all or for one."""
+    dsn = await new_database()
+    told = await asyncio.to_thread(refusal, tmp_path, "verify", DATABASE_URL=dsn)
+    assert told == "Error: The database has no tables yet: run `videocredits migrate`.\n"
+    assert (await asyncio.to_thread(run, tmp_path, "migrate", DATABASE_URL=dsn)).returncode == 0
+    kept = await asyncio.to_thread(run, tmp_path, "verify", DATABASE_URL=dsn)
+    assert {line.split()[0] for line in kept.stdout.splitlines()} == {"kept"}
+    assert (kept.stderr, kept.returncode) == ("", 0)
+    ann, bob = uuid4(), uuid4()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("SET session_replication_role = replica")  # Past the triggers, as only a superuser gets.
+    rich = "INSERT INTO users (user_id, subject, credits, entry_count) VALUES ($1, uuidv7(), 5, 0)"
+    await connection.executemany(rich, [[ann], [bob]])
+    await connection.close()
+    broken = await asyncio.to_thread(run, tmp_path, "verify", DATABASE_URL=dsn)
+    assert "BROKEN  balances are sums\n" in broken.stdout
+    assert {str(ann), str(bob)} <= set(re.split(r"[\s:]+", broken.stdout))
+    assert (broken.stderr, broken.returncode) == ("", 1)
+    for user in (str(ann), str(encode_id(UserKey(ann)))):
+        one = await asyncio.to_thread(run, tmp_path, "verify", "--user", user, DATABASE_URL=dsn)
+        assert str(ann) in one.stdout
+        assert str(bob) not in one.stdout
+        assert (one.stderr, one.returncode) == ("", 1)
+    assert (await asyncio.to_thread(run, tmp_path, "verify", "--user", "ann")).returncode == 2
+
+
+def test_schema_prints_the_contract(tmp_path: Path) -> None:
+    """`schema` prints GraphQL alone."""
+    done = run(tmp_path, "schema")
+    assert "\ntype Mutation {\n" in done.stdout
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    """Every command shows an example, and `serve` every setting."""
+    for name in commands.commands:
+        assert "Examples:\n  " in (shown := run(tmp_path, name, "--help").stdout)
+        assert f"videocredits {name}" in shown.partition("Examples:")[2]
+    shown = run(tmp_path, "serve", "--help").stdout
+    assert [name for name in VARIABLES if name not in shown] == []

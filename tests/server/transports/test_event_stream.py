@@ -1,0 +1,628 @@
+"""Subscriptions over HTTP, as server-sent events and in Apollo's parts: what is sent when, and what is left after."""
+
+import asyncio
+import json
+import signal
+import socket
+import struct
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
+
+import asyncpg
+import httpx2
+import pytest
+
+import resolvers.live
+import server.transports.event_stream
+from db.database import Database
+from resolvers.identity import Role
+from server.auth.tokens import LEEWAY_SECONDS, InvalidToken, Proof, Reason, TokenVerifier, mint_token
+from server.process.settings import Settings
+from tests.api import MUTATIONS, SECRET, headers
+from tests.live import ENTRIES, VIDEO, VIDEOS, VIEWER
+from tests.race import blocked
+from tests.server.test_cli import serving as serving_command
+from tests.sockets import Site, logged_site
+from tests.sockets import site as serving_site
+
+JSON = "application/json"
+GRAPHQL = "application/graphql-response+json"
+EVENTS = "text/event-stream"
+PARTS = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0"
+EVENTS_TYPE = "text/event-stream; charset=utf-8"
+APOLLO = f"{PARTS},{GRAPHQL},{JSON};q=0.9"
+URQL = f"{GRAPHQL}, application/graphql+json, {JSON}, {EVENTS}, multipart/mixed"
+CREDITS = "subscription { viewerUpdated { user { credits } } }"
+COMPLETE = "event: complete\ndata:"
+
+
+@pytest.fixture
+async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve on a socket."""
+    async with serving_site(settings, dsn) as opened:
+        yield opened
+
+
+class Stream:
+    """A response that is read as it comes."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.response = response
+        self._separator = b"\r\n--graphql" if "multipart" in response.headers["Content-Type"] else b"\n\n"
+        self._chunks = response.aiter_raw()
+        self._text = b""
+        self.left = b"-"
+
+    async def frame(self) -> str | None:
+        """Return what comes before the next separator; None at the end of the response, where the rest is left."""
+        async with asyncio.timeout(30):
+            while self._separator not in self._text:
+                try:
+                    self._text += await anext(self._chunks)
+                except StopAsyncIteration:
+                    self.left = self._text
+                    return None
+        frame, _, self._text = self._text.partition(self._separator)
+        return frame.decode()
+
+    async def result(self) -> Any:
+        """Return the next result of a stream of events."""
+        async with asyncio.timeout(30):
+            while (frame := await self.frame()) == ":":
+                pass
+        assert frame is not None
+        event, _, data = frame.partition("\ndata: ")
+        assert event == "event: next", frame
+        return json.loads(data)
+
+    async def part(self) -> Any:
+        """Return the next part of a stream in parts."""
+        while (frame := await self.frame()) == "":
+            pass
+        assert frame is not None
+        head, _, body = frame.partition("\r\n\r\n")
+        assert head == "\r\nContent-Type: application/json"
+        return json.loads(body)
+
+    async def rest(self) -> list[str]:
+        """Return the frames until the response ends."""
+        async with asyncio.timeout(30):
+            return [frame async for frame in self._frames() if frame != ":"]
+
+    async def _frames(self) -> AsyncIterator[str]:
+        while (frame := await self.frame()) is not None:
+            yield frame
+
+
+@asynccontextmanager
+async def opened(
+    site: Site, query: str, accept: str = EVENTS, *, sent: dict[str, str] | None = None, **variables: Any
+) -> AsyncIterator[Stream]:
+    """Send an operation by POST, as ann unless other headers are sent, and read the response for as long as wanted."""
+    body = {"query": query, "variables": variables}
+    sent = headers("ann") if sent is None else sent
+    async with site.api.client.stream("POST", "/graphql", json=body, headers={"Accept": accept, **sent}) as response:
+        assert response.status_code == 200, await response.aread()
+        yield Stream(response)
+
+
+async def refused(site: Site, query: str, accept: str = EVENTS, **sent: str) -> tuple[int, str]:
+    """Send an operation that comes to nothing by HTTP, and return the status and the code."""
+    given = {"Accept": accept, **(sent or headers("ann"))}
+    async with asyncio.timeout(30):
+        response = await site.api.client.post("/graphql", json={"query": query}, headers=given)
+    assert response.headers["Content-Type"].startswith(JSON) or GRAPHQL in accept
+    (error,) = response.json()["errors"]
+    return response.status_code, error["extensions"]["code"]
+
+
+def expiring(seconds: int) -> dict[str, str]:
+    """Sign as ann, with a token that is good for so many seconds more."""
+    token = mint_token(
+        SECRET,
+        role=Role.USER,
+        subject="ann",
+        audience="videocredits",
+        issuer="videocredits",
+        role_claim="role",
+        expires_in_seconds=seconds - LEEWAY_SECONDS,
+    )
+    return {"Authorization": f"Bearer {token}"}
+
+
+# How a query and a subscription are answered for an Accept header.
+NEGOTIATED: dict[str, tuple[str | int, str | int]] = {
+    "*/*": (JSON, 400),
+    JSON: (JSON, 400),
+    GRAPHQL: (GRAPHQL, 400),
+    "text/*": (406, 406),
+    "image/png": (406, 406),
+    EVENTS: (EVENTS_TYPE, EVENTS_TYPE),
+    "Text/Event-Stream": (EVENTS_TYPE, EVENTS_TYPE),
+    f"{EVENTS};q=0": (406, 406),
+    f"{EVENTS}, */*": (JSON, EVENTS_TYPE),
+    f"{EVENTS};q=0.1, {JSON}": (JSON, EVENTS_TYPE),
+    f"{EVENTS}, {JSON};q=0.9": (EVENTS_TYPE, EVENTS_TYPE),
+    f"{EVENTS};q=0, {JSON}": (JSON, 400),
+    f"{JSON};q=0, {EVENTS};q=0.1": (EVENTS_TYPE, EVENTS_TYPE),
+    "multipart/mixed": (406, 406),
+    f"multipart/mixed, {JSON}": (JSON, 400),
+    "multipart/mixed;subscriptionSpec=2.0": (406, 406),
+    f"multipart/mixed;deferSpec=20220824, {JSON}": (JSON, 400),
+    PARTS: (PARTS, PARTS),
+    'multipart/mixed;boundary="graphql";subscriptionSpec="1.0"': (PARTS, PARTS),
+    f"{PARTS}, {EVENTS}": (PARTS, PARTS),
+    f"{EVENTS}, {PARTS}": (EVENTS_TYPE, EVENTS_TYPE),
+    f"{EVENTS};q=0.9, {PARTS};q=0.8": (EVENTS_TYPE, EVENTS_TYPE),
+    f"{EVENTS};q=0.8, {PARTS};q=0.9": (PARTS, PARTS),
+    f"multipart/mixed, {PARTS}, {EVENTS}": (PARTS, PARTS),
+    APOLLO: (GRAPHQL, PARTS),
+    URQL: (GRAPHQL, EVENTS_TYPE),
+    f"{EVENTS}, multipart/mixed": (EVENTS_TYPE, EVENTS_TYPE),
+}
+
+
+async def test_how_an_answer_comes(site: Site) -> None:
+    """A query gets JSON where JSON ranks as high as anything, a subscription the stream that ranks highest."""
+    told = {}
+    for accept, wanted in NEGOTIATED.items():
+        found: list[str | int] = []
+        for query in ("{ __typename }", CREDITS):
+            sent = {"Accept": accept, **headers("ann")}
+            async with site.api.client.stream("POST", "/graphql", json={"query": query}, headers=sent) as response:
+                assert response.headers["Vary"] == "Accept"
+                content_type = response.headers["Content-Type"]
+                if response.status_code == 200:
+                    found.append(content_type if "json" not in content_type else content_type.partition(";")[0])
+                else:
+                    assert EVENTS in json.loads(await response.aread())["errors"][0]["message"]
+                    found.append(response.status_code)
+        if tuple(found) != wanted:
+            told[accept] = tuple(found)
+    assert told == {}
+
+
+async def test_events(site: Site) -> None:
+    """A subscription begins with a comment, each result is an event, and no proxy or cache keeps any of it."""
+    await site.api.register(credits=10)
+    async with opened(site, CREDITS) as stream:
+        given = stream.response.headers
+        assert (given["Content-Type"], given["Cache-Control"]) == (EVENTS_TYPE, "no-store")
+        assert (given["X-Accel-Buffering"], given["Vary"]) == ("no", "Accept")
+        assert await stream.frame() == ":"
+        for balance in (10, 9):
+            expected = f'event: next\ndata: {{"data":{{"viewerUpdated":{{"user":{{"credits":{balance}}}}}}}}}'
+            assert await stream.frame() == expected
+            await site.api.create(f"key {balance}")
+
+
+async def test_parts(site: Site) -> None:
+    """In parts, each result is whole when it comes: the boundary after it does not wait for the next."""
+    await site.api.register(credits=10)
+    async with opened(site, CREDITS, APOLLO) as stream:
+        given = stream.response.headers
+        assert (given["Content-Type"], given["Cache-Control"]) == (PARTS, "no-store")
+        assert (given["X-Accel-Buffering"], given["Vary"]) == ("no", "Accept")
+        assert await stream.frame() == ""
+        for balance in (10, 9):
+            payload = f'{{"payload":{{"data":{{"viewerUpdated":{{"user":{{"credits":{balance}}}}}}}}}}}'
+            assert await stream.frame() == f"\r\nContent-Type: application/json\r\n\r\n{payload}"
+            await site.api.create(f"key {balance}")
+
+
+async def test_an_end(site: Site) -> None:
+    """A stream that has no more results says so in either form, and the connection goes on to serve others."""
+    nothing = {"data": {"videoDataUpdated": None}}
+    for _ in range(2):
+        async with opened(site, VIDEO, id="nonsense") as stream:
+            assert await stream.result() == nothing
+            assert await stream.rest() == [COMPLETE]
+        async with opened(site, VIDEO, PARTS, id="nonsense") as stream:
+            assert await stream.part() == {"payload": nothing}
+            assert (await stream.rest(), stream.left) == ([], b"--\r\n")
+    assert len(site.server.server_state.connections) == 1
+
+
+async def test_a_query_or_mutation_as_events(site: Site) -> None:
+    """To a client that reads nothing else, a query and a mutation are a stream of one result."""
+    response = await site.api.client.post("/graphql", json={"query": "{ __typename }"}, headers={"Accept": EVENTS})
+    assert response.text == f':\n\nevent: next\ndata: {{"data":{{"__typename":"Query"}}}}\n\n{COMPLETE}\n\n'
+    async with opened(site, MUTATIONS["registerUser"], input={}) as stream:
+        assert (await stream.result())["data"]["registerUser"]["user"]["credits"] == 10
+        assert await stream.rest() == [COMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("subscription {", "BAD_USER_INPUT"),
+        ("query A { __typename } query B { __typename }", "BAD_USER_INPUT"),
+        ("{ password }", "BAD_USER_INPUT"),
+        ("subscription { viewerUpdated { password } }", "BAD_USER_INPUT"),
+        ("subscription($id: ID!) { videoDataUpdated(id: $id) { id } }", "BAD_USER_INPUT"),
+        ('subscription { creditEntryAdded(after: "x") { cursor } }', "BAD_USER_INPUT"),
+        ("subscription { videosUpdated(first: 101) { nodes { id } } }", "BAD_USER_INPUT"),
+        ("{ users { nodes { id } } }", "FORBIDDEN"),
+        ("subscription { a: viewerUpdated { user { id } } b: viewerUpdated { user { id } } }", "BAD_USER_INPUT"),
+    ],
+)
+async def test_what_cannot_be_executed(site: Site, query: str, code: str) -> None:
+    """What is wrong with an operation is a result with errors, and the end; neither is an HTTP status."""
+    async with opened(site, query) as stream:
+        result = await stream.result()
+        assert {error["extensions"]["code"] for error in result["errors"]} == {code}
+        assert {error["extensions"]["errorId"] for error in result["errors"]} == {
+            stream.response.headers["X-Request-Id"]
+        } or "data" in result
+        assert await stream.rest() == [COMPLETE]
+
+
+async def test_what_cannot_be_executed_in_parts(site: Site) -> None:
+    """In parts, what was never executed is a fatal error; a document in error is told in JSON where that is taken."""
+    async with opened(site, VIEWER, PARTS, sent=headers(None)) as stream:
+        part = await stream.part()
+        assert part.keys() == {"payload", "errors"}
+        assert part["payload"] is None
+        assert part["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+        assert await stream.rest() == []
+    assert await refused(site, "subscription {", APOLLO) == (400, "BAD_USER_INPUT")
+
+
+async def test_rules(site: Site) -> None:
+    """Nobody follows anything, another user's video is null, and what a role may not follow is refused."""
+    await site.api.register("ann")
+    await site.api.register("bob")
+    video_id = await site.api.video(subject="bob")
+    async with opened(site, VIDEO, id=video_id) as stream:
+        assert await stream.result() == {"data": {"videoDataUpdated": None}}
+        assert await stream.rest() == [COMPLETE]
+    async with opened(site, VIDEO, id=video_id, sent=headers("render-1", Role.WORKER)) as stream:
+        assert (await stream.result())["data"]["videoDataUpdated"]["title"] == "Whales"
+    for query in (VIEWER, VIDEOS, ENTRIES):
+        for sent, code in ((headers(None), "UNAUTHENTICATED"), (headers("render-1", Role.WORKER), "FORBIDDEN")):
+            async with opened(site, query, sent=sent) as stream:
+                (error,) = (await stream.result())["errors"]
+                assert error["extensions"]["code"] == code
+                assert await stream.rest() == [COMPLETE]
+
+
+async def test_what_is_refused_by_http(site: Site) -> None:
+    """What is wrong with the request, or with its token, keeps its HTTP status, and is told in JSON."""
+    assert await refused(site, CREDITS, Authorization="Bearer nonsense") == (401, "UNAUTHENTICATED")
+    assert await refused(site, CREDITS, **expiring(-1)) == (401, "UNAUTHENTICATED")
+    assert await refused(site, "") == (400, "BAD_USER_INPUT")
+    sent = {"Accept": EVENTS, "Content-Type": "text/plain"}
+    assert (await site.api.client.post("/graphql", content=b"x", headers=sent)).status_code == 415
+
+
+async def test_by_get(site: Site) -> None:
+    """Queries and subscriptions may come by GET, mutations may not; another site's page is refused as always."""
+    await site.api.register(credits=10)
+    client, sent = site.api.client, {"Accept": EVENTS, **headers("ann")}
+    parameters = {"query": VIDEO, "variables": json.dumps({"id": await site.api.video()})}
+    async with client.stream("GET", "/graphql", params=parameters, headers=sent) as response:
+        assert (await Stream(response).result())["data"]["videoDataUpdated"]["status"] == "QUEUED"
+    response = await client.get("/graphql?query={viewer{credits}}", headers=sent)
+    assert response.text.startswith(':\n\nevent: next\ndata: {"data":{"viewer":{"credits":9}}}\n\n')
+    mutation = {"query": "mutation { registerUser(input: {}) { __typename } }"}
+    response = await client.get("/graphql", params=mutation, headers=sent)
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    foreign = {"Accept": EVENTS, "Sec-Fetch-Site": "cross-site"}
+    assert (await client.get("/graphql", params={"query": CREDITS}, headers=foreign)).status_code == 403
+    response = await client.head("/graphql", params={"query": CREDITS}, headers=sent)
+    assert (response.status_code, response.headers["Content-Type"], response.content) == (200, EVENTS_TYPE, b"")
+    await site.left()
+
+
+async def test_a_result_is_one_line(site: Site) -> None:
+    """Whatever text a result holds, it is one line of data, and arrives unchanged."""
+    await site.api.register()
+    title = (
+        "".join(map(chr, [0x41, 0x0A, 0x0D, 0x0D, 0x0A, 0x85, 0x2028, 0x2029, 0x22, 0x5C, 0x1F40B]))
+        + "\n\ndata: x\n\n--graphql"
+    )
+    await site.api.create("key", title=title)
+    async with opened(site, VIDEOS) as stream:
+        assert await stream.frame() == ":"
+        frame = await stream.frame()
+        assert frame is not None
+        event, data = frame.encode().split(b"\n")
+        assert (event, b"\r" in data) == (b"event: next", False)
+        assert json.loads(data.removeprefix(b"data: "))["data"]["videosUpdated"]["nodes"][0]["title"] == title
+    async with opened(site, VIDEOS, PARTS) as stream:
+        assert (await stream.part())["payload"]["data"]["videosUpdated"]["nodes"][0]["title"] == title
+
+
+@pytest.mark.parametrize("accept", [EVENTS, PARTS])
+async def test_half_a_character_that_an_error_quotes(site: Site, accept: str) -> None:
+    """What an error quotes may be half a character, and the stream is UTF-8 all the same."""
+    body = json.dumps({"query": VIDEOS, "variables": {"filter": {"na\ud83dme": 1}}})
+    sent = {"Accept": accept, "Content-Type": JSON, **headers("ann")}
+    async with site.api.client.stream("POST", "/graphql", content=body, headers=sent) as response:
+        stream = Stream(response)
+        (error,) = (await stream.result() if accept == EVENTS else await stream.part())["errors"]
+    assert "'na?me'" in error["message"]
+
+
+@pytest.mark.parametrize("accept", [EVENTS, PARTS])
+async def test_nothing_is_compressed(site: Site, accept: str) -> None:
+    """Whatever encodings a client takes, a stream comes as it is, and at once."""
+    await site.api.register(credits=10)
+    sent = {"Accept-Encoding": "gzip, br, zstd", **headers("ann")}
+    async with opened(site, CREDITS, accept, sent=sent) as stream:
+        assert "Content-Encoding" not in stream.response.headers
+        for balance in (10, 9):
+            told = await stream.result() if accept == EVENTS else (await stream.part())["payload"]
+            assert told["data"]["viewerUpdated"]["user"]["credits"] == balance
+            await site.api.create(f"key {balance}")
+
+
+@pytest.mark.parametrize(("accept", "sign"), [(EVENTS, ":"), (PARTS, "\r\nContent-Type: application/json\r\n\r\n{}")])
+async def test_signs_of_life(site: Site, accept: str, sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silence is broken by a comment, or an empty part, again and again; what is told meanwhile comes as always."""
+    monkeypatch.setattr(server.transports.event_stream, "KEEP_ALIVE_SECONDS", 0.02)
+    await site.api.register(credits=10)
+    async with opened(site, CREDITS, accept) as stream:
+        for balance in (10, 9):
+            frames: list[str] = []
+            while frames.count(sign) < 4 or f'"credits":{balance}' not in "".join(frames):
+                frame = await stream.frame()
+                assert frame is not None
+                frames.append(frame)
+            assert len(frames) - frames.count(sign) - frames.count("") == 1
+            await site.api.create(f"key {balance}")
+
+
+async def test_no_sign_of_life_where_there_is_no_silence(site: Site) -> None:
+    """The first sign of life comes after the first silence, not before."""
+    await site.api.register(credits=10)
+    async with opened(site, CREDITS) as stream:
+        assert await stream.frame() == ":"
+        for balance in range(10, 0, -1):
+            assert f'"credits":{balance}' in (await stream.frame() or "")
+            await site.api.create(f"key {balance}")
+
+
+async def test_a_token_that_expires(site: Site) -> None:
+    """A stream ends when its token does: with an error that says so, and the end; nothing is told to it later."""
+    await site.api.register()
+    async with (
+        opened(site, CREDITS, sent=expiring(3)) as stream,
+        opened(site, CREDITS, PARTS, sent=expiring(3)) as parts,
+    ):
+        assert "errors" not in await stream.result()
+        assert "errors" not in (await parts.part())["payload"]
+        (error,) = (await stream.result())["errors"]
+        assert error["extensions"] == {"code": "UNAUTHENTICATED", "reason": "EXPIRED", "errorId": ANY}
+        assert await stream.rest() == [COMPLETE]
+        part = await parts.part()
+        assert (part["payload"], part["errors"][0]["extensions"]["reason"]) == (None, "EXPIRED")
+        assert await parts.rest() == []
+        await site.left()
+
+
+async def test_a_token_that_is_withdrawn(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token is asked about again while its stream is open: one that is good no more ends it."""
+    prove, withdrawn = TokenVerifier.prove, asyncio.Event()
+
+    async def prove_until_withdrawn(verifier: TokenVerifier, authorization: str) -> Proof:
+        if withdrawn.is_set():
+            raise InvalidToken(Reason.UNKNOWN_KEY, "Sign in again.")
+        return await prove(verifier, authorization)
+
+    monkeypatch.setattr(TokenVerifier, "prove", prove_until_withdrawn)
+    monkeypatch.setattr(server.transports.event_stream, "TOKEN_SECONDS_MAX", 0.01)
+    async with opened(site, CREDITS) as stream:
+        assert "errors" not in await stream.result()
+        withdrawn.set()
+        assert (await stream.result())["errors"][0]["extensions"]["reason"] == "UNKNOWN_KEY"
+        assert await stream.rest() == [COMPLETE]
+
+
+async def test_one_stream_too_many(dsn: str, settings: Settings) -> None:
+    """One stream more than a user may have is a 429; a worker may have more; one more than the server may is a 503."""
+    worker = headers("render-1", Role.WORKER)
+    async with serving_site(replace(settings, streams_max=3, streams_per_identity_max=1), dsn) as site:
+        await site.api.register("bob")
+        video_id = await site.api.video(subject="bob")
+        async with opened(site, CREDITS) as stream:
+            await stream.result()
+            assert await refused(site, CREDITS) == (429, "LIMIT_EXCEEDED")
+            assert await refused(site, CREDITS, APOLLO) == (429, "LIMIT_EXCEEDED")
+            async with opened(site, VIDEO, sent=worker, id=video_id), opened(site, VIDEO, sent=worker, id=video_id):
+                assert await refused(site, CREDITS, **headers("bob")) == (503, "LIMIT_EXCEEDED")
+        await site.left()
+        async with opened(site, CREDITS) as stream:
+            assert "errors" not in await stream.result()
+
+
+async def test_an_open_stream_holds_no_turn(dsn: str, settings: Settings) -> None:
+    """However many streams are open, a request finds its turn, and so it does when they are closed."""
+    async with serving_site(replace(settings, requests_at_once_max=1, requests_waiting_max=0), dsn) as site:
+        await site.api.register(credits=10)
+        async with opened(site, CREDITS) as one, opened(site, CREDITS, PARTS) as another:
+            await one.result()
+            await another.part()
+            assert await site.api.balance() == 10
+        await site.left()
+        assert await site.api.balance() == 10
+
+
+async def test_a_query_as_events_holds_its_turn(dsn: str, settings: Settings, database: Database) -> None:
+    """Whoever asks for a query as events is held to the bound on requests at work like all others."""
+    async with serving_site(replace(settings, requests_at_once_max=1, requests_waiting_max=0), dsn) as site:
+        async with database.pool.acquire() as holder, holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            sent = {"Accept": EVENTS, **headers("ann")}
+            document = {"query": "{ viewer { id } }"}
+            at_work = asyncio.create_task(site.api.client.post("/graphql", json=document, headers=sent))
+            await blocked(database)
+            assert await refused(site, "{ __typename }") == (503, "RETRY")
+        assert (await at_work).text.startswith(":\n\nevent: next\n")
+
+
+@pytest.mark.parametrize("accept", [EVENTS, PARTS])
+async def test_a_stop(site: Site, accept: str) -> None:
+    """When the server stops, a stream ends without its end, as a lost connection does, and nobody is let in."""
+    await site.api.register()
+    async with opened(site, CREDITS, accept) as stream, opened(site, ENTRIES, accept) as entries:
+        await (stream.result() if accept == EVENTS else stream.part())
+        await site.app.state.streams.stop()
+        assert (await stream.rest(), stream.left) == ([], b"")
+        assert ([frame for frame in await entries.rest() if frame], entries.left) == ([], b"")
+        assert await refused(site, CREDITS) == (503, "RETRY")
+        await site.left()
+
+
+async def test_sigterm(site: Site, dsn: str, tmp_path: Path) -> None:
+    """After SIGTERM open streams end without their end, and the exit code is 0, without a word in the log."""
+    await site.api.register()
+    with serving_command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as served:
+        async with httpx2.AsyncClient(timeout=30) as client:
+            sent = {"Accept": EVENTS, **headers("ann")}
+            async with client.stream("POST", served.address, json={"query": CREDITS}, headers=sent) as response:
+                stream = Stream(response)
+                assert "errors" not in await stream.result()
+                served.process.send_signal(signal.SIGTERM)
+                assert await stream.rest() == []
+        _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
+    assert served.process.returncode == 0, logged
+    assert "rror" not in logged
+
+
+def request(document: str) -> bytes:
+    """Write a request to follow, as it goes over the wire."""
+    body = json.dumps({"query": document}).encode()
+    fields = {"Host": "h", "Content-Type": JSON, "Content-Length": len(body), "Accept": EVENTS, **headers("ann")}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"POST /graphql HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+@pytest.mark.parametrize("document", [CREDITS, ENTRIES])
+async def test_a_client_that_leaves(site: Site, document: str) -> None:
+    """Of a client that leaves, whether it says so or not, nothing is left: no place, no task, and nothing is read."""
+    await site.api.register()
+    host, port = site.address.split(":")
+    for abruptly in (False, True):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request(document))
+        await reader.readuntil(b":\n\n")
+        while not site.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+        assert len(site.app.state.streams) == 1
+        if abruptly:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+        await site.left()
+    assert [task for task in asyncio.all_tasks() if "server/transports/event_stream.py" in repr(task)] == []
+
+
+@asynccontextmanager
+async def deaf(site: Site, document: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Transport]]:
+    """Follow without reading more than the beginning; yield what to read from, and the server's end, both narrow."""
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.setblocking(False)
+        host, port = site.address.split(":")
+        await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
+        reader, writer = await asyncio.open_connection(sock=narrow, limit=4096)
+        writer.write(request(document))
+        await reader.readuntil(b":\n\n")
+        (connection,) = (
+            each
+            for each in site.server.server_state.connections
+            if each.transport.get_extra_info("peername") == narrow.getsockname()
+        )
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        yield reader, connection.transport
+        writer.close()
+
+
+PAGE = "subscription { videosUpdated(first: 50) { nodes { id title renderProgress } } }"
+
+
+async def test_a_client_that_does_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one who does not read only the last state waits, and a buffer's worth; others are told as fast as ever."""
+    monkeypatch.setattr(resolvers.live, "REST_SECONDS_MAX", resolvers.live.REST_SECONDS_MIN)
+    await site.api.register(credits=100)
+    ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
+    async with deaf(site, PAGE) as (reader, transport):
+        buffered = 0
+        async with opened(site, PAGE) as quick:
+            for progress in range(1, 100):
+                await site.api.report(ids[0], renderProgress=progress)
+                while (await quick.result())["data"]["videosUpdated"]["nodes"][-1]["renderProgress"] != progress:
+                    pass
+                buffered = max(buffered, transport.get_write_buffer_size())
+        assert 0 < buffered < 200_000
+        told = b""
+        while b'"renderProgress":99' not in told[-60_000:]:
+            told += await reader.read(65_536)
+        assert told.count(b"event: next") < 20
+    await site.left()
+
+
+async def test_a_client_that_does_not_read_holds_up_no_stop(site: Site) -> None:
+    """A server that stops waits only so long for one who does not read."""
+    await site.api.register(credits=400)
+    ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
+    async with deaf(site, PAGE) as (_, transport):
+        reports = count()
+        while transport.get_write_buffer_size() < 65_536:
+            video, progress = divmod(next(reports), 100)
+            await site.api.report(ids[video], renderProgress=progress + 1)
+            await asyncio.sleep(0.01)  # What changes all the time is told of but now and then.
+        async with asyncio.timeout(30):
+            await site.app.state.streams.stop()
+    await site.left()
+
+
+async def test_a_fault_in_the_middle(settings: Settings, dsn: str) -> None:
+    """A fault while a stream is open is told as one, with an id that leads to the log, and without its internals."""
+    async with logged_site(settings, dsn) as (site, log):
+        await site.api.register()
+        await site.api.create("key")
+        query = "subscription { videosUpdated { nodes { title config } } }"
+        async with opened(site, query) as stream, opened(site, query, PARTS) as parts:
+            assert "errors" not in await stream.result()
+            assert "errors" not in (await parts.part())["payload"]
+            log.read()
+            connection = await asyncpg.connect(dsn)
+            await connection.execute("ALTER TABLE video_data RENAME COLUMN config TO internal_name")
+            await connection.close()
+            await site.api.create("another", title="Bees")
+            for result in (await stream.result(), (await parts.part())["payload"]):
+                assert "internal_name" not in json.dumps(result)
+                assert {error["extensions"]["code"] for error in result["errors"]} == {"INTERNAL_SERVER_ERROR"}
+        faults = [line for line in log.read() if line["event"] == "fault"]
+        assert {fault["request_id"] for fault in faults} == {
+            error["extensions"]["errorId"] for error in result["errors"]
+        }
+
+
+async def test_what_fails_altogether(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails below a stream ends it with an error that tells nothing but an id, which the log has."""
+
+    async def fail(*_: object) -> AsyncGenerator[str, None]:
+        yield '{"data":{}}'
+        raise RuntimeError("internal_name")
+
+    async with logged_site(settings, dsn) as (site, log):
+        monkeypatch.setattr(site.app.state.operations, "stream", fail)
+        async with opened(site, CREDITS) as stream:
+            assert await stream.result() == {"data": {}}
+            (error,) = (await stream.result())["errors"]
+            assert await stream.rest() == [COMPLETE]
+            assert stream.response.headers["X-Request-Id"] == error["extensions"]["errorId"]
+        assert "internal_name" not in json.dumps(error)
+        assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+        await site.left()
+        fault, request = log.read()
+        assert (fault["event"], fault["request_id"]) == ("fault", error["extensions"]["errorId"])
+        assert (request["event"], request["status"]) == ("request", 200)

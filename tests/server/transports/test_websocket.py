@@ -1,0 +1,167 @@
+"""`graphql-transport-ws` to the letter: what each message is answered, and what a wrong one ends with."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import pytest
+
+import server.transports.websocket
+from server.process.settings import Settings
+from tests.sockets import Site, site
+
+INIT = {"type": "connection_init"}
+QUERY = {"query": "{ __typename }"}
+SUBSCRIBE = {"type": "subscribe", "id": "1", "payload": QUERY}
+
+
+@pytest.fixture
+async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve the test's own database on a socket."""
+    async with site(settings, dsn) as opened:
+        yield opened
+
+
+def subscribe(**payload: object) -> dict[str, object]:
+    return {"type": "subscribe", "id": "1", "payload": payload}
+
+
+def each(name: str, make: Callable[[Any], Any], values: Iterable[object]) -> dict[str, Any]:
+    return {f"{name} {value!r}": make(value) for value in values}
+
+
+NO_OBJECTS: list[object] = ["{}", 7, True, []]
+MALFORMED: dict[str, object] = {
+    "a binary frame": b'{"type": "ping"}',
+    "nothing": "",
+    "no JSON": "ping",
+    "half an object": '{"type": "ping"',
+    "two objects": '{"type": "ping"}{"type": "ping"}',
+    "text": '"ping"',
+    "a number": "7",
+    "null": "null",
+    "a list": [{"type": "ping"}],
+    "100,000 brackets": "[" * 100_000,
+    "100,000 brackets, closed": '{"type": "ping", "payload": {"a": %s}}' % ("[" * 100_000 + "]" * 100_000),
+    "NaN": '{"type": "ping", "payload": {"a": NaN}}',
+    "Infinity": '{"type": "ping", "payload": {"a": -Infinity}}',
+    "a number of 5,000 digits": '{"type": "ping", "payload": {"a": %s}}' % ("9" * 5_000),
+    "no type": {"payload": {}},
+    "an unknown type": {"type": "start"},
+    "a type that is no text": {"type": ["ping"]},
+    "a type that is an object": {"type": {}},
+    "a server's next": {"type": "next", "id": "1", "payload": {"data": None}},
+    "a server's error": {"type": "error", "id": "1", "payload": []},
+    "a server's connection_ack": {"type": "connection_ack"},
+    **each("a ping with", lambda value: {"type": "ping", "payload": value}, NO_OBJECTS),
+    **each("a complete of", lambda value: {"type": "complete", "id": value}, (None, "", 7, {}, "x" * 256, "\ud83d")),
+    **each("a subscribe as", lambda value: {**SUBSCRIBE, "id": value}, (None, "", 7, [], "x" * 256, "\ud83d")),
+    "a subscribe without id": {"type": "subscribe", "payload": QUERY},
+    "a subscribe without payload": {"type": "subscribe", "id": "1"},
+    **each("a subscribe of", lambda value: {**SUBSCRIBE, "payload": value}, NO_OBJECTS),
+    **each("a query that is", lambda value: subscribe(query=value), (None, "", 7, {}, [], "{ a } # \ud83d")),
+    **each("variables that are", lambda value: subscribe(**QUERY, variables=value), NO_OBJECTS),
+    **each("extensions that are", lambda value: subscribe(**QUERY, extensions=value), NO_OBJECTS),
+    **each("an operationName that is", lambda value: subscribe(**QUERY, operationName=value), (7, [], "\ud83d")),
+    "a message that is too big": {"type": "ping", "payload": {"a": "x" * 1_048_576}},
+}
+
+
+def frame(message: object) -> str | bytes:
+    return message if isinstance(message, str | bytes) else json.dumps(message)
+
+
+async def test_malformed_messages_close_the_socket(reached: Site) -> None:
+    """After a message that is none, the socket is closed with 4400 and a reason; others stay as they are."""
+    async with reached.signed_in() as other:
+        for name, wrong in MALFORMED.items():
+            async with reached.signed_in() as client:
+                await client.connection.send(frame(wrong))
+                code, reason = await client.closed()
+                assert (code, bool(reason)) == (4400, True), name
+        assert await other.run("{ __typename }") == {"__typename": "Query"}
+
+
+FIRST: dict[str, tuple[int, object]] = {
+    "a subscribe": (4401, SUBSCRIBE),
+    "a complete": (4400, {"type": "complete", "id": "1"}),
+    "an unknown type": (4400, {"type": "start"}),
+    "a binary frame": (4400, json.dumps(INIT).encode()),
+    **each("an init with", lambda value: (4400, {**INIT, "payload": value}), NO_OBJECTS),
+    **each(
+        "an Authorization that is",
+        lambda value: (4400, {**INIT, "payload": {"authorization": value}}),
+        (7, {}, ["Bearer x"]),
+    ),
+    "a token that is none": (4403, {**INIT, "payload": {"Authorization": "Bearer undefined"}}),
+    "a token without its scheme": (4403, {**INIT, "payload": {"Authorization": "x"}}),
+    "an Authorization that is empty": (4403, {**INIT, "payload": {"Authorization": ""}}),
+    "half a character": (4403, {**INIT, "payload": {"Authorization": "Bearer \ud83d"}}),
+}
+
+
+async def test_what_may_come_first(reached: Site) -> None:
+    """Until `connection_init` there is nothing but pings: all else closes the socket, with the protocol's code."""
+    for name, (code, message) in FIRST.items():
+        async with reached.connected() as client:
+            await client.send(type="ping")
+            assert await client.receive() == {"type": "pong"}
+            await client.send(type="pong")
+            await client.connection.send(frame(message))
+            assert (await client.closed())[0] == code, name
+
+
+async def test_a_client_that_says_nothing(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `connection_init` in time the socket is closed with 4408, whatever pings come; with it, it stays open."""
+    monkeypatch.setattr(server.transports.websocket, "INIT_SECONDS_MAX", 0.2)
+    async with reached.signed_in() as patient, reached.connected() as silent, reached.connected() as pinging:
+        await pinging.send(type="ping")
+        assert await pinging.receive() == {"type": "pong"}
+        assert await silent.closed() == (4408, "Connection initialisation timeout")
+        assert (await pinging.closed())[0] == 4408
+        assert await patient.run("{ __typename }") == {"__typename": "Query"}
+
+
+async def test_once_is_enough(reached: Site) -> None:
+    """A second `connection_init` closes the socket with 4429."""
+    async with reached.signed_in() as client:
+        await client.send(**INIT)
+        assert (await client.closed())[0] == 4429
+
+
+async def test_pings_are_answered(reached: Site) -> None:
+    """A ping is answered with a pong of the same payload, before and after the acknowledgement; a pong with nothing."""
+    async with reached.connected() as client:
+        for _ in range(2):
+            await client.send(type="ping", payload={"a": "ä"})
+            assert await client.receive() == {"type": "pong", "payload": {"a": "ä"}}
+            await client.send(type="ping", payload={"a": "\ud83d"})
+            assert await client.receive() == {"type": "pong", "payload": {"a": "?"}}
+            await client.send(type="pong", payload={})
+            await client.send(type="ping")
+            assert await client.receive() == {"type": "pong"}
+            if not _:
+                await client.sign_in()
+
+
+@pytest.mark.parametrize("offered", [None, ["graphql-ws"], ["graphql-ws", "soap"]])
+async def test_other_protocols_are_not_spoken(reached: Site, offered: list[str] | None) -> None:
+    """A client that does not offer the protocol, such as one of the legacy `graphql-ws`, is told 4406."""
+    async with reached.connected(subprotocols=offered) as client:
+        assert client.connection.subprotocol is None
+        assert (await client.closed())[0] == 4406
+
+
+async def test_the_protocol_is_chosen_among_others(reached: Site) -> None:
+    """A client that offers other protocols too is served by ours."""
+    async with reached.signed_in(subprotocols=["graphql-ws", "graphql-transport-ws"]) as client:
+        assert client.connection.subprotocol == "graphql-transport-ws"
+        assert client.connection.response is not None
+        assert "Sec-WebSocket-Extensions" not in client.connection.response.headers
+
+
+async def test_huge_messages_are_not_read(reached: Site) -> None:
+    """A message far beyond the limit is broken off with 1009 while it comes."""
+    async with reached.signed_in() as client:
+        await client.connection.send("x" * 2_000_000)
+        assert (await client.closed())[0] == 1009

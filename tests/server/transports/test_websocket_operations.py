@@ -1,0 +1,383 @@
+"""Operations over a socket: what is told and in which order, by whom it may be asked, and what is left afterwards."""
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from time import time
+from typing import Any
+
+import jwt
+import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import ConnectionClosed
+
+import server.cli
+import server.transports.websocket
+from db.database import Database
+from resolvers.identity import Role
+from resolvers.rules import RULES
+from server.auth.tokens import InvalidToken, Reason, TokenVerifier
+from server.process.settings import Settings
+from tests.api import MUTATIONS, SECRET
+from tests.calls import OPERATIONS
+from tests.live import VIDEO
+from tests.race import blocked
+from tests.server.auth.test_forged_tokens import claims
+from tests.server.gates.test_admission import locked
+from tests.server.wire.test_masking import BREAK, INTERNALS
+from tests.sockets import Site, logged_site, site
+
+CREDITS = "subscription { viewerUpdated { user { credits } } }"
+
+
+@pytest.fixture
+async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    """Serve the test's own database on a socket."""
+    async with site(settings, dsn) as opened:
+        yield opened
+
+
+def credits_of(told: dict[str, Any], id: str = "live") -> int:
+    """Return what a message of `CREDITS` tells."""
+    assert (told["type"], told["id"]) == ("next", id), told
+    present: int = told["payload"]["data"]["viewerUpdated"]["user"]["credits"]
+    return present
+
+
+async def test_queries_and_mutations(reached: Site) -> None:
+    """A query or mutation is told once and completed, whatever the other operations of the socket do."""
+    async with reached.signed_in() as client:
+        registered = await client.run(MUTATIONS["registerUser"], input={})
+        assert registered["registerUser"]["user"]["credits"] == 10
+        video = {"title": "Wale im Süden 🐋", "videoStyle": "realistic", "idempotencyKey": "key"}
+        created = await client.run(MUTATIONS["createVideoData"], input=video)
+        assert created["createVideoData"]["videoData"]["title"] == video["title"]
+        assert await client.run("query a { viewer { credits } }") == {"viewer": {"credits": 9}}
+
+
+async def test_a_subscription_tells_what_changes(reached: Site) -> None:
+    """A subscription tells the present state and then each change; after the client's `complete`, nothing more."""
+    await reached.api.register()
+    async with reached.signed_in() as client:
+        await client.subscribe("live", CREDITS)
+        assert credits_of(await client.receive()) == 10
+        await reached.api.create("1")
+        assert credits_of(await client.receive()) == 9
+        await client.send(type="complete", id="live")
+        await client.send(type="complete", id="live")
+        await client.send(type="complete", id="another")
+        assert await client.run("{ __typename }") == {"__typename": "Query"}
+        await reached.api.create("2")
+        assert await client.run("{ viewer { credits } }") == {"viewer": {"credits": 8}}
+        assert not reached.app.state.live.subjects()
+
+
+async def test_an_id_can_be_used_again(reached: Site) -> None:
+    """An id is free as soon as its operation is completed, by either side; while it runs, a second one closes all."""
+    await reached.api.register()
+    async with reached.signed_in() as client:
+        for _ in range(20):
+            await client.subscribe("live", CREDITS)
+            await client.send(type="complete", id="live")
+        await client.subscribe("live", CREDITS)
+        assert credits_of(await client.receive()) == 10
+        for _ in range(5):
+            assert await client.run("{ __typename }") == {"__typename": "Query"}
+        await client.subscribe("live", "{ __typename }")
+        assert await client.closed() == (4409, "Subscriber for live already exists")
+
+
+DOCUMENTS = {
+    "BAD_USER_INPUT": [
+        "{",
+        "{ nothing }",
+        "query a { __typename } query b { __typename }",
+        "query($a: Int!) { __typename }",
+    ],
+    "UNAUTHENTICATED": [CREDITS],
+}
+
+
+async def test_what_is_not_executed_is_an_error(reached: Site) -> None:
+    """What is no operation, or may not be, is told as an error with a code; the socket stays open, the id is free."""
+    async with reached.signed_in(None) as client:
+        ids = set()
+        for code, documents in DOCUMENTS.items():
+            for document in documents:
+                error = await client.refused(document)
+                assert error["extensions"]["code"] == code
+                ids.add(error["extensions"]["errorId"])
+        assert len(ids) == 5
+        deep = await client.refused("{ a " * 20 + "}" * 20)
+        assert deep["extensions"]["limit"] == "depth"
+        assert await client.run("{ __typename }") == {"__typename": "Query"}
+
+
+@pytest.mark.parametrize("role", [None, *Role])
+async def test_rules_hold_for_subscriptions(reached: Site, role: Role | None) -> None:
+    """Every subscription is refused to nobody, and to each role that its rule does not name."""
+    async with reached.signed_in("ann" if role else None, role or Role.USER) as client:
+        tried = 0
+        assert OPERATIONS["subscription"] is not None
+        for name, field in OPERATIONS["subscription"].fields.items():
+            if role is None or role not in RULES[name]:
+                tried += 1
+                arguments = '(id: "video_x")' if "id" in field.args else ""
+                error = await client.refused(f"subscription {{ {name}{arguments} {{ __typename }} }}")
+                assert error["extensions"]["code"] == ("FORBIDDEN" if role else "UNAUTHENTICATED"), name
+        assert tried == {None: 4, Role.USER: 0, Role.WORKER: 3, Role.ADMIN: 0}[role]
+
+
+async def test_another_users_video_is_none(reached: Site) -> None:
+    """Somebody else's video is told as one that does not exist, which is all there is to tell; its owner is told."""
+    await reached.api.register("bob")
+    video_id = await reached.api.video(subject="bob")
+    async with reached.signed_in("ann") as ann, reached.signed_in("bob") as bob:
+        for client in (ann, bob):
+            await client.subscribe("live", VIDEO, id=video_id)
+        assert (await ann.receive())["payload"] == {"data": {"videoDataUpdated": None}}
+        assert await ann.receive() == {"type": "complete", "id": "live"}
+        assert (await bob.receive())["payload"]["data"]["videoDataUpdated"]["status"] == "QUEUED"
+        await reached.api.cancel(video_id, subject="bob")
+        assert (await bob.receive())["payload"]["data"]["videoDataUpdated"]["status"] == "CANCELED"
+        assert await ann.run("{ __typename }") == {"__typename": "Query"}
+
+
+async def test_a_token_may_come_with_the_handshake(reached: Site) -> None:
+    """Whoever can set headers may sign in by them; a token in `connection_init` counts for more."""
+    await reached.api.register("ann")
+    given = {"Authorization": f"Bearer {jwt.encode(claims(role='USER'), SECRET, 'HS256')}"}
+    async with reached.connected(additional_headers=given) as client:
+        await client.send(type="connection_init")
+        assert await client.receive() == {"type": "connection_ack"}
+        assert await client.run("{ viewer { credits } }") == {"viewer": {"credits": 10}}
+    async with reached.signed_in("bob", additional_headers=given) as client:
+        assert await client.run("{ viewer { credits } }") == {"viewer": None}
+
+
+async def test_a_token_expires_on_an_open_socket(reached: Site) -> None:
+    """When its token expires, an open socket is closed with 4403 and told why, though nothing comes or goes."""
+    await reached.api.register()
+    token = jwt.encode(claims(role="USER", exp=int(time()) - 3), SECRET, "HS256")  # Within the leeway of 5 s.
+    async with reached.connected() as client:
+        await client.sign_in(token=token)
+        await client.subscribe("live", CREDITS)
+        assert credits_of(await client.receive()) == 10
+        assert await client.closed() == (4403, "EXPIRED: The token has expired: renew it or sign in again.")
+    await reached.left()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 3600])
+async def test_a_token_that_is_withdrawn(reached: Site, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """A token is proven again at each operation, and now and then without one: a withdrawn key ends its sockets."""
+    monkeypatch.setattr(server.transports.websocket, "TOKEN_SECONDS_MAX", seconds)
+    async with reached.signed_in() as client:
+
+        async def refuse(*_: object) -> None:
+            raise InvalidToken(Reason.UNKNOWN_KEY, "Sign in again. " + "ä" * 200)
+
+        monkeypatch.setattr(TokenVerifier, "prove", refuse)
+        if seconds > 1:
+            await client.subscribe("1", "{ __typename }")
+        code, reason = await client.closed()
+        assert (code, reason[:27]) == (4403, "UNKNOWN_KEY: Sign in again.")
+        assert len(reason.encode()) in {122, 123}
+
+
+async def test_faults_are_masked(dsn: str, settings: Settings, database: Database) -> None:
+    """A fault is told by its id alone, under which the log has it; so are those of operations at the same time."""
+    async with logged_site(settings, dsn) as (reached, log):
+        user_id = await reached.api.register()
+        await database.pool.execute(BREAK)
+        log.read()
+        async with reached.signed_in("root", Role.ADMIN) as client:
+            for number in range(10):
+                change = {"userId": user_id, "amount": 1, "kind": "ADJUSTMENT", "idempotencyKey": f"{number}"}
+                change["memo"] = f"internal_memo {number}" if number % 2 else "fine"
+                await client.subscribe(f"{number}", MUTATIONS["adjustUserCredits"], input=change)
+            faults = set()
+            for _ in range(20):
+                told = await client.receive()
+                assert not INTERNALS.search(json.dumps(told)), told
+                assert told["type"] != "error", told
+                if "errors" in told.get("payload", {}):
+                    (error,) = told["payload"]["errors"]
+                    assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+                    assert int(told["id"]) % 2
+                    faults.add(error["extensions"]["errorId"])
+        await reached.left()
+        lines = log.read()
+        assert {line["request_id"] for line in lines if line["event"] == "fault"} == faults
+        assert len(faults) == 5
+
+
+async def test_each_operation_has_its_line(dsn: str, settings: Settings) -> None:
+    """The log has one line for each operation, with its kind, and one for the socket with its code; refusals too."""
+    async with logged_site(settings, dsn) as (reached, log):
+        await reached.api.register()
+        log.read()
+        async with reached.signed_in() as client:
+            await client.subscribe("live", CREDITS)
+            await client.receive()
+            await client.run("{ __typename }")
+            await client.refused("{")
+        await reached.left()
+        lines = [line for line in log.read() if line["event"] in {"operation", "socket"}]
+    assert [line.get("kind") for line in lines] == ["query", None, "subscription", None]
+    assert [line["event"] for line in lines] == ["operation"] * 3 + ["socket"]
+    assert len({line["request_id"] for line in lines}) == 4
+    assert all(line["milliseconds"] >= 0 for line in lines[:3])
+    assert (lines[3]["code"], lines[3]["operations"]) == (1000, 3)
+    assert lines[3]["seconds"] >= 0
+
+
+def unread(reached: Site) -> bool:
+    """Tell whether a client has so much unread that the server waits for it."""
+    sockets = (each for each in reached.server.server_state.connections if isinstance(each, WebSocketsSansIOProtocol))
+    return any(not each.writable.is_set() for each in sockets)
+
+
+async def test_a_slow_consumer_keeps_nobody(reached: Site) -> None:
+    """A client that reads nothing gets in nobody's way; once it reads again, it is told the last state of each."""
+    await reached.api.register("ann", credits=1000)
+    await reached.api.register("bob", credits=1000)
+    title = "x" * 500
+    await asyncio.gather(*(reached.api.create(f"first {number}", "bob", title=title) for number in range(100)))
+    names = [f"{number}" for number in range(5)]
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.connect(reached.server.servers[0].sockets[0].getsockname())
+        async with reached.signed_in("bob", sock=small) as slow, reached.signed_in("ann") as client:
+            slow.connection.transport.pause_reading()
+            for name in names:
+                await slow.subscribe(name, "subscription { videosUpdated(first: 100) { nodes { title } } }")
+            await client.subscribe("live", CREDITS)
+            present = credits_of(await client.receive())
+            more = 5
+            while more:
+                more -= unread(reached)
+                present -= 1
+                await reached.api.create(f"{present}", "bob", title=title)
+                await reached.api.create(f"{present}", "ann")
+                while credits_of(await client.receive()) != present:
+                    pass
+            await reached.api.create("last", "bob", title="last")
+            slow.connection.transport.resume_reading()
+            behind = set(names)
+            while behind:
+                told = await slow.receive()
+                if told["payload"]["data"]["videosUpdated"]["nodes"][0]["title"] == "last":
+                    behind.remove(told["id"])
+
+
+async def test_a_query_that_waits_too_long(dsn: str, settings: Settings, database: Database) -> None:
+    """Queries wait for turns, as over HTTP: one too many, or too late, is told RETRY; subscriptions need none."""
+    bounded = replace(settings, requests_at_once_max=1, requests_waiting_max=1, request_timeout_seconds=1)
+    async with site(bounded, dsn) as reached:
+        await reached.api.register()
+        async with reached.signed_in() as client:
+            async with locked(database):
+                for name in ("works", "waits", "is too many"):
+                    await client.subscribe(name, "{ viewer { credits } }")
+                told = await client.receive()
+                assert (told["id"], told["type"]) == ("is too many", "error")
+                assert (await reached.api.client.post("/graphql", json={"query": "{ __typename }"})).status_code == 503
+                messages = [await client.receive() for _ in range(3)]
+                told = {message["id"]: message["payload"] for message in messages if message["type"] != "complete"}
+                assert told["works"]["errors"][0]["extensions"]["code"] == "RETRY"
+                assert told["waits"][0]["extensions"]["code"] == "RETRY"
+            for number in range(3):
+                await client.subscribe(f"{number}", CREDITS)
+                assert credits_of(await client.receive(), f"{number}") == 10
+            assert await client.run("{ viewer { credits } }") == {"viewer": {"credits": 10}}
+
+
+async def test_a_mutation_that_is_left_is_done(reached: Site, database: Database) -> None:
+    """A mutation that has begun is done all the same when the client completes it, or closes the socket."""
+    await reached.api.register()
+    video = {"title": "Whales", "videoStyle": "realistic"}
+    async with reached.signed_in() as client, locked(database):
+        for key in ("1", "2"):
+            await client.subscribe(key, MUTATIONS["createVideoData"], input={**video, "idempotencyKey": key})
+        await blocked(database)
+        await client.send(type="complete", id="1")
+        await client.connection.close()
+    await reached.left()
+    for key in ("1", "2"):
+        assert (await reached.api.create(key))["replayed"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bound")
+async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that takes nothing of what is on its way loses its connection, and with it all that it followed."""
+    monkeypatch.setattr(server.cli, "UNREAD_SECONDS_MAX", 1)
+    async with site(settings, dsn) as reached:
+        await reached.api.register()
+        await asyncio.gather(*(reached.api.create(f"{number}", title="x" * 500) for number in range(30)))
+        with socket.socket() as small:
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small.connect(reached.server.servers[0].sockets[0].getsockname())
+            async with reached.signed_in(sock=small, close_timeout=0) as client:
+                await client.subscribe("live", CREDITS)
+                client.connection.transport.pause_reading()
+                with suppress(ConnectionClosed):
+                    for number in count():
+                        await client.subscribe(f"{number}", "{ viewer { videos(first: 30) { nodes { title } } } }")
+                        await asyncio.sleep(0.01)
+                await reached.left()
+
+
+async def test_who_is_gone_without_a_word(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that answers no pings is taken for gone, and nothing is left of it; one that does stays."""
+    monkeypatch.setattr(server.cli, "PING_SECONDS", 0.2)
+    async with site(settings, dsn) as reached:
+        await reached.api.register()
+        async with reached.signed_in() as client:
+            async with reached.signed_in(close_timeout=0) as gone:
+                await gone.subscribe("live", CREDITS)
+                await gone.receive()
+                gone.connection.transport.pause_reading()
+                while len(reached.app.state.streams) > 1:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.01)
+            assert not reached.app.state.live.subjects()
+            assert await client.run("{ __typename }") == {"__typename": "Query"}
+
+
+@pytest.mark.parametrize("times", [100, pytest.param(3334, marks=pytest.mark.soak)])
+async def test_nothing_is_left(reached: Site, times: int) -> None:
+    """However a socket ends, no task, watch or place is left: closed, broken off, or in the middle of its handshake."""
+    await reached.api.register()
+
+    async def come_and_go(number: int) -> None:
+        async with reached.signed_in() as client:
+            await client.subscribe("live", CREDITS)
+            await client.subscribe("entries", "subscription { creditEntryAdded { cursor } }")
+            if number % 2:
+                await client.receive()
+            if number % 3 == 0:
+                client.connection.transport.abort()
+            elif number % 3 == 1:
+                await client.send(type="complete", id="live")
+
+    async def give_up(number: int) -> None:
+        async with reached.connected() as client:
+            if number % 2:
+                client.connection.transport.abort()
+
+    await asyncio.gather(*(come_and_go(0) for _ in range(3)))
+    await reached.left()
+    before = len(asyncio.all_tasks())
+    for start in range(0, times, 20):
+        async with asyncio.TaskGroup() as group:
+            for number in range(start, min(start + 20, times)):
+                group.create_task(come_and_go(number))
+                group.create_task(come_and_go(number + 1))
+                group.create_task(give_up(number))
+    await reached.left()
+    assert len(asyncio.all_tasks()) == before
+    assert await reached.api.balance() == 10
