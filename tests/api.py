@@ -74,14 +74,14 @@ MUTATIONS = {
 
 
 class Transport(httpx2.ASGITransport):
-    """Leads requests into an application: those that are usual by its fast path, unless all are to go by ASGI."""
+    """Passes requests to an application as its protocol does: common POSTs take the fast path, unless `asgi_only`."""
 
-    by_asgi_alone: ClassVar = False
+    asgi_only: ClassVar = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         fast_path = self.app.state.fast_path  # type: ignore[attr-defined]  # It is our application.
         is_whole = "content-length" in request.headers and (request.method, request.url.path) == ("POST", "/graphql")
-        if is_whole and not self.by_asgi_alone:
+        if is_whole and not self.asgi_only:
             given = [(name.lower(), value) for name, value in request.headers.raw]
             head = fast_path.head(given)
             now = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, and a database in it for each test."""
+"""One PostgreSQL for the whole run (one per process, under pytest-xdist), and a database of its own for each test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -23,21 +23,24 @@ from tests.gate import Gate
 
 
 class NewDatabase(Protocol):
-    """Makes a database that is empty, and drops it when the test is over; answers its DSN."""
+    """Creates an empty database, which is dropped when the test ends, and returns its DSN."""
 
     async def __call__(self, options: str = "STRATEGY file_copy") -> str: ...
 
 
 @pytest.fixture(scope="session")
 def cluster_dsn() -> Iterator[str]:
-    """Lead a superuser to a PostgreSQL that lasts as long as the tests do, and so never waits for the disk."""
+    """Start PostgreSQL for the session and yield a superuser's DSN; it skips fsync, since its data need not survive."""
     settings = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
-    with TemporaryDirectory(dir=_memory()) as directory, embedded_postgres(Path(directory), settings=settings) as dsn:
+    with (
+        TemporaryDirectory(dir=_memory_directory()) as directory,
+        embedded_postgres(Path(directory), settings=settings) as dsn,
+    ):
         yield dsn
 
 
-def _memory() -> str | None:
-    """Find room in memory, if there is enough: there a database is cloned in a tenth of the time."""
+def _memory_directory() -> str | None:
+    """Return a directory in memory if it has enough room: cloning a database there takes a tenth of the time."""
     shared = Path("/dev/shm")
     return str(shared) if shared.is_dir() and disk_usage(shared).free > 2 * 2**30 else None
 
@@ -61,7 +64,7 @@ async def new_database(cluster_dsn: str) -> AsyncIterator[NewDatabase]:
 
 @pytest.fixture(scope="session")
 def template(cluster_dsn: str) -> str:
-    """Name a migrated database to clone: a test's own takes 20 ms instead of a migration."""
+    """Migrate a database that tests clone, which takes 20 ms instead of a migration, and return its name."""
     name = "template_of_tests"
 
     async def make() -> None:
@@ -76,13 +79,13 @@ def template(cluster_dsn: str) -> str:
 
 @pytest.fixture
 async def dsn(template: str, new_database: NewDatabase) -> str:
-    """Lead a superuser to a migrated database of the test's own."""
+    """Clone a migrated database for the test and return a superuser's DSN."""
     return await new_database(f"TEMPLATE {template} STRATEGY file_copy")
 
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    """Run statements on the test's own database, up to 60 at once."""
+    """Connect to the test's database with a pool of 60 connections."""
     opened = await db.database.connect(dsn, pool_size=60, timeout_seconds=60)
     yield opened
     await opened.close()
@@ -90,7 +93,7 @@ async def database(dsn: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def settings() -> Settings:
-    """Set what the application under test is started with; a test may parametrize it."""
+    """Return the settings of the application under test; a test may override this fixture."""
     return Settings(
         jwt_secret=SECRET,
         database_pool_size=60,
@@ -102,27 +105,27 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def hardly_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have change feeds poll when they are connected, and never again: what is told then, a notice has told."""
+def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a change feed poll only when it connects, so that whatever arrives later came by NOTIFY."""
     monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 3600)
 
 
 @pytest.fixture(params=["fast path", "ASGI"])
-def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a test run by the fast path, where that takes its requests, and by ASGI alone."""
-    monkeypatch.setattr(Transport, "by_asgi_alone", request.param == "ASGI")
+def fast_path_and_asgi(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: over the fast path (for those requests that it takes), and over ASGI only."""
+    monkeypatch.setattr(Transport, "asgi_only", request.param == "ASGI")
 
 
 @pytest.fixture
 async def api(dsn: str, settings: Settings) -> AsyncIterator[Api]:
-    """Call the API over HTTP, on the test's own database."""
+    """Serve the test's database and return a client of its HTTP API."""
     async with serving(dsn, settings) as opened:
         yield opened
 
 
 @pytest.fixture
 async def gate(dsn: str, tmp_path: Path) -> AsyncIterator[Gate]:
-    """Lead to the test's own database through a gate, which is open at first."""
+    """Put a gate, open at first, between the test and its database."""
     gate = Gate(dsn, tmp_path)
     await gate.open()
     yield gate

@@ -94,7 +94,7 @@ def balance(number: int) -> Callable[[Any], bool]:
     return lambda told: bool(told["user"]["credits"] == number)
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_a_change_is_heard_of_by_notice(dsn: str, settings: Settings, database: Database, api: Api) -> None:
     """What one application changes, a subscriber of another is told, without a poll."""
     await api.register()
@@ -106,7 +106,7 @@ async def test_a_change_is_heard_of_by_notice(dsn: str, settings: Settings, data
             await viewer.until(balance(9))
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_a_change_is_heard_of_from_another_process(
     dsn: str, database: Database, api: Api, tmp_path: Path
 ) -> None:
@@ -122,7 +122,7 @@ async def test_a_change_is_heard_of_from_another_process(
             await viewer.until(balance(9))
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_many_users_are_told_of_at_once(dsn: str, database: Database) -> None:
     """A thousand users that change at once are told of, in several notices; to oneself none is told."""
     users = {uuid4() for _ in range(1000)}
@@ -149,7 +149,7 @@ async def noticed(dsn: str) -> AsyncIterator[list[UUID]]:
     await listener.close()
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_a_process_that_is_alone_announces_nothing(dsn: str, database: Database, noticed: list[UUID]) -> None:
     """It begins to when another one has come, without a poll."""
     before, after = uuid4(), uuid4()
@@ -187,7 +187,7 @@ async def test_a_process_that_is_left_alone_announces_nothing_more(
                 await asyncio.sleep(0.2)  # Longer than a notice takes.
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_a_notice_that_is_not_ours_changes_nothing(api: Api, database: Database) -> None:
     """Whatever else is sent on the channel is ignored, and what comes after it is heard."""
     faults: list[dict[str, Any]] = []
@@ -215,7 +215,7 @@ async def test_a_notice_that_is_not_ours_changes_nothing(api: Api, database: Dat
     assert faults == []
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_a_connection_that_was_ended_is_replaced_at_once(api: Api, database: Database) -> None:
     """A feed whose connection PostgreSQL ended finds what it has missed, and hears again, before any poll is due."""
     await api.register()
@@ -248,7 +248,7 @@ async def test_a_connection_that_leads_nowhere_is_replaced(
 
 
 @pytest.mark.parametrize("lost", [Gate.cut, Gate.freeze, Gate.shut])
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_what_was_announced_without_a_connection_arrives(
     lost: Callable[[Gate], None], dsn: str, settings: Settings, database: Database, api: Api, gate: Gate
 ) -> None:
@@ -314,7 +314,7 @@ async def test_what_a_writer_did_before_it_was_killed_is_found(api: Api, dsn: st
         await ledger.until(lambda told: told["node"]["amount"] == 5)
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_a_change_that_ends_with_the_server_is_told(
     dsn: str, settings: Settings, database: Database, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -294,7 +294,7 @@ async def test_the_first_who_leaves_takes_nobody_along(api: Api) -> None:
         await second.until(lambda told: told["user"]["credits"] == 9)
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_many_are_read_by_one_statement_for_each_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes together is read together: one statement for each table, however many follow it."""
     users = [f"user {each}" for each in range(30)]

@@ -13,7 +13,7 @@ from schema.node import EntryKey, EventKey, Key, UserKey, VideoKey, decode_id, e
 from server.operations.root_fields import build_schema
 from tests.api import Api, headers
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 OWN, ANY, FORBIDDEN = "own", "any", "forbidden"
 

@@ -21,7 +21,7 @@ from schema.limits import CREDITS_MAX, NODES_MAX
 from server.operations.root_fields import build_schema
 from tests.api import MUTATIONS, Api
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 URL = "https://cdn.example/a"
 INT_MAX, INT_MIN = 2**31 - 1, -(2**31)

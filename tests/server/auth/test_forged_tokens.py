@@ -27,7 +27,7 @@ from tests.rows import every_row
 from tests.server.auth.test_jwks import OTHER_RSA, Provider, provider
 from tests.server.auth.test_tokens import AUDIENCE, ISSUER, RSA
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 __all__ = ["provider"]  # A fixture, which pytest finds here.
 

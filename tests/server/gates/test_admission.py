@@ -18,7 +18,7 @@ from tests.api import Api, Transport, headers, serving
 from tests.log import serving_logged
 from tests.race import BLOCKED, blocked
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 QUERY = {"query": "{ viewer { id } }"}
 

@@ -25,7 +25,7 @@ from server.process.settings import Settings, StartError
 from tests.api import Transport, headers
 from tests.log import serving_logged
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 QUERY = {"query": "{ __typename }"}
 NOWHERE = "redis://app:hunter2@127.0.0.1:1"

@@ -15,7 +15,7 @@ from server.operations.persisted import PersistedDocuments
 from server.process.settings import Settings, StartError
 from tests.api import Api, headers, serving
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 VIEWER = "query Viewer { viewer { id } }"
 VIDEO = "query Video($id: ID!) { videoData(id: $id) { title } }"

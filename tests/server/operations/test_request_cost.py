@@ -159,7 +159,7 @@ async def measure(dsn: str, settings: Settings, note: Callable[[str, Caller], No
             await app.state.database.close()  # Where anything fails, uvloop would wait for its connections for ever.
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 def test_calls(dsn: str, settings: Settings) -> None:
     """No operation calls more Python functions than it is known to need, from its arrival to its answer."""
     counts: defaultdict[str, list[int]] = defaultdict(list)
@@ -199,7 +199,7 @@ class Wire(Gate):
         return types
 
 
-@pytest.mark.usefixtures("hardly_polling")
+@pytest.mark.usefixtures("without_polling")
 async def test_statements_and_round_trips(dsn: str, settings: Settings, tmp_path: Path) -> None:
     """Each operation takes one statement and one round trip for what it changes or for each list that it shows."""
     wire = Wire(dsn, tmp_path)

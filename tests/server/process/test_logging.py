@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from server.process.logging import WITHHELD, clean_text, configure, request_id, request_logger
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 TOKEN = jwt.encode({"sub": "ada"}, "0123456789abcdef0123456789abcdef", "HS256")
 Lines = Callable[[], list[dict[str, Any]]]

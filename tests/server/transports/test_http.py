@@ -21,7 +21,7 @@ from tests.db.test_cancellation import listening
 from tests.log import Log, serving_logged
 from tests.race import Account
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 JSON = "application/json"
 GRAPHQL = "application/graphql-response+json"

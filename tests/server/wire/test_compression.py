@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 
 from tests.api import Api, headers
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 GRAPHQL = "application/graphql-response+json"
 LARGE = {"query": "{ __schema { types { name description fields { name description } } } }"}

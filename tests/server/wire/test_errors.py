@@ -18,7 +18,7 @@ from tests.log import Log, serving_logged
 from tests.race import BLOCKED, blocked
 from tests.rows import every_row
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 SCRIPT = "The words that nobody but Ann may read."
 VIDEO = {"title": "Whales", "videoStyle": "realistic", "script": SCRIPT, "idempotencyKey": "key"}

@@ -10,7 +10,7 @@ from throttled import per_hour
 from server.process.settings import Settings
 from tests.api import Api, headers, serving
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 APP, OTHER = "https://app.example.com", "https://app.example.com.evil.example"
 QUERY = {"query": "{ __typename }"}

@@ -15,7 +15,7 @@ from server.process.settings import Settings
 from tests.api import MUTATIONS, Api, headers
 from tests.log import Log, serving_logged
 
-pytestmark = pytest.mark.usefixtures("both_ways")
+pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 CALLERS = 50
 

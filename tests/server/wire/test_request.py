@@ -56,6 +56,6 @@ def asgi_path(body: bytes) -> GraphQLRequest:
 @example(b'{"query": "{ a }", "variables": {"a": %s}}' % (b"9" * 5000))
 @example(b'{"query": "{ a }", "variables": {"a": %s}}' % (b"[" * 5000 + b"]" * 5000))
 @given(BODIES.map(str.encode) | st.builds(lambda body, cut: body[:cut].encode(), BODIES, st.integers(0, 60)))
-def test_both_ways_lead_to_the_same(body: bytes) -> None:
+def test_the_fast_path_reads_what_asgi_reads(body: bytes) -> None:
     """What the fast path reads, the ASGI path would have read; what it does not, is left to the ASGI path."""
     assert read(read_body, body) == read(asgi_path, body)
