@@ -47,6 +47,12 @@ class Deadlines:
         """Watch over it no more; the timer stays: to set it anew each time would be to have one for each."""
         self._open.discard(due)
 
+    def expire_all(self) -> None:
+        """Expire everything that is watched over now, whatever its deadline."""
+        due, self._open = self._open, set()
+        for each in due:
+            each.expire()
+
     def _set_timer(self, loop: asyncio.AbstractEventLoop, time: float) -> None:
         if self._timer is not None:
             self._timer.cancel()

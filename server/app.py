@@ -1,4 +1,4 @@
-"""The ASGI application: routes, what is in front of them, and the lifespan that owns the database."""
+"""The ASGI application: routes, middleware, and the lifespan that owns the database."""
 
 import asyncio
 import os
@@ -22,18 +22,20 @@ import server.process.logging
 from db.change_feed import ChangeFeed
 from db.migrate import unfit_reason
 from resolvers.live import Live
-from schema.error import RequestError
 from server.auth.tokens import TokenVerifier
-from server.gates.admission import Admission, Streams, Turns
-from server.gates.rate_limit import Quotas, RateLimit, open_redis
+from server.gates.admission import Admission
+from server.gates.rate_limit import Quotas, open_redis
+from server.gates.streams import Streams
 from server.operations.run import Runner
+from server.pipeline import Pipeline
 from server.process.settings import Settings, StartError
 from server.transports.endpoint import Endpoint
 from server.transports.fast_path import FastPath
-from server.transports.front import Front, LogRequest
+from server.transports.middleware import LogRequest, RequestMiddleware
 from server.transports.websocket import Sockets
 from server.wire.answer import refusal
 from server.wire.headers import cors, forwarded
+from server.wire.request import Refused
 
 log = structlog.get_logger()
 
@@ -57,9 +59,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     redis = open_redis(settings.rate_limit_storage)
     verifier = TokenVerifier(settings)
-    operations = Runner(settings)
-    quotas = Quotas(settings, redis)
-    turns = Turns(settings.requests_at_once_max, settings.requests_waiting_max)
+    runner = Runner(settings)
+    admission = Admission(settings.requests_at_once_max, settings.requests_waiting_max)
+    pipeline = Pipeline(verifier, Quotas(settings, redis), admission, runner)
     streams = Streams(settings.streams_max, settings.streams_per_identity_max)
 
     @asynccontextmanager
@@ -69,9 +71,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             pool_size=settings.database_pool_size,
             timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
         )
-        app.state.operations = operations
         app.state.live = live = Live(database)
-        operations.database, operations.live = database, live
+        runner.database, runner.live = database, live
         feed = ChangeFeed(
             dsn,
             notify=settings.notify == "on",
@@ -92,13 +93,12 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         if redis is not None:
             await redis.close()
 
-    endpoint = Endpoint(settings, verifier, operations)
-    graphql = _protected(endpoint, settings, quotas, turns, verifier)
+    endpoint = Endpoint(settings, verifier, pipeline, streams)
     log_request = server.process.logging.request_logger(settings.log_format, settings.log_level)
     app = Starlette(
         routes=[
-            Route("/graphql", graphql, name="graphql"),
-            WebSocketRoute("/graphql", Sockets(settings, verifier, operations, quotas, turns, streams), name="sockets"),
+            Route("/graphql", endpoint, name="graphql"),
+            WebSocketRoute("/graphql", Sockets(settings, verifier, pipeline, streams), name="sockets"),
             *server.pages.graphiql.routes(settings),
             *server.pages.quickstart.routes(settings),
             # Health checks are answered however busy the server is.
@@ -107,32 +107,25 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
         ],
         lifespan=lifespan,
     )
+    app.state.runner = runner
+    app.state.pipeline = pipeline
     app.state.streams = streams
-    app.state.fast_path = FastPath(settings, verifier, operations, quotas, turns, endpoint, log_request)
-    app.middleware_stack = _in_front(app.router, graphql, settings, log_request)
+    app.state.fast_path = FastPath(settings, pipeline, log_request)
+    app.middleware_stack = _middleware(app.router, endpoint, settings, log_request)
     return app
 
 
-def _protected(
-    endpoint: Endpoint, settings: Settings, quotas: Quotas, turns: Turns, verifier: TokenVerifier
-) -> ASGIApp:
-    """Put before the endpoint what a GraphQL request has to pass."""
-    admission = Admission(endpoint, turns=turns, wait_seconds_max=settings.request_timeout_seconds)
-    return RateLimit(admission, quotas=quotas, verifier=verifier) if quotas else admission
-
-
-def _in_front(router: Router, graphql: ASGIApp, settings: Settings, log_request: LogRequest) -> ASGIApp:
-    """Put before the router what every request has to pass; of Starlette's own layers, only what answers 404 and 405.
-
-    A fault is answered in front of all that may raise one.
-    """
-    app: ASGIApp = Shortcut("/graphql", graphql, ExceptionMiddleware(router, {HTTPException: _nothing_there}))
+def _middleware(router: Router, endpoint: Endpoint, settings: Settings, log_request: LogRequest) -> ASGIApp:
+    """Wrap the router, from the innermost layer to the outermost; of Starlette's own, in what answers 404 and 405."""
+    app: ASGIApp = ExceptionMiddleware(router, {HTTPException: _not_found})
+    app = Shortcut("/graphql", endpoint, app)
     app = cors(app, settings.cors_origins)
-    return Front(forwarded(app, settings.trusted_proxies), log_request)
+    app = forwarded(app, settings.trusted_proxies)
+    return RequestMiddleware(app, log_request)
 
 
 class Shortcut:
-    """Leads the requests to one path to where its route would, without asking one route after the other."""
+    """Leads requests for one path to its endpoint, without asking one route after the other."""
 
     def __init__(self, path: str, target: ASGIApp, otherwise: ASGIApp) -> None:
         self._path = path
@@ -162,12 +155,12 @@ async def _readyz(request: Request) -> Response:
     return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
 
 
-async def _nothing_there(request: Request, error: Exception) -> Response:
-    """Refuse what no route takes, as every other error is told."""
+async def _not_found(request: Request, error: Exception) -> Response:
+    """Refuse a request that no route takes, in the shape of every other error."""
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's type for handlers of any exception is wider.
+    headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
-        message = f"{request.url.path} is asked by {' or '.join(sorted((error.headers or {})['Allow'].split(', ')))}."
+        message = f"{request.url.path} is asked by {' or '.join(sorted(headers['Allow'].split(', ')))}."
     else:
         message = "There is nothing here: GraphQL is at /graphql."
-    shown = RequestError("BAD_USER_INPUT", message)
-    return refusal(shown, request.state.request_id, error.status_code, headers=error.headers)
+    return refusal(Refused(error.status_code, message, **headers), request.state.request_id)

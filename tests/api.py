@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from math import inf
 from typing import Any, ClassVar
 
 import httpx2
@@ -13,7 +12,7 @@ from starlette.applications import Starlette
 from resolvers.identity import Identity, Role
 from server.app import create_app
 from server.auth.tokens import mint_token
-from server.operations.run import ALL, NotExecuted
+from server.operations.run import NotExecuted
 from server.process.settings import Settings
 from server.wire.errors import present
 from server.wire.request import GraphQLRequest
@@ -85,9 +84,9 @@ class Transport(httpx2.ASGITransport):
             given = [(name.lower(), value) for name, value in request.headers.raw]
             head = fast_path.head(given)
             now = asyncio.get_running_loop().time()
-            begun = head and fast_path.begin(head, await request.aread(), self.client, request.url.scheme, now)
-            if begun is not None:
-                status, lines, body = await begun[1]
+            fast = head and fast_path.begin(head, await request.aread(), self.client, request.url.scheme, now)
+            if fast is not None:
+                status, lines, body = await fast.write()
                 written = [tuple(line.split(b": ", 1)) for line in lines.splitlines()]
                 return httpx2.Response(status, headers=written, stream=httpx2.ByteStream(body))
         return await super().handle_async_request(request)
@@ -146,9 +145,9 @@ class Api:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Follow a subscription without a transport, and yield each of its results."""
         state = self.app.state
-        operation = GraphQLRequest(document, dict(variables or {}), None, None, {})
-        identity = subject and Identity(subject, role)
-        results = state.operations.stream(operation, identity, ALL, inf, "error-id")
+        asked = GraphQLRequest(document, dict(variables or {}), None, None, {})
+        identity = Identity(subject, role) if subject else None
+        results = state.runner.subscribe(asked, identity)
         async with aclosing(results):
             async for result in results:
                 yield json.loads(result)

@@ -1,224 +1,172 @@
-"""Bounds on requests that are at work or wait, and on open streams: one too many is told so at once."""
+"""Admission control: limits on running and queued GraphQL requests. Excess is rejected immediately.
+
+One user, or one address without a user, may have half of the slots and half of the queue, rounded up: requests that
+hang, on a locked row say, cannot take the places of everybody else. The queue serves owners in turn, and each owner's
+requests in the order of their arrival.
+
+A request's slot is in one of five states:
+
+    NEW ──start──→ RUNNING ──release──→ RELEASED
+     └──wait──→ WAITING ──→ RUNNING          a slot became free
+                   ├──→ LEFT ──→ RELEASED    the client went away
+                   └──→ RELEASED             the request was cancelled, or its deadline passed
+"""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
-from uuid import UUID
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from enum import Enum, auto
 
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from resolvers.identity import Identity, Role
-from server.wire.answer import refusal
-from server.wire.request import Refused
+from server.wire.request import ClientGone, Refused
 
 RETRY_SECONDS = 1
-STREAM_RETRY_SECONDS = 10  # Streams last: a place is not free again as soon as a turn.
-# What is read of a request that waits is kept. Beyond this, only its turn shows whether its client is still there.
-WAITING_BODY_BYTES_MAX = 65_536
+
+# Whose a request is: a user's subject, or an address; None is nobody whom a stranger can be (WORKER, ADMIN).
+Owner = Hashable | None
 
 
-class Turns:
-    """So many requests that work at once, and so many more that wait for their turn, in order."""
+class State(Enum):
+    """What a slot's request does; see the module's docstring."""
 
-    def __init__(self, at_once_max: int, waiting_max: int) -> None:
-        self.free = at_once_max  # none, as long as anybody waits
-        self.waiting: deque[asyncio.Future[bool]] = deque()
-        self.places = at_once_max + waiting_max
-
-    @asynccontextmanager
-    async def turn(self, deadline: float) -> AsyncIterator[None]:
-        """Wait for a turn, and have it; Refused where too many wait already, or none has come by the deadline."""
-        with closing(Turn(self)) as turn:
-            await turn.come(deadline)
-            yield
-
-    def give(self) -> None:
-        """Hand a turn over to whoever has waited longest."""
-        while self.waiting:
-            handed = self.waiting.popleft()
-            if not handed.done():
-                handed.set_result(True)
-                return
-        self.free += 1
+    NEW = auto()
+    WAITING = auto()
+    RUNNING = auto()
+    LEFT = auto()
+    RELEASED = auto()
 
 
-class Turn:
-    """One of those that work or wait, until it is closed; Refused where they are too many already."""
-
-    __slots__ = ("_closed", "_handed", "_left", "_turns", "at_work")
-
-    def __init__(self, turns: Turns) -> None:
-        if turns.places == 0:
-            raise _overloaded()
-        turns.places -= 1
-        self._turns = turns
-        self._handed: asyncio.Future[bool] | None = None
-        self._left = False
-        self._closed = False
-        self.at_work = False
-
-    def begin(self) -> bool:
-        """Begin to work, and tell whether it may without waiting."""
-        if self._turns.free:
-            self._turns.free -= 1
-            self.at_work = True
-        return self.at_work
-
-    async def come(self, deadline: float) -> bool:
-        """Wait until it may work, and tell whether it may: not if it was left. Refused where it may not in time."""
-        if self._left or self.begin():
-            return self.at_work
-        self._handed = handed = asyncio.get_running_loop().create_future()
-        self._turns.waiting.append(handed)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await handed
-        except TimeoutError:
-            raise _overloaded() from None
-        finally:  # It may be handed over to somebody who has just been cancelled: then it is handed on when closed.
-            if handed.cancelled():
-                with suppress(ValueError):  # Whoever handed turns over may have passed over this one.
-                    self._turns.waiting.remove(handed)
-            else:
-                self.at_work = handed.result()
-        return self.at_work
-
-    def leave(self) -> None:
-        """Wait no more, nor begin to: whoever asked has gone."""
-        self._left = True
-        if self._handed is not None and not self._handed.done():
-            self._turns.waiting.remove(self._handed)
-            self._handed.set_result(False)
-
-    def close(self) -> None:
-        """Make room for another; may be called again."""
-        if not self._closed:
-            self._closed = True
-            self._turns.places += 1
-            if self.at_work:
-                self._turns.give()
+NEW, WAITING, RUNNING, LEFT, RELEASED = State  # Locals of the module are found faster than an enum's members.
 
 
 class Admission:
-    """Lets HTTP requests work when it is their turn; what cannot even wait is answered 503.
+    """The slots, and the queue for them."""
 
-    Whoever waits gives up the place on leaving, or when the turn has not come within ``wait_seconds_max`` of the
-    request. Whoever works may close its ``turn``, which is in the scope's state, before its response is over.
-    """
+    def __init__(self, running_max: int, waiting_max: int) -> None:
+        self.free = running_max
+        self.room = running_max + waiting_max  # for requests that run or wait
+        self.running_each_max = -(-running_max // 2)
+        self.room_each_max = self.running_each_max + -(-waiting_max // 2)
+        self.running: dict[Owner, int] = {}
+        self.admitted: dict[Owner, int] = {}  # running and waiting
+        self.waiting: dict[Owner, deque[Slot]] = {}
+        self.next: OrderedDict[Owner, None] = OrderedDict()  # those who wait and have not all the slots they may have
 
-    def __init__(self, app: ASGIApp, *, turns: Turns, wait_seconds_max: float) -> None:
-        self._app = app
-        self._turns = turns
-        self._wait_seconds_max = wait_seconds_max
+    def slot(self, owner: Owner) -> "Slot":
+        """Admit a request; Refused where too many are running and waiting already, of all or of this owner."""
+        if self.room == 0:
+            raise overloaded()
+        if owner is not None:
+            admitted = self.admitted.get(owner, 0)
+            if admitted >= self.room_each_max:
+                message = f"{admitted} of your requests are under way: wait for some of them, then send this one again."
+                raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(RETRY_SECONDS))
+            self.admitted[owner] = admitted + 1
+        self.room -= 1
+        return Slot(self, owner)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            turn = scope["state"]["turn"] = Turn(self._turns)
-            try:
-                if turn.begin():
-                    await self._app(scope, receive, send)
-                else:
-                    await self._after_a_wait(scope, receive, send, turn)
-            finally:
-                turn.close()
-        except Refused as error:
-            answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
-            await answer(scope, receive, send)
+    def may_run(self, owner: Owner) -> bool:
+        """Tell whether an owner has not all the slots that one may have."""
+        return owner is None or self.running.get(owner, 0) < self.running_each_max
 
-    async def _after_a_wait(self, scope: Scope, receive: Receive, send: Send, turn: Turn) -> None:
-        heard: list[Message] = []
+    def fill(self) -> None:
+        """Give free slots to waiting requests, owner by owner."""
+        while self.free and self.next:
+            owner, _ = self.next.popitem(last=False)
+            self.waiting[owner].popleft().run()
+            self.queue(owner)
 
-        async def replay() -> Message:
-            return heard.pop(0) if heard else await receive()
-
-        watch = asyncio.create_task(_leave_when_gone(turn, receive, heard))
-        try:
-            came = await turn.come(scope["state"]["arrived"] + self._wait_seconds_max)
-        finally:
-            watch.cancel()
-        if came:
-            await self._app(scope, replay, send)
+    def queue(self, owner: Owner) -> None:
+        """Put an owner into, or take it out of, the line of those who get the next slots."""
+        if not self.waiting.get(owner):
+            self.waiting.pop(owner, None)
+            self.next.pop(owner, None)
+        elif self.may_run(owner):
+            self.next[owner] = None
         else:
-            await Response(status_code=499)(scope, receive, send)  # For the log alone.
+            self.next.pop(owner, None)
 
 
-async def _leave_when_gone(turn: Turn, receive: Receive, heard: list[Message]) -> None:
-    """Leave the turn when the client does, and note what it sends before."""
-    room = WAITING_BODY_BYTES_MAX
-    while room > 0:
-        message = await receive()
-        heard.append(message)
-        if message["type"] == "http.disconnect":
-            turn.leave()
+class Slot:
+    """One request's place, until it is released."""
+
+    __slots__ = ("_admission", "_owner", "_woken", "state")
+
+    def __init__(self, admission: Admission, owner: Owner) -> None:
+        self._admission = admission
+        self._owner = owner
+        self._woken: asyncio.Future[None] | None = None
+        self.state = NEW
+
+    def start(self) -> bool:
+        """Run without waiting, and tell whether that is possible."""
+        admission, owner = self._admission, self._owner
+        if not admission.free or (owner is not None and not admission.may_run(owner)):
+            return False
+        self.run()
+        return True
+
+    def run(self) -> None:
+        """Take a free slot."""
+        admission, owner = self._admission, self._owner
+        admission.free -= 1
+        if owner is not None:
+            admission.running[owner] = admission.running.get(owner, 0) + 1
+        self.state = RUNNING
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until it runs; ClientGone where its client has left."""
+        if self.state is NEW:
+            self.state = WAITING
+            self._admission.waiting.setdefault(self._owner, deque()).append(self)
+            self._admission.queue(self._owner)
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+        if self.state is LEFT:
+            raise ClientGone
+
+    def leave(self) -> None:
+        """Note that the client has gone: what waits does not run any more; what runs is finished."""
+        if self.state is WAITING:
+            self._dequeue()
+        elif self.state is not NEW:
             return
-        room -= len(message.get("body", b""))
+        self.state = LEFT
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    def release(self) -> None:
+        """Make room for another request; further calls do nothing."""
+        state, self.state = self.state, RELEASED
+        if state is RELEASED:
+            return
+        admission, owner = self._admission, self._owner
+        if state is WAITING:
+            self._dequeue()
+        admission.room += 1
+        if owner is not None:
+            _decrement(admission.admitted, owner)
+        if state is RUNNING:
+            admission.free += 1
+            if owner is not None:
+                _decrement(admission.running, owner)
+            if admission.waiting:
+                admission.queue(owner)
+                admission.fill()
+
+    def _dequeue(self) -> None:
+        self._admission.waiting[self._owner].remove(self)
+        self._admission.queue(self._owner)
 
 
-def _overloaded() -> Refused:
+def _decrement(counts: dict[Owner, int], owner: Owner) -> None:
+    counts[owner] -= 1
+    if not counts[owner]:
+        del counts[owner]
+
+
+def overloaded() -> Refused:
+    """Refuse a request for which there is no room; nothing has been done for it."""
     message = f"The server has too much to do: send the request again in {RETRY_SECONDS} second."
     return Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS))
-
-
-class Streams:
-    """The sockets and the streams of events that are open: so many in all, so many of one user, until all are stopped.
-
-    Whoever is one too many is Refused. How many WORKER and ADMIN may have is no stranger's to decide.
-    """
-
-    def __init__(self, at_once_max: int, per_identity_max: int) -> None:
-        self.stopping = False
-        self._at_once_max = at_once_max
-        self._per_identity_max = per_identity_max
-        self._stops: dict[object, Callable[[], object]] = {}
-        self._of_users: Counter[UUID | str] = Counter()
-        self._all_left = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._stops)
-
-    @contextmanager
-    def place(self, stop: Callable[[], object]) -> Iterator[None]:
-        """Take one of the places there are; ``stop`` is called once, when the server is about to stop."""
-        if self.stopping:
-            message = "The server is being stopped: connect again, another one takes over."
-            raise Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS))
-        if len(self._stops) >= self._at_once_max:
-            message = "The server has as many streams open as it can: try again in a while, or poll."
-            raise Refused(503, message, code="LIMIT_EXCEEDED", retry_after=str(STREAM_RETRY_SECONDS))
-        me = object()
-        self._stops[me] = stop
-        try:
-            yield
-        finally:
-            del self._stops[me]
-            if not self._stops:
-                self._all_left.set()
-
-    @contextmanager
-    def place_of(self, identity: Identity | None, network: str | None = None) -> Iterator[None]:
-        """Take one of the places that this user has; nobody has those of its ``network``, if that is given."""
-        whose = identity.user_id if identity else network
-        if whose is None or (identity and identity.role is not Role.USER):
-            yield
-            return
-        if self._of_users[whose] >= self._per_identity_max:
-            message = f"You have {self._per_identity_max} streams open already: close one first."
-            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(STREAM_RETRY_SECONDS))
-        self._of_users[whose] += 1
-        try:
-            yield
-        finally:
-            self._of_users[whose] -= 1
-            if not self._of_users[whose]:
-                del self._of_users[whose]
-
-    async def stop(self) -> None:
-        """Tell all that are open to end, let nobody in any more, and return when all have left."""
-        self.stopping = True
-        for stop in list(self._stops.values()):
-            stop()
-        if self._stops:
-            self._all_left.clear()
-            await self._all_left.wait()

@@ -9,14 +9,11 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
 from throttled.asyncio import Quota, RedisStore, Throttled
 
 from resolvers.identity import Identity, Role
-from server.auth.tokens import InvalidToken, TokenVerifier
 from server.process.settings import PREFIX, Settings, StartError
-from server.wire.answer import refusal
-from server.wire.request import Refused, read_headers
+from server.wire.request import Refused
 
 log = structlog.get_logger()
 
@@ -71,41 +68,26 @@ class Counts:
 
 
 class Quotas:
-    """What the settings allow to be sent: by every address, and by every USER, whatever the transport.
+    """The rate limits: of every address, and of every USER, whatever the transport.
 
-    A quota can be used up in one go, and then fills up steadily. What WORKER and ADMIN may send is no stranger's to
-    decide. Nobody is refused because the storage fails: that is logged, and nothing counted for a while.
+    A quota can be used up in one go, and then fills up steadily. The roles WORKER and ADMIN have none: no stranger can
+    have them. No request is refused because the storage fails: that is logged, and nothing is counted for a while.
     """
 
     def __init__(self, settings: Settings, redis: Redis | None) -> None:
-        self._per_address = _counted(settings.rate_limit_per_address, redis)
-        self._per_identity = _counted(settings.rate_limit_per_identity, redis)
+        self.per_address = _counted(settings.rate_limit_per_address, redis)
+        self.per_user = _counted(settings.rate_limit_per_identity, redis)
         self._paused_until = 0.0
-        self.at_once = redis is None  # Nobody has to be asked: this process counts, if anybody does.
 
-    def __bool__(self) -> bool:
-        """Tell whether there is any."""
-        return self._per_address is not None or self._per_identity is not None
+    async def spend_of_address(self, client: tuple[str, int] | None) -> None:
+        """Take one request off the quota of the address that it comes from; Refused where none is left."""
+        if self.per_address is not None and client:
+            await self._spend(self.per_address, "address", network(client[0]))
 
-    def spend_of_address_at_once(self, scope: Scope) -> None:
-        """Do as `spend_of_address`, where nobody has to be asked."""
-        if isinstance(self._per_address, Counts) and (client := scope.get("client")):
-            _refuse(self._per_address.spend(network(client[0]), monotonic()))
-
-    def spend_of_user_at_once(self, identity: Identity | None) -> None:
-        """Do as `spend_of_user`, where nobody has to be asked."""
-        if isinstance(self._per_identity, Counts) and identity is not None and identity.role is Role.USER:
-            _refuse(self._per_identity.spend(identity.user_id, monotonic()))
-
-    async def spend_of_address(self, scope: Scope) -> None:
-        """Take one request off the quota of the address that it comes from, or raise Refused."""
-        if self._per_address is not None and (client := scope.get("client")):
-            await self._spend(self._per_address, "address", network(client[0]))
-
-    async def spend_of_user(self, identity: Identity | None) -> None:
-        """Take one request off the quota of the user who sends it, if it is one, or raise Refused."""
-        if self._per_identity is not None and identity is not None and identity.role is Role.USER:
-            await self._spend(self._per_identity, "user", identity.user_id)
+    async def spend_of_user(self, identity: Identity) -> None:
+        """Take one request off the quota of the user who sends it, if it is one; Refused where none is left."""
+        if self.per_user is not None and identity.role is Role.USER:
+            await self._spend(self.per_user, "user", identity.user_id)
 
     async def _spend(self, counted: Counts | Throttled, kind: str, whose: object) -> None:
         now = monotonic()
@@ -113,7 +95,10 @@ class Quotas:
             seconds = counted.spend(whose, now)
         else:
             seconds = await self._spend_in_redis(counted, f"{kind}:{whose}", now)
-        _refuse(seconds)
+        if seconds:
+            seconds = max(1, math.ceil(seconds))
+            message = f"You send too many requests: wait {seconds} s, then send this one again."
+            raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
 
     async def _spend_in_redis(self, throttled: Throttled, key: str, now: float) -> float:
         if now < self._paused_until:
@@ -126,44 +111,6 @@ class Quotas:
             log.exception("rate_limits_not_counted")
             return 0
         return result.state.retry_after if result.limited else 0
-
-
-def _refuse(seconds: float) -> None:
-    if seconds:
-        seconds = max(1, math.ceil(seconds))
-        message = f"You send too many requests: wait {seconds} s, then send this one again."
-        raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(seconds))
-
-
-class RateLimit:
-    """Answers 429 to whoever sends more over HTTP than there is a quota for, before anything is done for it."""
-
-    def __init__(self, app: ASGIApp, *, quotas: Quotas, verifier: TokenVerifier) -> None:
-        self._app = app
-        self._quotas = quotas
-        self._verifier = verifier
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._quotas.spend_of_address(scope)
-            await self._quotas.spend_of_user(await self._identity(scope))
-        except Refused as error:
-            answer = refusal(error, scope["state"]["request_id"], error.status, headers=error.headers)
-            await answer(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    async def _identity(self, scope: Scope) -> Identity | None:
-        """Tell who sends the request; nobody, as long as that is not proven."""
-        authorization = read_headers(scope).get(b"authorization")
-        if authorization is None:
-            return None
-        try:
-            proof = await self._verifier.prove(authorization.decode("latin-1"))
-        except InvalidToken:
-            return None  # Refused further in, with the reason.
-        scope["state"]["proof"] = proof
-        return proof.identity
 
 
 @lru_cache(4096)

@@ -1,154 +1,204 @@
-"""`/graphql`: GraphQL over HTTP by GET and POST, and GraphiQL for browsers."""
+"""`/graphql` over ASGI: GraphQL over HTTP by GET and POST, event streams, and GraphiQL for browsers."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 
-from graphql import ExecutionResult, GraphQLError, GraphQLSyntaxError
-from starlette.requests import ClientDisconnect
+from graphql import ExecutionResult
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from strawberry.types import ExecutionResult as Result
-from strawberry.types.graphql import OperationType
 
 import server.pages.graphiql
-from db.database import RetryLaterError
-from db.deadline import Deadlines
-from server.auth.tokens import InvalidToken, Proof, TokenVerifier
-from server.operations.run import ALL, QUERIES, QUERIES_AND_MUTATIONS, Kinds, NotExecuted, Runner
+from server.auth.tokens import TokenVerifier
+from server.gates.admission import Slot
+from server.gates.body_memory import BodyBytes, BodyMemory
+from server.gates.streams import Streams
+from server.operations.run import QUERIES, QUERIES_AND_MUTATIONS
+from server.pipeline import Pipeline, Request
 from server.process.settings import Settings
 from server.transports.event_stream import EventStream, whole_stream
-from server.wire.answer import Answer, refusal
+from server.wire.answer import answer, refusal
 from server.wire.compression import compressed
-from server.wire.errors import present
 from server.wire.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, Accepted, accepted, preferred
-from server.wire.request import METHODS, GraphQLRequest, Refused, read_get, read_headers, read_post, read_url
-
-RETRY = {"Retry-After": "1"}
+from server.wire.request import (
+    METHODS,
+    ClientGone,
+    GraphQLRequest,
+    Refused,
+    check_body,
+    read_body,
+    read_get,
+    read_headers,
+    read_url,
+    too_long,
+)
 
 
 class Endpoint:
-    """Answers one operation for each request, at once or in a stream, or says in JSON why not."""
+    """Answers one request: with a result, with a stream of results, or with the reason in JSON why not."""
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier, operations: Runner) -> None:
-        self._operations = operations
-        self._verifier = verifier
-        self._settings = settings
-        self._deadlines = Deadlines()
+    def __init__(self, settings: Settings, verifier: TokenVerifier, pipeline: Pipeline, streams: Streams) -> None:
+        self.settings = settings
+        self.verifier = verifier
+        self.streams = streams
+        self._body_memory = BodyMemory(settings.body_bytes_max)
+        self._pipeline = pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = read_headers(scope)
         request_id = scope["state"]["request_id"]
         accepts = accepted(headers.get(b"accept", b""))
         media_type = accepts.single or JSON
-        response: ASGIApp
+        response: Response | EventStream
         try:
             response = await self._respond(scope, receive, headers, accepts)
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
-            response = self.refusal(error, request_id, media_type)
-        if isinstance(response, Response):
-            response = compressed(response, headers)
-        await response(scope, receive, send)
-
-    def refusal(self, error: Exception, request_id: str, media_type: str) -> Response:
-        """Answer a request that came to nothing."""
-        match error:
-            case Refused():
-                return refusal(error, request_id, error.status, media_type, error.headers)
-            case InvalidToken():
-                challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-                return refusal(GraphQLError("", original_error=error), request_id, 401, media_type, challenge)
-            case RetryLaterError() | TimeoutError():
-                error = error if isinstance(error, RetryLaterError) else RetryLaterError()
-                return refusal(GraphQLError("", original_error=error), request_id, 503, media_type, RETRY)
-            case ClientDisconnect():
-                return Response(status_code=499)  # For the log alone: whoever asked left before the request was whole.
-            case _:
-                return refusal(GraphQLError("", original_error=error), request_id, 500, media_type)
+            response = refusal(error, request_id, media_type)
+        if isinstance(response, EventStream):
+            try:
+                await response(scope, receive, send)
+            except Refused as error:  # It is one stream too many.
+                response = refusal(error, request_id, media_type)
+            else:
+                return
+        await compressed(response, headers)(scope, receive, send)
 
     async def _respond(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> Response | EventStream:
-        bytes_max = self._settings.body_bytes_max
-        operation = None
         match scope["method"]:
             case "POST":
-                allowed = QUERIES_AND_MUTATIONS
+                with BodyBytes(self._body_memory) as taken:
+                    return await self._pipeline.answer(_Post(self, scope, receive, headers, accepts, taken))
             case "GET" | "HEAD":
-                parameters = read_url(scope, bytes_max)
-                if self._is_for_graphiql(parameters, _text(headers, b"accept")):
-                    database = scope["app"].state.database
-                    host = _text(headers, b"host") if b"host" in headers else None
-                    return await server.pages.graphiql.page(database, self._settings, host)
-                allowed = QUERIES
-                operation = read_get(parameters, headers)
+                return await self._get(scope, receive, headers, accepts)
             case "OPTIONS":
                 return Response(status_code=204, headers={"Allow": METHODS})
             case _:
                 raise Refused(405, "GraphQL is spoken here by POST, and all but mutations also by GET.", allow=METHODS)
-        deadline = scope["state"]["arrived"] + self._settings.request_timeout_seconds
-        try:
-            with self._deadlines.at(deadline):
-                if operation is None:
-                    operation = await read_post(receive, headers, bytes_max)
-                return await self._perform(scope, headers, accepts, operation, allowed, deadline)
-        except TimeoutError as error:
-            if operation is None:
-                message = "The body did not arrive in time: send the request again."
-                raise Refused(408, message, code="RETRY", connection="close") from error
-            raise RetryLaterError from error
 
-    async def _perform(
-        self,
-        scope: Scope,
-        headers: Mapping[bytes, bytes],
-        accepts: Accepted,
-        operation: GraphQLRequest,
-        allowed: Kinds,
-        deadline: float,
+    async def _get(
+        self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> Response | EventStream:
-        media_type, stream_type, subscription_type = accepts
-        if media_type is None and subscription_type is None:
-            raise Refused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}: name one in `Accept`.")
-        proof: Proof | None = scope["state"].get("proof")
-        if proof is None and b"authorization" in headers:
-            proof = await self._verifier.prove(_text(headers, b"authorization"))
-        identity = proof and proof.identity
-        try:
-            if subscription_type and self._operations.kind(operation) is OperationType.SUBSCRIPTION:
-                results = self._operations.stream(operation, identity, ALL, deadline, scope["state"]["request_id"])
-                prove = partial(self._verifier.prove, _text(headers, b"authorization"))
-                return EventStream(subscription_type, results, scope["app"].state.streams, proof, prove)
-            result: ExecutionResult | Result = await self._operations.execute(operation, identity, allowed)
-        except NotExecuted as refused:
-            result = ExecutionResult(None, refused.errors)
-        answer = self.answer(result, media_type or JSON, scope["state"]["request_id"])
-        return whole_stream(stream_type, answer) if stream_type else answer
+        parameters = read_url(scope, self.settings.body_bytes_max)
+        if self._is_for_graphiql(parameters, _text(headers, b"accept")):
+            await self._pipeline.admit_address(scope.get("client"))
+            host = _text(headers, b"host") if b"host" in headers else None
+            return await server.pages.graphiql.page(scope["app"].state.database, self.settings, host)
+        return await self._pipeline.answer(_Get(self, scope, receive, headers, accepts, parameters))
 
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:
-        """Whether a browser asks for the page, which lives on introspection, rather than for an answer."""
+        """Tell whether a browser asks for the page, which needs introspection, and not for an answer."""
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
-        return asks_nothing and self._settings.introspection == "on" and preferred(accept, html=True) == HTML
-
-    def answer(self, result: ExecutionResult | Result, media_type: str, request_id: str) -> Answer:
-        """Answer with what an operation came to, and the status that this has in this type."""
-        if not result.errors:
-            return Answer({"data": result.data}, 200, media_type)
-        errors = [present(error, request_id) for error in result.errors]
-        codes = {error["extensions"]["code"] for error in errors}
-        draft = self._settings.draft_status_codes == "on" and media_type == GRAPHQL_RESPONSE
-        if result.data is None and "RETRY" in codes:
-            return Answer({"errors": errors}, 503, media_type, RETRY)
-        if result.data is not None or any(error.path for error in result.errors):  # Only what was executed has a path.
-            return Answer({"data": result.data, "errors": errors}, 294 if draft else 200, media_type)
-        if "INTERNAL_SERVER_ERROR" in codes:
-            return Answer({"errors": errors}, 500, media_type)
-        if media_type == JSON:  # Where anybody on the way may answer JSON too, 200 says that the answer is GraphQL's.
-            return Answer({"errors": errors}, 200, media_type)
-        return Answer({"errors": errors}, 422 if draft and not _is_syntax(result.errors) else 400, media_type)
+        return asks_nothing and self.settings.introspection == "on" and preferred(accept, html=True) == HTML
 
 
-def _is_syntax(errors: list[GraphQLError]) -> bool:
-    return isinstance(errors[0], GraphQLSyntaxError)
+class _Http(Request[Response | EventStream]):
+    """A request over ASGI."""
+
+    __slots__ = ("_accepts", "_endpoint", "_headers", "_receive", "_scope", "streams")
+
+    def __init__(
+        self, endpoint: Endpoint, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
+    ) -> None:
+        authorization = _text(headers, b"authorization") if b"authorization" in headers else None
+        deadline = scope["state"]["arrived"] + endpoint.settings.request_timeout_seconds
+        super().__init__(scope.get("client"), authorization, deadline)
+        self._endpoint = endpoint
+        self._scope = scope
+        self._receive = receive
+        self._headers = headers
+        self._accepts = accepts
+        self.streams = accepts.subscription is not None
+
+    async def receive(self) -> None:
+        if self._accepts.single is None and not self.streams:
+            raise Refused(406, f"Answers are {GRAPHQL_RESPONSE}, {JSON} or {EVENT_STREAM}: name one in `Accept`.")
+
+    async def wait(self, slot: Slot) -> None:
+        watch = asyncio.create_task(self._leave_with_client(slot))
+        try:
+            await slot.wait()
+        finally:
+            watch.cancel()
+
+    async def _leave_with_client(self, slot: Slot) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        slot.leave()
+
+    def respond(self, result: ExecutionResult | Result) -> Response:
+        draft = self._endpoint.settings.draft_status_codes == "on"
+        answered = answer(result, self._scope["state"]["request_id"], self._accepts.single or JSON, draft=draft)
+        return whole_stream(self._accepts.stream, answered) if self._accepts.stream else answered
+
+    def follow(self, results: AsyncGenerator[str, None]) -> EventStream:
+        assert self._accepts.subscription is not None  # noqa: S101 - else `streams` is false
+        prove = partial(self._endpoint.verifier.prove, self.authorization or "")
+        return EventStream(self._accepts.subscription, results, self._endpoint.streams, self.proof, prove)
+
+
+class _Get(_Http):
+    __slots__ = ("_parameters",)
+
+    allowed = QUERIES
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        accepts: Accepted,
+        parameters: Mapping[str, str],
+    ) -> None:
+        super().__init__(endpoint, scope, receive, headers, accepts)
+        self._parameters = parameters
+
+    def read(self) -> GraphQLRequest:
+        return read_get(self._parameters, self._headers)
+
+
+class _Post(_Http):
+    __slots__ = ("_body", "_taken")
+
+    allowed = QUERIES_AND_MUTATIONS
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        accepts: Accepted,
+        taken: BodyBytes,
+    ) -> None:
+        super().__init__(endpoint, scope, receive, headers, accepts)
+        self._taken = taken
+        self._body = b""
+
+    async def receive(self) -> None:
+        await super().receive()
+        bytes_max = self._endpoint.settings.body_bytes_max
+        check_body(self._headers, bytes_max)
+        chunks: list[bytes] = []
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunks.append(message.get("body", b""))
+            self._taken.add(len(chunks[-1]))
+            if self._taken.received > bytes_max:
+                raise too_long(bytes_max, connection="close")  # Without a length, it may go on for ever.
+            if not message.get("more_body", False):
+                break
+        self._body = b"".join(chunks)
+
+    def read(self) -> GraphQLRequest:
+        asked, self._body = read_body(self._body), b""
+        self._taken.release()
+        return asked
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.auth.tokens import TOKEN_SECONDS_MAX, InvalidToken, Proof
-from server.gates.admission import Streams
+from server.gates.streams import Streams
 from server.operations.run import NotExecuted
 from server.wire.answer import Answer, encode
 from server.wire.errors import present
@@ -73,12 +73,11 @@ def whole_stream(media_type: str, answer: Answer) -> Response:
 
 
 class EventStream:
-    """Sends the results of a subscription, each when the client has taken the one before.
+    """Sends the results of a subscription, each once the client has taken the one before.
 
-    Each silence is broken by a sign of life. The stream is over when there are no more results, when nothing could be
-    executed, or when the token is no longer good, and the client is told so. When the server stops, the response ends
-    without the stream's end, so that the client takes it for lost and comes back. When the client leaves, nothing is
-    left.
+    A keep-alive breaks each silence. The stream ends, and says so, when there are no more results, when nothing could
+    be executed, or when the token is no longer valid. When the server stops, the response ends without the stream's
+    own end, so that the client takes it for lost and reconnects. When the client leaves, nothing is left.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class EventStream:
         proof: Proof | None,
         prove: Callable[[], Awaitable[Proof]],
     ) -> None:
-        """Send ``results`` to whom the token named by ``proof``, for as long as it can ``prove`` that again."""
+        """Send ``results`` for as long as the token that made the ``proof`` can ``prove`` it again."""
         self._form = _FORMS[media_type]
         self._results = results
         self._streams = streams
@@ -97,7 +96,7 @@ class EventStream:
         self._prove = prove
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond; raises Refused, before anything is sent, where it would be one stream too many."""
+        """Respond; Refused, before anything is sent, where it is one stream too many."""
         stopped = asyncio.Event()
         with self._streams.place(stopped.set), self._streams.place_of(self._proof and self._proof.identity):
             headers = {**_HEADERS, "Content-Type": self._form.content_type}
@@ -108,7 +107,6 @@ class EventStream:
                 return
             stream = _OpenStream(self._form, send, scope["state"]["request_id"])
             await stream.write(self._form.beginning)
-            scope["state"]["turn"].close()
             last_words = await _first(
                 stream.deliver(self._results),
                 stream.keep_alive(),

@@ -2,13 +2,11 @@
 
 import re
 from asyncio import Task
-from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from server.gates.admission import Turn
-from server.transports.fast_path import PATH, FastPath, Head, Written
+from server.transports.fast_path import PATH, FastPath, FastRequest, Head
 from server.wire.headers import lines
 
 _PATH = PATH.encode()
@@ -51,14 +49,14 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         self._data = b""
         if self._held is not None and not self.transport.is_closing():
-            self._go_the_asgi_path(self._held)
+            self._take_asgi_path(self._held)
 
     def on_message_begin(self) -> None:
         self._parses = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self._fast_path is not None and self._may_go_the_fast_path():
+        if self._fast_path is not None and self._may_take_fast_path():
             self._head = self._fast_path.head(self.headers)
             if self._head is not None:
                 self._held = b""
@@ -79,7 +77,7 @@ class Protocol(HttpToolsProtocol):
                 self._known = _known_head(self._data, self._head, self._held) or self._known
                 self._held = None
                 return
-            self._go_the_asgi_path(self._held)
+            self._take_asgi_path(self._held)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -101,7 +99,7 @@ class Protocol(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
-    def _may_go_the_fast_path(self) -> bool:
+    def _may_take_fast_path(self) -> bool:
         parser = self.parser
         return (
             self.url == _PATH
@@ -123,24 +121,23 @@ class Protocol(HttpToolsProtocol):
     def _begin(self, head: Head, body: bytes) -> bool:
         """Begin to answer a request by the fast path, if it takes it."""
         assert self._fast_path is not None  # noqa: S101 - else it may not go it
-        begun = self._fast_path.begin(head, body, self.client, self.scheme, self.loop.time())
-        if begun is None:
+        request = self._fast_path.begin(head, body, self.client, self.scheme, self.loop.time())
+        if request is None:
             return False
-        turn, writing = begun
-        self.cycle = cycle = _FastPathCycle(turn)  # type: ignore[assignment]  # It is all that uvicorn asks of one.
-        cycle.task = self.loop.create_task(self._go_the_fast_path(cycle, writing))
+        self.cycle = cycle = _FastPathCycle(request)  # type: ignore[assignment]  # It is all that uvicorn asks of one.
+        cycle.task = self.loop.create_task(self._take_fast_path(cycle))
         self.tasks.add(cycle.task)
         return True
 
-    def _go_the_asgi_path(self, body: bytes) -> None:
+    def _take_asgi_path(self, body: bytes) -> None:
         self._held = None
         super().on_headers_complete()
         if body:
             super().on_body(body)
 
-    async def _go_the_fast_path(self, cycle: "_FastPathCycle", writing: Coroutine[Any, Any, Written]) -> None:
+    async def _take_fast_path(self, cycle: "_FastPathCycle") -> None:
         try:
-            status, head, body = await writing
+            status, head, body = await cycle.request.write()
             if self.flow.write_paused and not cycle.disconnected:
                 await self.flow.drain()
         except BaseException:  # It is broken off, or not even a fault can be told: what uvicorn says of both.
@@ -164,12 +161,12 @@ class Protocol(HttpToolsProtocol):
 class _FastPathCycle:
     """What uvicorn's connection knows of a request on its fast path, and tells it."""
 
-    __slots__ = ("_turn", "disconnected", "keep_alive", "response_complete", "task")
+    __slots__ = ("disconnected", "keep_alive", "request", "response_complete", "task")
 
     task: "Task[None]"
 
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
+    def __init__(self, request: FastRequest) -> None:
+        self.request = request
         self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
@@ -180,8 +177,8 @@ class _FastPathCycle:
         return self
 
     def set(self) -> None:
-        """Give up the place of a request that still waits for its turn."""
-        self._turn.leave()
+        """Have a request that still waits for admission give up its place."""
+        self.request.leave()
 
 
 class _KnownHead(NamedTuple):

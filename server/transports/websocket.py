@@ -7,20 +7,21 @@ from contextlib import aclosing, suppress
 from uuid import uuid4
 
 import structlog
-from graphql import GraphQLError
+from graphql import ExecutionResult, GraphQLError
 from starlette.types import Receive, Scope, Send
-from strawberry.types.graphql import OperationType
+from strawberry.types import ExecutionResult as Result
 
 import server.process.logging
 from resolvers.identity import Identity
 from schema.error import RequestError
 from server.auth.tokens import TOKEN_SECONDS_MAX, InvalidToken, TokenVerifier
-from server.gates.admission import Streams, Turns
-from server.gates.rate_limit import Quotas, network
-from server.operations.run import ALL, NotExecuted, Runner
+from server.gates.rate_limit import network
+from server.gates.streams import Streams
+from server.operations.run import QUERIES_AND_MUTATIONS, NotExecuted
+from server.pipeline import Pipeline, Request
 from server.process.settings import Settings
 from server.transports.socket_message import SocketMessage, read_message
-from server.wire.answer import encode, refusal
+from server.wire.answer import encode, encode_result, refusal, was_executed
 from server.wire.errors import present
 from server.wire.request import GraphQLRequest, Refused, read_headers, read_operation
 
@@ -33,22 +34,12 @@ log = structlog.get_logger()
 
 
 class Sockets:
-    """Takes connections, each of which is a socket of its own, or says in JSON why not."""
+    """Accepts handshakes, or refuses them in JSON with the reason."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        verifier: TokenVerifier,
-        operations: Runner,
-        quotas: Quotas,
-        turns: Turns,
-        streams: Streams,
-    ) -> None:
+    def __init__(self, settings: Settings, verifier: TokenVerifier, pipeline: Pipeline, streams: Streams) -> None:
         self.settings = settings
         self.verifier = verifier
-        self.operations = operations
-        self.quotas = quotas
-        self.turns = turns
+        self.pipeline = pipeline
         self.streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +47,7 @@ class Sockets:
         server.process.logging.request_id.set(socket_id)
         await receive()  # It wants to connect.
         try:
-            await self.quotas.spend_of_address(scope)
+            await self.pipeline.admit_address(scope.get("client"))
             headers = read_headers(scope)
             self._check_origin(headers.get(b"origin"), headers.get(b"host"))
             socket = _Socket(self, scope, receive, send, headers.get(b"authorization"))
@@ -64,8 +55,8 @@ class Sockets:
                 await socket.run()
         except Refused as error:
             log.info("socket_refused", status=error.status)
-            more = {"X-Request-Id": socket_id, **error.headers}
-            await refusal(error, socket_id, error.status, headers=more)(scope, receive, send)
+            error.headers["X-Request-Id"] = socket_id
+            await refusal(error, socket_id)(scope, receive, send)
 
     def _check_origin(self, origin: bytes | None, host: bytes | None) -> None:
         """Refuse pages of other sites, unless they may call the API: browsers themselves let them open any socket."""
@@ -74,6 +65,53 @@ class Sockets:
         if origin.decode("latin-1") not in (self.settings.cors_origins or ()):
             message = "Pages of this site may not open sockets here: its origin must be in VIDEOCREDITS_CORS_ORIGINS."
             raise Refused(403, message, code="FORBIDDEN")
+
+
+class _SocketRequest(Request["list[str] | AsyncGenerator[str, None]"]):
+    """One operation over a socket; the response is its messages, or the results of a subscription."""
+
+    __slots__ = ("_asked", "_error_id", "_name")
+
+    allowed = QUERIES_AND_MUTATIONS
+    streams = True
+
+    def __init__(
+        self,
+        client: tuple[str, int] | None,
+        authorization: str | None,
+        deadline: float,
+        name: str,
+        asked: GraphQLRequest,
+        error_id: str,
+    ) -> None:
+        super().__init__(client, authorization, deadline)
+        self._name = name
+        self._asked = asked
+        self._error_id = error_id
+
+    def read(self) -> GraphQLRequest:
+        return self._asked
+
+    def respond(self, result: ExecutionResult | Result) -> list[str]:
+        if not was_executed(result):
+            return [_error(self._name, result.errors or [], self._error_id)]
+        text = encode_result(result.data, result.errors or [], self._error_id)
+        return [_next(self._name, text), _complete(self._name)]
+
+    def follow(self, results: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        return results
+
+
+def _next(name: str, result: str) -> str:
+    return f'{{"id":{encode(name)},"type":"next","payload":{result}}}'
+
+
+def _complete(name: str) -> str:
+    return f'{{"id":{encode(name)},"type":"complete"}}'
+
+
+def _error(name: str, errors: list[GraphQLError], error_id: str) -> str:
+    return encode({"id": name, "type": "error", "payload": [present(error, error_id) for error in errors]})
 
 
 class _Close(Exception):  # noqa: N818 - It is what is done, and reads so where it is raised.
@@ -210,62 +248,53 @@ class _Socket:
             case "connection_init":
                 raise _Close(4429, "Too many initialisation requests")
 
-    async def _subscribe(self, name: str, operation: GraphQLRequest) -> None:
+    async def _subscribe(self, name: str, asked: GraphQLRequest) -> None:
         if name in self._active:
             raise _Close(4409, f"Subscriber for {name} already exists")
         at_once_max = self._sockets.settings.operations_per_socket_max
         if len(self._active) >= at_once_max:
             advice = f"{at_once_max} operations run on this socket already: complete one first."
-            await self._fail(name, [RequestError("LIMIT_EXCEEDED", advice)], uuid4().hex)
+            await self._say(_error(name, [RequestError("LIMIT_EXCEEDED", advice)], uuid4().hex))
         elif self._stopping is None:
             self._count += 1
-            self._active[name] = asyncio.create_task(self._operate(name, operation))
+            self._active[name] = asyncio.create_task(self._operate(name, asked))
 
-    async def _operate(self, name: str, operation: GraphQLRequest) -> None:
-        """Run an operation and tell its results, under an id of its own for errors and log."""
+    async def _operate(self, name: str, asked: GraphQLRequest) -> None:
+        """Run an operation and send its results, under an id of its own for errors and log."""
         error_id = uuid4().hex
         server.process.logging.request_id.set(error_id)
         started = time.perf_counter()
-        sockets = self._sockets
-        kind = None
+        deadline = asyncio.get_running_loop().time() + self._sockets.settings.request_timeout_seconds
+        request = _SocketRequest(self._scope["client"], self._authorization, deadline, name, asked, error_id)
         try:
-            deadline = asyncio.get_running_loop().time() + sockets.settings.request_timeout_seconds
-            identity = await self._identify()
-            await sockets.quotas.spend_of_address(self._scope)
-            await sockets.quotas.spend_of_user(identity)
-            kind = sockets.operations.kind(operation)
-            results = sockets.operations.stream(operation, identity, ALL, deadline, error_id)
-            if kind is not OperationType.SUBSCRIPTION:
-                async with sockets.turns.turn(deadline):
-                    await self._tell(name, results)
+            response = await self._sockets.pipeline.answer(request)
+            if isinstance(response, list):
+                for message in response:
+                    await self._say(message)
             elif self._stopping is None:
                 self._subscriptions.add(self._active[name])
-                await self._tell(name, results)
+                await self._follow(name, response)
         except InvalidToken as error:
             await self._reject(error)
         except NotExecuted as error:
-            await self._fail(name, error.errors, error_id)
-        except Refused as error:
-            await self._fail(name, [error], error_id)
+            await self._say(_error(name, error.errors, error_id))
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
-            await self._fail(name, [GraphQLError("", original_error=error)], error_id)
+            await self._say(_error(name, [GraphQLError("", original_error=error)], error_id))
         finally:
             task = asyncio.current_task()
             self._subscriptions.discard(task)
             if self._active.get(name) is task:
                 del self._active[name]
             milliseconds = round(1000 * (time.perf_counter() - started), 1)
-            log.info("operation", request_id=error_id, kind=kind and kind.value, milliseconds=milliseconds)
+            log.info(
+                "operation", request_id=error_id, kind=request.kind and request.kind.value, milliseconds=milliseconds
+            )
 
-    async def _tell(self, name: str, results: AsyncGenerator[str, None]) -> None:
+    async def _follow(self, name: str, results: AsyncGenerator[str, None]) -> None:
         async with aclosing(results):
             async for result in results:
-                await self._say(f'{{"id":{encode(name)},"type":"next","payload":{result}}}')
-        await self._say(f'{{"id":{encode(name)},"type":"complete"}}')
-
-    async def _fail(self, name: str, errors: list[GraphQLError], error_id: str) -> None:
-        shown = [present(error, error_id) for error in errors]
-        await self._say(encode({"id": name, "type": "error", "payload": shown}))
+                await self._say(_next(name, result))
+        await self._say(_complete(name))
 
     async def _reject(self, error: InvalidToken) -> None:
         # Not 4401: a client that is told 4403 renews its token and comes again.

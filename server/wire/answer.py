@@ -1,4 +1,4 @@
-"""How an HTTP response is written, whatever it answers."""
+"""Responses as JSON: an operation's result or a refusal, and the HTTP status of each."""
 
 import json
 from collections.abc import Mapping
@@ -6,11 +6,17 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from graphql import GraphQLError
+from graphql import ExecutionResult, GraphQLError, GraphQLSyntaxError
 from starlette.responses import Response
+from strawberry.types import ExecutionResult as Result
 
+from db.database import RetryLaterError
+from server.auth.tokens import InvalidToken
 from server.wire.errors import present
 from server.wire.media_type import GRAPHQL_RESPONSE, JSON
+from server.wire.request import ClientGone, Refused
+
+RETRY = {"Retry-After": "1"}
 
 # A point in time is written as RFC 3339 has it, in UTC. Whatever else the standard library would refuse is left to it.
 _AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_UTC_Z
@@ -49,7 +55,7 @@ _SAME_FOR_ALL = {
 
 
 class Answer(Response):
-    """JSON in UTF-8, which no cache keeps: it belongs to whoever asked."""
+    """JSON in UTF-8, which no cache keeps: it belongs to the client that asked."""
 
     def __init__(
         self,
@@ -68,12 +74,60 @@ class Answer(Response):
             self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
 
 
-def refusal(
-    error: GraphQLError,
-    error_id: str,
-    status: int,
-    media_type: str = JSON,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Answer a request that came to nothing: one error, shown as any other, and no data."""
-    return Answer({"errors": [present(error, error_id)]}, status, media_type, headers)
+def encode_result(data: Any, errors: list[GraphQLError], error_id: str) -> str:
+    """Write a result of an operation as JSON text."""
+    if not errors:
+        return encode({"data": data})
+    return encode({"data": data, "errors": [present(error, error_id) for error in errors]})
+
+
+def was_executed(result: ExecutionResult | Result) -> bool:
+    """Tell whether anything of an operation was executed: only then has an error a path."""
+    return result.data is not None or any(error.path for error in result.errors or ())
+
+
+def answer(result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool) -> Answer:
+    """Answer over HTTP with the result of an operation, by the status that it has in this media type.
+
+    A ``draft`` of GraphQL over HTTP has some statuses that no client knows yet.
+    """
+    if not result.errors:
+        return Answer({"data": result.data}, 200, media_type)
+    errors = [present(error, error_id) for error in result.errors]
+    body: dict[str, Any] = {"errors": errors}
+    codes = {error["extensions"]["code"] for error in errors}
+    headers: Mapping[str, str] | None = RETRY if "RETRY" in codes else None
+    draft = draft and media_type == GRAPHQL_RESPONSE
+    first = result.errors[0]
+    if result.data is None and headers:
+        status = 503
+    elif was_executed(result):
+        body = {"data": result.data, "errors": errors}
+        status = 294 if draft else 200
+    elif isinstance(first, Refused):
+        status, headers = first.status, first.headers
+    elif "INTERNAL_SERVER_ERROR" in codes:
+        status = 500
+    elif media_type == JSON:  # Any server on the way may answer JSON too: 200 says that the answer is GraphQL's.
+        status = 200
+    else:
+        status = 422 if draft and not isinstance(first, GraphQLSyntaxError) else 400
+    return Answer(body, status, media_type, headers)
+
+
+def refusal(error: Exception, error_id: str, media_type: str = JSON) -> Response:
+    """Answer over HTTP a request that was not executed: one error, presented as any other, and no data."""
+    headers: Mapping[str, str] | None = None
+    match error:
+        case ClientGone():
+            return Response(status_code=499)  # For the log alone.
+        case Refused():
+            status, headers = error.status, error.headers
+        case InvalidToken():
+            status, headers = 401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        case RetryLaterError():
+            status, headers = 503, RETRY
+        case _:
+            status = 500
+    shown = error if isinstance(error, GraphQLError) else GraphQLError("", original_error=error)
+    return Answer({"errors": [present(shown, error_id)]}, status, media_type, headers)

@@ -7,8 +7,7 @@ from typing import Any, NoReturn, TypeGuard
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
 from schema.error import RequestError
 from server.wire.media_type import JSON, is_json
@@ -29,6 +28,10 @@ class Refused(RequestError):  # noqa: N818 - It is what is done, and reads so wh
         super().__init__(code, message)
         self.status = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class ClientGone(Exception):  # noqa: N818 - It is what happened, and reads so where it is caught.
+    """The client has left before its request was executed."""
 
 
 class GraphQLRequest(msgspec.Struct, frozen=True, rename={"name": "operationName", "document_id": "documentId"}):
@@ -83,21 +86,28 @@ def read_get(parameters: Mapping[str, str], headers: Mapping[bytes, bytes]) -> G
     return read_operation(given)
 
 
-async def read_post(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int) -> GraphQLRequest:
-    """Read the operation out of a body of at most ``bytes_max``, or raise Refused."""
+def check_body(headers: Mapping[bytes, bytes], bytes_max: int) -> None:
+    """Refuse, by its headers, a body that is no JSON, or is longer than ``bytes_max``."""
     content_type = headers.get(b"content-type", b"")
     if content_type != b"application/json" and not is_json(content_type.decode("latin-1")):
         raise Refused(415, "Send the operation as JSON, with `Content-Type: application/json`.", accept_post=JSON)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(415, "Send the body as it is, without `Content-Encoding`.", accept_encoding="identity")
-    return read_body(await _body(receive, headers, bytes_max))
+    length = headers.get(b"content-length", b"0").strip(b" \t")
+    if not length.isdigit() or len(length) > 15 or int(length) > bytes_max:
+        raise too_long(bytes_max)
+
+
+def too_long(bytes_max: int, **headers: str) -> Refused:
+    """Refuse a body of more than ``bytes_max``."""
+    return Refused(413, f"The body is longer than {bytes_max} bytes: send less.", code="LIMIT_EXCEEDED", **headers)
 
 
 def read_body(body: bytes) -> GraphQLRequest:
     """Read the operation out of a body, or raise Refused."""
     try:
         operation = _read_usual(body)
-    except (ValueError, RecursionError):  # It is for the ASGI path to say what is wrong, if anything is.
+    except (ValueError, RecursionError):  # What is wrong, if anything is, is found below.
         pass
     else:
         if operation.query and operation.name != "":
@@ -105,30 +115,6 @@ def read_body(body: bytes) -> GraphQLRequest:
     if not body:
         raise Refused(400, 'The body is empty: send JSON such as {"query": "{ __typename }"}.')
     return read_operation(read_json(body, "The body cannot be read: send JSON in UTF-8."))
-
-
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], bytes_max: int) -> bytes:
-    length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or len(length) > 15 or int(length) > bytes_max:
-        _refuse_body(bytes_max)
-    chunks: list[bytes] = []
-    room = bytes_max
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk: bytes = message.get("body", b"")
-        room -= len(chunk)
-        if room < 0:
-            # Who announces no length may go on for ever, so the connection ends here.
-            _refuse_body(bytes_max, connection="close")
-        if not message.get("more_body", False):
-            return b"".join([*chunks, chunk]) if chunks else chunk
-        chunks.append(chunk)
-
-
-def _refuse_body(bytes_max: int, **headers: str) -> NoReturn:
-    raise Refused(413, f"The body is longer than {bytes_max} bytes: send less.", code="LIMIT_EXCEEDED", **headers)
 
 
 def read_json(content: str | bytes, advice: str) -> Any:

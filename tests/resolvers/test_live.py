@@ -257,14 +257,14 @@ async def test_who_follows_the_same_is_told_by_one_execution(api: Api, monkeypat
     await api.register(credits=5)
     state = api.app.state
     executed = 0
-    text_of = state.operations._schema.follow  # noqa: SLF001 - it is counted
+    text_of = state.runner._schema.follow  # noqa: SLF001 - it is counted
 
     async def counting(*arguments: Any) -> Any:
         nonlocal executed
         executed += 1
         return await text_of(*arguments)
 
-    monkeypatch.setattr(state.operations._schema, "follow", counting)  # noqa: SLF001 - the same
+    monkeypatch.setattr(state.runner._schema, "follow", counting)  # noqa: SLF001 - the same
     streams = [api.follow(VIEWER) for _ in range(20)]
     assert [each["data"] for each in await asyncio.gather(*map(anext, streams))] == 20 * [ANY]
     await api.create("key")

@@ -1,19 +1,20 @@
-"""Too many requests at once, and a database that is too busy: who waits, who is told so, and whose place is freed."""
+"""Admission: which requests run, wait or are rejected, in which order, and which places are freed."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx2
 import pytest
 from starlette.types import Message
+from throttled import per_hour
 
 from db.database import Database
 from server.app import create_app
-from server.gates.admission import Turn, Turns
+from server.gates.admission import Admission, Slot, State
 from server.process.settings import Settings
-from server.wire.request import Refused
+from server.wire.request import ClientGone, Refused
 from tests.api import Api, Transport, headers, serving
 from tests.log import serving_logged
 from tests.race import BLOCKED, blocked
@@ -25,21 +26,21 @@ QUERY = {"query": "{ viewer { id } }"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Let one request work and one wait."""
+    """Let one request run and one wait."""
     return replace(settings, requests_at_once_max=1, requests_waiting_max=1)
 
 
 @asynccontextmanager
 async def locked(database: Database) -> AsyncIterator[None]:
-    """Keep every query waiting."""
+    """Keep every query waiting for PostgreSQL."""
     async with database.pool.acquire() as holder, holder.transaction():
         await holder.execute("LOCK TABLE users")
         yield
 
 
-def ask(api: Api) -> "asyncio.Task[httpx2.Response]":
-    """Send a query, which works or waits for its turn by the time that any later one comes."""
-    return asyncio.create_task(api.client.post("/graphql", json=QUERY, headers=headers("ann")))
+def ask(api: Api, subject: str = "ann") -> "asyncio.Task[httpx2.Response]":
+    """Send a query, which runs or waits by the time that any later one comes."""
+    return asyncio.create_task(api.client.post("/graphql", json=QUERY, headers=headers(subject)))
 
 
 def assert_overloaded(response: httpx2.Response) -> None:
@@ -49,32 +50,32 @@ def assert_overloaded(response: httpx2.Response) -> None:
     assert "data" not in response.json()
 
 
-async def test_more_than_can_wait_is_told_so(dsn: str, settings: Settings, database: Database) -> None:
-    """One works, one waits; a third is answered 503 with RETRY while they stand still, and they are answered later."""
+async def test_excess_is_rejected_at_once(dsn: str, settings: Settings, database: Database) -> None:
+    """One runs, one waits; a third is answered 503 with RETRY while both hang, and both are answered later."""
     async with serving_logged(dsn, settings) as (api, log):
         async with locked(database):
-            working = ask(api)
+            running = ask(api)
             await blocked(database)
             waiting = ask(api)
             for _ in range(3):
                 assert_overloaded(await ask(api))
-            assert not working.done()
+            assert not running.done()
             assert not waiting.done()
             assert (await api.client.get("/livez")).status_code == 200
             assert (await api.client.get("/readyz")).status_code == 200
-        for response in (await working, await waiting, await ask(api)):
+        for response in (await running, await waiting, await ask(api)):
             assert (response.status_code, response.json()) == (200, {"data": {"viewer": None}})
         # What is no fault of the server's is a line of its log and no more.
         assert [line["level"] for line in log.read()] == ["info"] * 8
 
 
-async def test_who_waits_is_served_in_order(dsn: str, settings: Settings, database: Database) -> None:
-    """Whoever came first is served first, and no more at once than may be."""
+async def test_waiting_requests_run_in_order(dsn: str, settings: Settings, database: Database) -> None:
+    """Requests of different users run in the order of their arrival, and no more at once than may."""
     async with serving(dsn, replace(settings, requests_waiting_max=8)) as api:
         served = []
 
         async def serve(number: int) -> None:
-            await ask(api)
+            await ask(api, f"user {number}")
             served.append(number)
 
         async with asyncio.TaskGroup() as group, locked(database):
@@ -86,48 +87,111 @@ async def test_who_waits_is_served_in_order(dsn: str, settings: Settings, databa
         assert served == list(range(9))
 
 
-async def test_a_turn_that_does_not_come(dsn: str, settings: Settings, database: Database) -> None:
-    """Whoever has waited as long as a request may take is told to come again, and frees the place."""
+async def test_a_wait_ends_at_the_deadline(dsn: str, settings: Settings, database: Database) -> None:
+    """A request that has waited as long as one may take is answered RETRY, and frees its place."""
     async with serving(dsn, replace(settings, request_timeout_seconds=0.3, requests_waiting_max=2)) as api:
         async with locked(database):
-            at_work = ask(api)
+            running = ask(api)
             await blocked(database)
-            turns = [ask(api), ask(api)]  # The second one's would come when twice the time is over.
-            assert_overloaded(await ask(api))
-            assert_overloaded(await turns[1])
-            for each in (at_work, turns[0]):
+            waiting = [ask(api, "bob"), ask(api, "cyd")]
+            assert_overloaded(await ask(api, "dan"))
+            assert_overloaded(await waiting[1])
+            for each in (running, waiting[0]):
                 (error,) = (await each).json()["errors"]
                 assert error["extensions"]["code"] == "RETRY"
         assert (await ask(api)).json() == {"data": {"viewer": None}}
 
 
+async def test_one_user_has_half_of_the_slots(dsn: str, settings: Settings, database: Database) -> None:
+    """While a user's requests hang, others are served; more than half of the queue is refused with LIMIT_EXCEEDED."""
+    async with serving(dsn, replace(settings, requests_at_once_max=4, requests_waiting_max=4)) as api:
+        ids = [await api.register(subject) for subject in ("ann", "bob")]
+        video = await api.video(subject="ann")
+        async with database.pool.acquire() as holder, holder.transaction():
+            await holder.execute("SELECT FROM video_data FOR UPDATE")
+            hanging = [asyncio.create_task(api.cancel(video, subject="ann")) for _ in range(4)]
+            await blocked(database)
+            refused = await ask(api)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+            assert refused.json()["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
+            for _ in range(10):
+                assert (await ask(api, "bob")).json() == {"data": {"viewer": {"id": ids[1]}}}
+            assert not any(each.done() for each in hanging)
+        assert [(await each)["replayed"] for each in hanging].count(False) == 1
+
+
+async def test_the_user_quota_comes_before_admission(dsn: str, settings: Settings, database: Database) -> None:
+    """A user over the rate limit is refused at once, although all slots are taken, and takes nobody's place."""
+    limited = replace(settings, requests_waiting_max=2, rate_limit_per_identity=per_hour(1))
+    async with serving(dsn, limited) as api:
+        assert (await ask(api, "greedy")).status_code == 200
+        async with locked(database):
+            running = ask(api, "ann")
+            await blocked(database)
+            for _ in range(3):
+                assert (await ask(api, "greedy")).status_code == 429
+            waiting = ask(api, "bob")
+            await asyncio.sleep(0)
+            assert not running.done()
+        assert [(await each).status_code for each in (running, waiting)] == [200, 200]
+
+
+async def test_a_body_takes_no_slot_while_it_arrives(dsn: str, settings: Settings) -> None:
+    """Requests whose bodies have not arrived whole keep nobody waiting, and are answered once they have."""
+    async with serving(dsn, settings) as api:
+        arrived = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b'{"query": '
+            await arrived.wait()
+            yield b'"{ viewer { id } }"}'
+
+        def upload(number: int) -> "asyncio.Task[httpx2.Response]":
+            request = {"Content-Type": "application/json", **headers(f"user {number}")}
+            return asyncio.create_task(api.client.post("/graphql", content=slowly(), headers=request))
+
+        uploads = [upload(number) for number in range(20)]
+        await asyncio.sleep(0)
+        assert (await ask(api)).json() == {"data": {"viewer": None}}
+        assert not any(each.done() for each in uploads)
+        arrived.set()
+        assert {(await each).status_code for each in uploads} <= {200, 503}
+        assert (await uploads[0]).json() == {"data": {"viewer": None}}
+
+
 async def test_a_client_that_leaves_frees_its_place(dsn: str, settings: Settings, database: Database) -> None:
-    """Whoever leaves while waiting makes room for another, and nothing is done for it."""
+    """A request whose client leaves while it waits makes room for another, and is not executed."""
     app = create_app(settings, dsn=dsn)
-    transport = Transport(app)
-    heard = asyncio.Event()
+    leaves = asyncio.Event()
+    body = {"type": "http.request", "body": b'{"query": "{ viewer { id } }"}', "more_body": False}
+    messages: list[Message] = [{"type": "http.request", "body": b"", "more_body": True}, body]
     sent: list[Message] = []
 
     async def receive() -> Message:
-        if heard.is_set():
-            await asyncio.sleep(0)
-            return {"type": "http.disconnect"}
-        heard.set()
-        return {"type": "http.request", "body": b'{"query": ', "more_body": True}
+        if messages:
+            return messages.pop(0)
+        await leaves.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
 
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client,
+        httpx2.AsyncClient(transport=Transport(app), base_url="http://testserver") as client,
     ):
         api = Api(client)
         async with locked(database):
-            working = ask(api)
+            running = ask(api)
             await blocked(database)
-            scope = {"type": "http", "method": "POST", "path": "/graphql", "query_string": b"", "headers": []}
-            await app(scope, receive, send)
+            given = [(b"content-type", b"application/json")]
+            scope = {"type": "http", "method": "POST", "path": "/graphql", "query_string": b"", "headers": given}
+            leaving = asyncio.create_task(app({**scope, "client": None}, receive, send))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert_overloaded(await ask(api))
+            leaves.set()
+            await leaving
             assert sent[0]["status"] == 499
             waiting = ask(api)
             assert_overloaded(await ask(api))
@@ -136,67 +200,89 @@ async def test_a_client_that_leaves_frees_its_place(dsn: str, settings: Settings
             await asyncio.wait([waiting])
             waiting = ask(api)
             assert_overloaded(await ask(api))
-        assert [(await each).status_code for each in (working, waiting)] == [200, 200]
+        assert [(await each).status_code for each in (running, waiting)] == [200, 200]
 
 
-async def test_nothing_is_left_of_who_waits_no_more() -> None:
-    """Whoever is left, cancelled or too late waits no more; a turn that comes at the same time is handed on."""
-    turns = Turns(1, 6)
-    loop = asyncio.get_running_loop()
-    with closing(Turn(turns)) as working:
-        assert working.begin()
+def state_of(admission: Admission) -> tuple[object, ...]:
+    return (
+        admission.free,
+        admission.room,
+        admission.running,
+        admission.admitted,
+        admission.waiting,
+        dict(admission.next),
+    )
 
-        async def wait(turn: Turn, seconds: float = 30) -> bool:
-            with closing(turn):
-                return await turn.come(loop.time() + seconds)
 
-        left, *others = (Turn(turns) for _ in range(6))
-        leaving, cancelled = asyncio.create_task(wait(left)), asyncio.create_task(wait(others[0]))
-        late = asyncio.create_task(wait(others[1], 0))
-        await asyncio.sleep(0)
-        assert len(turns.waiting) == 3
-        left.leave()
-        cancelled.cancel()
-        assert await leaving is False
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        with pytest.raises(Refused):
-            await late
-        assert not turns.waiting
-        before, after, last = (asyncio.create_task(wait(turn)) for turn in others[2:])
-        await asyncio.sleep(0)
-        before.cancel()
-        working.close()
-        after.cancel()
-        assert await last is True
+async def wait(slot: Slot) -> None:
+    try:
+        await slot.wait()
+    finally:
+        slot.release()
+
+
+async def test_nothing_is_left_of_released_slots() -> None:
+    """A slot that is left, cancelled or released waits no more; one that is freed at the same time goes to the next."""
+    admission = Admission(1, 12)
+    running = admission.slot("ann")
+    assert running.start()
+    left, cancelled, before, _, last = slots = [admission.slot("bob") for _ in range(5)]
+    waits = [asyncio.create_task(wait(slot)) for slot in slots]
+    await asyncio.sleep(0)
+    assert {slot.state for slot in slots} == {State.WAITING}
     left.leave()
-    gone = Turn(turns)
+    waits[1].cancel()
+    await asyncio.wait(waits[:2])
+    assert isinstance(waits[0].exception(), ClientGone)
+    assert (waits[1].cancelled(), left.state, cancelled.state) == (True, State.RELEASED, State.RELEASED)
+    waits[2].cancel()  # The slot is freed before it has run.
+    running.release()
+    assert before.state is State.RUNNING
+    waits[3].cancel()
+    await asyncio.wait(waits)
+    assert [each.cancelled() for each in waits[2:]] == [True, True, False]
+    assert last.state is State.RELEASED
+    left.leave()
+    running.release()
+    gone = admission.slot(None)
     gone.leave()
-    assert await wait(gone) is False
-    assert (turns.free, turns.places, len(turns.waiting)) == (1, 7, 0)
+    with pytest.raises(ClientGone):
+        await wait(gone)
+    assert state_of(admission) == (1, 13, {}, {}, {}, {})
 
 
-async def test_a_body_that_comes_while_waiting_is_whole(dsn: str, settings: Settings, database: Database) -> None:
-    """What a waiting client sends is kept for its turn, be it short or longer than what is read ahead."""
-    async with serving(dsn, settings) as api:
-        for length in (0, 200_000):
-            body = f'{{"query": "{{ viewer {{ id }} }}"{" " * length}}}'.encode()
-            async with locked(database):
-                working = ask(api)
-                await blocked(database)
+async def test_owners_take_turns() -> None:
+    """Whatever an owner has waiting, another's first one is next; none has more than half of the slots."""
+    admission = Admission(4, 40)
+    order: list[str] = []
 
-                async def slowly(body: bytes = body) -> AsyncIterator[bytes]:
-                    for start in range(0, len(body), 10_000):
-                        yield body[start : start + 10_000]
-                        await asyncio.sleep(0)
+    async def run(owner: str | None, name: str) -> None:
+        slot = admission.slot(owner)
+        try:
+            if not slot.start():
+                await slot.wait()
+            order.append(name)
+            await asyncio.sleep(0.001)
+            assert owner is None or admission.running[owner] <= 2
+            assert admission.free >= 0
+        finally:
+            slot.release()
 
-                request = {"Content-Type": "application/json", **headers("ann")}
-                waiting = asyncio.create_task(api.client.post("/graphql", content=slowly(), headers=request))
-                assert_overloaded(await ask(api))
-                for _ in range(200):  # A real server's messages are not lost when who waits for them stops waiting.
-                    await asyncio.sleep(0)
-            assert (await working).status_code == 200
-            assert (await waiting).json() == {"data": {"viewer": None}}
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            group.create_task(run("ann", f"ann {number}"))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            admission.slot("ann")
+        with pytest.raises(Refused):
+            admission.slot("ann")
+        for number in range(3):
+            group.create_task(run("bob", f"bob {number}"))
+        group.create_task(run(None, "worker"))
+    assert order[:2] == ["ann 0", "ann 1"]
+    assert sorted(order[2:4]) == ["bob 0", "bob 1"]
+    assert order.index("worker") < 8
+    assert [each for each in order if "ann" in each] == [f"ann {number}" for number in range(20)]
 
 
 async def test_a_pool_that_is_busy_is_a_retry(dsn: str, settings: Settings) -> None:

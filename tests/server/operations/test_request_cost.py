@@ -116,9 +116,9 @@ class Caller:
         try:
             head = self._fast_path.head(given)
             assert head is not None
-            begun = self._fast_path.begin(head, body, ("127.0.0.1", 1), "http", asyncio.get_running_loop().time())
-            assert begun is not None
-            status, _, written = await begun[1]
+            request = self._fast_path.begin(head, body, ("127.0.0.1", 1), "http", asyncio.get_running_loop().time())
+            assert request is not None
+            status, _, written = await request.write()
         finally:
             sys.setprofile(None)
         assert status == 200, written

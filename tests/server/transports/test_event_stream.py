@@ -614,7 +614,7 @@ async def test_what_fails_altogether(settings: Settings, dsn: str, monkeypatch: 
         raise RuntimeError("internal_name")
 
     async with logged_site(settings, dsn) as (site, log):
-        monkeypatch.setattr(site.app.state.operations, "stream", fail)
+        monkeypatch.setattr(site.app.state.runner, "subscribe", fail)
         async with opened(site, CREDITS) as stream:
             assert await stream.result() == {"data": {}}
             (error,) = (await stream.result())["errors"]

@@ -13,9 +13,9 @@ from starlette.types import Message, Receive, Scope, Send
 from db.database import Database
 from resolvers.identity import Identity, Role
 from server.auth.tokens import TokenVerifier
-from server.gates.admission import Admission
+from server.pipeline import Pipeline, Request
 from server.process.settings import Settings
-from server.transports.front import Front
+from server.transports.middleware import RequestMiddleware
 from tests.api import MUTATIONS, Api, headers, serving
 from tests.db.test_cancellation import listening
 from tests.log import Log, serving_logged
@@ -312,7 +312,7 @@ async def test_a_fault_anywhere() -> None:
     async def fail(_: Scope, __: Receive, ___: Send) -> None:
         raise RuntimeError("internal_name")
 
-    app = Front(fail, lambda *_: None)
+    app = RequestMiddleware(fail, lambda *_: None)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://testserver") as client:
         response = await client.get("/")
     assert "internal_name" not in assert_refused(response, 500, "INTERNAL_SERVER_ERROR")
@@ -531,13 +531,13 @@ async def test_a_request_has_one_deadline(dsn: str, settings: Settings, monkeypa
 
 
 async def test_a_deadline_begins_on_arrival(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time that a request waits before its turn counts: one that comes to work an hour late is a 503."""
-    admit = Admission.__call__
+    """The time that a request has waited before it is judged counts: one that arrived an hour ago is a 503."""
+    answer = Pipeline.answer
 
-    async def admit_late(admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["arrived"] -= 3600
-        await admit(admission, scope, receive, send)
+    async def answer_late(pipeline: Pipeline, request: Request[Any]) -> Any:
+        request.deadline -= 3600
+        return await answer(pipeline, request)
 
-    monkeypatch.setattr(Admission, "__call__", admit_late)
+    monkeypatch.setattr(Pipeline, "answer", answer_late)
     response = await api.client.get("/graphql?query={viewer{id}}", headers=headers("ann"))
     assert_refused(response, 503, "RETRY")

@@ -182,6 +182,7 @@ async def test_a_token_that_is_withdrawn(reached: Site, monkeypatch: pytest.Monk
             raise InvalidToken(Reason.UNKNOWN_KEY, "Sign in again. " + "ä" * 200)
 
         monkeypatch.setattr(TokenVerifier, "prove", refuse)
+        monkeypatch.setattr(TokenVerifier, "recall", lambda *_: None)
         if seconds > 1:
             await client.subscribe("1", "{ __typename }")
         code, reason = await client.closed()

@@ -1,10 +1,9 @@
-"""What every request passes first and every response last: it is given an id, headers, and one line in the log."""
+"""The outermost ASGI middleware: request ids, security headers, the request log, and answers to faults."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
-from graphql import GraphQLError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.process.logging import request_id as id_in_log
@@ -16,11 +15,10 @@ from server.wire.request_id import new_request_id
 LogRequest = Callable[[str, str, int | None, float, str], None]
 
 
-class Front:
-    """Gives each request an id, which its response, log line and errors carry, and logs it when it is answered.
+class RequestMiddleware:
+    """Gives each request an id, which its response, log line and errors carry, and logs it once it is answered.
 
-    A fault that nobody has answered is answered here, so that its id is known too. Of this there is one layer and not
-    one for each purpose, since each costs every request as much as reading its body.
+    One middleware and not one for each purpose: each costs a request as much time as reading its body.
     """
 
     def __init__(self, app: ASGIApp, log_request: LogRequest) -> None:
@@ -56,9 +54,9 @@ class Front:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            if status is not None:  # It was being answered: all that is left is to break off.
+            if status is not None:  # The response has begun: it can only be broken off.
                 raise
-            await refusal(GraphQLError("", original_error=error), request_id, 500)(scope, receive, send_with_headers)
+            await refusal(error, request_id)(scope, receive, send_with_headers)
         finally:
             milliseconds = round(1000 * (time.perf_counter() - started), 1)
             self._log_request(scope["method"], scope["path"], status, milliseconds, request_id)

@@ -1,0 +1,146 @@
+"""The order in which a GraphQL request is judged, for every transport.
+
+    1. head          the transport has read it, within its limits
+    2. address       rate limit of the address
+    3. identity      the bearer token, verified once
+    4. user          rate limit of the user
+    5. body          received whole, within its limits
+    6. admission     a slot, at once or after a wait; excess is rejected
+    7. reading       which operation it is, and whether it may come this way
+    8. execution
+    9. response      encoded
+   10. release       of the slot
+   11. send          by the transport, which may have to wait for its client
+
+Each step costs more than those before it, so a request that fails one costs no more than it must. Steps 2 to 9 share
+one deadline. A transport adapts to this as a ``Request``; it has no order of its own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, TypeVar
+
+from graphql import ExecutionResult
+from strawberry.types import ExecutionResult as Result
+from strawberry.types.graphql import OperationType
+
+from db.database import RetryLaterError
+from db.deadline import Deadlines
+from resolvers.identity import Identity, Role
+from server.auth.tokens import Proof, TokenVerifier
+from server.gates.admission import Admission, Slot, overloaded
+from server.gates.rate_limit import Quotas, network
+from server.operations.run import Kinds, NotExecuted, Runner
+from server.wire.request import GraphQLRequest, Refused
+
+Response = TypeVar("Response")
+
+
+class Request(ABC, Generic[Response]):
+    """A request as its transport knows it."""
+
+    __slots__ = ("authorization", "client", "deadline", "kind", "proof", "slot")
+
+    allowed: Kinds  # the operations that may come this way
+    streams: bool = False  # whether a subscription may be answered
+
+    def __init__(self, client: tuple[str, int] | None, authorization: str | None, deadline: float) -> None:
+        self.client = client
+        self.authorization = authorization
+        self.deadline = deadline  # by the event loop's clock
+        self.proof: Proof | None = None  # whom the token names, once that is verified
+        self.slot: Slot | None = None
+        self.kind: OperationType | None = None  # of the operation, once it is read, where this transport has streams
+
+    async def receive(self) -> None:
+        """Receive the body; Refused where it cannot be taken, ClientGone where the client leaves."""
+
+    async def wait(self, slot: Slot) -> None:
+        """Wait for the slot; ClientGone where the client leaves meanwhile."""
+        await slot.wait()
+
+    @abstractmethod
+    def read(self) -> GraphQLRequest:
+        """Read what is asked for; Refused where that makes no sense."""
+
+    @abstractmethod
+    def respond(self, result: ExecutionResult | Result) -> Response:
+        """Make the response to a query or mutation."""
+
+    def follow(self, results: AsyncGenerator[str, None]) -> Response:
+        """Make the response to a subscription, where this transport has streams."""
+        raise NotImplementedError
+
+
+class Pipeline:
+    """Judges requests, executes those that pass, and makes their responses."""
+
+    def __init__(self, verifier: TokenVerifier, quotas: Quotas, admission: Admission, runner: Runner) -> None:
+        self._verifier = verifier
+        self._quotas = quotas
+        self._admission = admission
+        self._runner = runner
+        self._deadlines = Deadlines()
+
+    async def answer(self, request: Request[Response]) -> Response:
+        """Return the response to a request.
+
+        Raises what keeps it from one: Refused, InvalidToken, ClientGone, RetryLaterError, or a fault.
+        """
+        late: Callable[[], Exception] = RetryLaterError  # what it means if the deadline passes now
+        try:
+            with self._deadlines.at(request.deadline):
+                if self._quotas.per_address is not None:
+                    await self._quotas.spend_of_address(request.client)
+                identity = None
+                if request.authorization is not None:
+                    request.proof = self._verifier.recall(request.authorization) or await self._verifier.prove(
+                        request.authorization
+                    )
+                    identity = request.proof.identity
+                    if self._quotas.per_user is not None:
+                        await self._quotas.spend_of_user(identity)
+                late = _body_late
+                await request.receive()
+                request.slot = slot = self._admission.slot(_owner(identity, request.client))
+                try:
+                    if not slot.start():
+                        late = overloaded
+                        await request.wait(slot)
+                    late = RetryLaterError
+                    return await self._execute(request, identity)
+                finally:
+                    slot.release()
+        except TimeoutError as error:
+            raise late() from error
+
+    async def _execute(self, request: Request[Response], identity: Identity | None) -> Response:
+        asked = request.read()
+        if request.streams:
+            try:
+                request.kind = self._runner.kind(asked)
+            except NotExecuted as error:
+                return request.respond(ExecutionResult(None, error.errors))
+            if request.kind is OperationType.SUBSCRIPTION:
+                return request.follow(self._runner.subscribe(asked, identity))
+        return request.respond(await self._runner.execute(asked, identity, request.allowed))
+
+    async def admit_address(self, client: tuple[str, int] | None) -> None:
+        """Take the first step alone, for what is no GraphQL request: a handshake, a page."""
+        await self._quotas.spend_of_address(client)
+
+    def expire(self) -> None:
+        """End the deadline of every request now: each is answered RETRY, if it is not answered otherwise."""
+        self._deadlines.expire_all()
+
+
+def _owner(identity: Identity | None, client: tuple[str, int] | None) -> str | tuple[str] | None:
+    """Name whose share of the slots a request takes."""
+    if identity is not None:
+        return identity.subject if identity.role is Role.USER else None
+    return (network(client[0]),) if client else None
+
+
+def _body_late() -> Refused:
+    message = "The body did not arrive in time: send the request again."
+    return Refused(408, message, code="RETRY", connection="close")
