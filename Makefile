@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live explorer screenshot migrate schema released client lock clean
+.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live bench-compare explorer screenshot migrate schema released client lock clean
 
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -46,6 +46,9 @@ bench-growth: $(VENV)/dev ## Measure it on 10,000,000 videos and a ledger of 1,0
 
 bench-live: $(VENV)/dev ## Measure 5,000 subscribers: memory, delay, slow readers, reconnects, and what is left for mutations
 	$(BIN)/python -m benchmarks live
+
+bench-compare: $(VENV)/dev ## Measure it beside another checkout, such as the commit before a change: WITH=../before (5 minutes)
+	$(BIN)/python -m benchmarks compare $(WITH)
 
 explorer: $(VENV)/run ## Build GraphiQL's page and the quickstart's, if what they are made of has changed
 	@$(BIN)/python explorer/build.py

@@ -16,6 +16,7 @@ import click
 
 from benchmarks.cases import ADJUST, COMPARED, CREATE, Case
 from benchmarks.chart import chart
+from benchmarks.compare import compare
 from benchmarks.growth import growth
 from benchmarks.live import live
 from benchmarks.load import drive, hold, release
@@ -171,6 +172,7 @@ def _chart(results: Rounds, rounds: int) -> str:
 
 main.add_command(live)
 main.add_command(growth)
+main.add_command(compare)
 
 if __name__ == "__main__":
     main()
