@@ -25,6 +25,7 @@ from resolvers.live import Live
 from server.auth.tokens import TokenVerifier
 from server.gates.admission import Admission
 from server.gates.rate_limit import Quotas, open_redis
+from server.gates.sockets import SocketLimits, raise_descriptor_limit
 from server.gates.streams import Streams
 from server.operations.run import Runner
 from server.pipeline import Pipeline
@@ -66,6 +67,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        raise_descriptor_limit()
         app.state.database = database = await db.database.connect(
             dsn,
             pool_size=settings.database_pool_size,
@@ -110,6 +112,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     app.state.runner = runner
     app.state.pipeline = pipeline
     app.state.streams = streams
+    app.state.socket_limits = SocketLimits(settings)
     app.state.fast_path = FastPath(settings, pipeline, log_request)
     app.middleware_stack = _middleware(app.router, endpoint, settings, log_request)
     return app

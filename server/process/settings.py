@@ -102,6 +102,11 @@ class Settings:
     streams_per_identity_max: int = setting(
         "50", whole_number(1, 1000000), "How many of them may be one user's; for the role USER alone."
     )
+    sockets_per_address_max: int = setting(
+        "2000",
+        whole_number(1, 1000000),
+        "TCP connections that may be open at once from one address (of IPv6, one /64), trusted proxies excepted.",
+    )
     operations_per_socket_max: int = setting(
         "100", whole_number(1, 10000), "Operations that may run at once on one socket."
     )

@@ -1,14 +1,47 @@
-"""HTTP as uvicorn speaks it, but that what is usual takes the fast path."""
+"""HTTP/1.1 on one connection: parses requests, limits what they cost, and leads them to the fast path or to ASGI."""
 
+import asyncio
+import logging
 import re
-from asyncio import Task
+from asyncio import Task, TimerHandle
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from heapq import nsmallest
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+import structlog
+from starlette.types import Scope
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 
+from server.gates.sockets import SocketLimits
 from server.transports.fast_path import PATH, FastPath, FastRequest, Head
-from server.wire.headers import lines
+from server.transports.websocket_protocol import WebSocketProtocol
+from server.wire.answer import refusal
+from server.wire.headers import Header, lines, with_security
+from server.wire.request import Refused
+from server.wire.request_id import new_request_id
 
+HEAD_BYTES_MAX = 65_536  # Of a request's head, and of all in a chunked body that is not content.
+HEAD_LINES_MAX = 100
+HEAD_SECONDS_MAX = 10
+REMEMBERED_HEAD_BYTES_MAX = 8192  # There may be thousands of connections, and each remembers one.
+PIPELINED_BYTES_MAX = 65_536
+# Below this rate, a client that is sent more than the system's buffers hold is not waited for.
+READ_BYTES_PER_SECOND_MIN = 1024
+UNREAD_SECONDS_MAX = 40
+REFUSED_SECONDS_MAX = 1
+REFUSED_BYTES_MAX = 1_048_576
+BODY_BUFFER_BYTES_MAX = 65_536
+
+# What has come is parsed in pieces: between two of them the limits are checked, and the parser can be left alone while
+# a request is being answered. Common requests fit into one.
+_PIECE_BYTES = 4096
 _PATH = PATH.encode()
 _BROKEN_OFF = (
     STATUS_LINE[500]
@@ -18,105 +51,265 @@ _BROKEN_OFF = (
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _DIGITS_MAX = 15
-HEAD_BYTES_MAX = 8192  # A longer one is not remembered: there may be thousands of connections.
+_TOO_LONG = f"The head is longer than {HEAD_BYTES_MAX} bytes or {HEAD_LINES_MAX} lines: send fewer or shorter headers."
+
+log = structlog.get_logger()
+_uvicorn_log = logging.getLogger("uvicorn.error")
+_access_log = logging.getLogger("uvicorn.access")
 
 
-class Protocol(HttpToolsProtocol):
-    """A connection. What is usual takes the fast path of our application; all else is uvicorn's, and goes by ASGI.
+class Protocol(asyncio.Protocol):
+    """A connection. What is usual takes the fast path of our application; all else goes by ASGI.
 
-    A request is held back until it has come whole, or what has come so far is known not to be all of it. One whose head
-    is that of the last one, byte by byte but for the length of its body, is not parsed again.
+    One request is answered at a time: while one is, what follows it is not parsed, and while its response is not read,
+    the next is not begun. A request is held back until it has come whole, or what has come so far is known not to be
+    all of it. One whose head is that of the last one, byte by byte but for the length of its body, is not parsed again.
+
+    Uvicorn's server makes it and calls `shutdown`; uvicorn's `RequestResponseCycle` speaks ASGI, to which this is also
+    the flow control.
     """
 
-    _held: bytes | None = None  # the body so far of a request that may take the fast path
-    _head: Head | None = None  # and its head
-    _data: bytes = b""  # what is being parsed, if it begins with a request
-    _known: "_KnownHead | None" = None  # the head of the last request that came by itself and took the fast path
-    _parses: bool = False  # whether the parser is within a request
-    _idle_since: float = 0.0
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.config = config
+        self.server_state = server_state
+        self.app = config.loaded_app
+        self.app_state = app_state
+        self.loop = _loop or asyncio.get_running_loop()
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # There is one from connection_made on.
+        self.client: tuple[str, int] | None = None
+        self.server: tuple[str, int | None] | None = None
+        self.scheme = "http"
+        self.tasks = server_state.tasks
+        state = getattr(self.app, "state", None)
+        self._fast_path: FastPath | None = getattr(state, "fast_path", None)
+        self._limits: SocketLimits | None = getattr(state, "socket_limits", None)
+        self._admitted: str | None = None  # the key that the socket is counted by
+        # The request that is being parsed
+        self._parser = self._new_parser()
+        self._url = b""
+        self._headers: list[Header] = []
+        self._is_expecting_100 = False
+        self._is_in_head = False
+        self._is_in_message = False
+        self._received_bytes = 0  # of its head so far, then of its body so far
+        self._content_bytes = 0
+        self._trailer_lines = 0
+        self._receiving: RequestResponseCycle | None = None  # the one whose body is incomplete
+        self._head: Head | None = None
+        self._held: list[bytes] | None = None  # the body so far of a request that may take the fast path
+        self._data = b""  # what is being parsed, if it begins with a request
+        self._known: _KnownHead | None = None  # the head of the last request that came by itself and took the fast path
+        # The requests that have been parsed
+        self.cycle: RequestResponseCycle | _FastPathCycle | None = None  # the last that was begun
+        self._waiting: deque[RequestResponseCycle] = deque()
+        self._unparsed = b""  # what came while it was answered
+        self._then: Callable[[], None] | None = None  # what to do instead of parsing on, once all of these are answered
+        self._is_refused = False
+        self._refused_bytes = 0
+        # Deadlines and flow control
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self._since = 0.0  # when the connection was made, the last response was complete, or the last head began
+        self.timer: TimerHandle | None = None
+        self._unread_bytes = 0
+        self._unread_timer: TimerHandle | None = None
+        self.read_paused = False
+        self.write_paused = False
+        self._writable = asyncio.Event()
+        self._writable.set()
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._fast_path: FastPath | None = getattr(getattr(self.app, "state", None), "fast_path", None)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as asyncio itself
+        """Limit the sockets of one address, and make room if file descriptors run out."""
+        self.transport = transport
+        self.client = get_remote_addr(transport)
+        self.server = get_local_addr(transport)
+        if is_ssl(transport):
+            self.scheme = "https"
+        self._since = self.loop.time()
+        if self._limits is not None and self.client is not None:
+            self._admitted = self._limits.admit(self.client[0])
+            if self._admitted is None:
+                self._is_refused = True
+                message = "Too many connections are open from your address: use those that you have."
+                transport.write(self._refusal(Refused(429, message, code="LIMIT_EXCEEDED", retry_after="10")))
+                transport.close()
+                return
+            if self._limits.are_scarce(transport.get_extra_info("socket").fileno()):
+                _shed(self.server_state.connections)
+        self.server_state.connections.add(self)  # type: ignore[arg-type]  # Uvicorn calls its `shutdown`, no more.
+        self._set_timer(HEAD_SECONDS_MAX)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
+        self.server_state.connections.discard(self)
+        self._release()
+        self._stop_timers()
+        for cycle in (self.cycle, *self._waiting):
+            if cycle is not None:
+                cycle.disconnected = cycle.disconnected or not cycle.response_complete
+                cycle.message_event.set()
+        self._writable.set()
+        self._waiting.clear()
+        self._unparsed = b""
+        self._then = None
+
+    def shutdown(self) -> None:
+        """End the connection, once the request that is being answered has been."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    # What comes
 
     def data_received(self, data: bytes) -> None:
         known = self._known
-        if known is not None and not self._parses and self._is_idle():
+        if known is not None and not self._is_in_message and not self._unparsed and self._is_idle():
             body = known.body(data)
             if body is not None and self._begin(known.head, body):
                 return
-        self._data = b"" if self._parses else data
-        super().data_received(data)
+        if self._is_refused:
+            self._refused_bytes += len(data)
+            if self._refused_bytes > REFUSED_BYTES_MAX:
+                self.pause_reading()
+        elif self._unparsed or self._may_not_parse():
+            self._keep(data)
+        else:
+            self._parse(data)
+
+    def _may_not_parse(self) -> bool:
+        """Tell whether what comes now belongs to a request that has to wait until another is answered and read."""
+        if self._is_idle():
+            return self.write_paused
+        return self._receiving is None or self._receiving is not self.cycle
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what is not to be parsed now. Reading goes on for a while, since it shows whether the client leaves."""
+        if self._then is None:
+            self._unparsed += data
+        if self._then is not None or len(self._unparsed) >= PIPELINED_BYTES_MAX:
+            self.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        was_in_head = self._is_in_head
+        self._data = b"" if self._is_in_message else data
+        start = end = 0
+        try:
+            while end < len(data):
+                if end and self._may_not_parse():
+                    self._keep(data[end:])
+                    break
+                start, end = end, end + _PIECE_BYTES
+                self._parser.feed_data(data if len(data) <= _PIECE_BYTES else data[start:end])
+                if self._is_in_message:
+                    self._received_bytes += min(end, len(data)) - start
+                    self._check_size()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[start + upgrade.args[0] :])
+        except (httptools.HttpParserError, Refused) as error:
+            self._refuse(_reason(error))
         self._data = b""
         if self._held is not None and not self.transport.is_closing():
             self._take_asgi_path(self._held)
+        if self._is_in_head and not was_in_head and self.cycle is not None and self._is_idle():
+            self._since = self.loop.time()
+            self._set_timer(HEAD_SECONDS_MAX)
+
+    def _check_size(self) -> None:
+        """Refuse a request of which so much has come that is no content, and which is incomplete."""
+        if not self._is_in_head:
+            if self._received_bytes >= 2 * self._content_bytes + HEAD_BYTES_MAX or self._trailer_lines > HEAD_LINES_MAX:
+                message = "The body has too much in it beside its content: send larger chunks, and no trailers."
+                raise Refused(431, message, code="LIMIT_EXCEEDED")
+        elif len(self._url) >= HEAD_BYTES_MAX // 2 and self._received_bytes >= HEAD_BYTES_MAX:
+            raise Refused(414, f"The URL is longer than {HEAD_BYTES_MAX} bytes: use POST.", code="LIMIT_EXCEEDED")
+        elif self._received_bytes >= HEAD_BYTES_MAX or len(self._headers) > HEAD_LINES_MAX:
+            raise Refused(431, _TOO_LONG, code="LIMIT_EXCEEDED")
+
+    # What the parser calls
 
     def on_message_begin(self) -> None:
-        self._parses = True
-        super().on_message_begin()
+        self._is_in_message = self._is_in_head = True
+        self._url = b""
+        self._headers = []
+        self._is_expecting_100 = False
+        self._received_bytes = self._content_bytes = self._trailer_lines = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_in_head:
+            self._trailer_lines += 1
+            return
+        name = name.lower()
+        value = value.strip(b" \t")
+        if name == b"content-length":
+            value = value.lstrip(b"0") or b"0"  # As our own reader of it has it: a number of few digits.
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self._is_expecting_100 = True
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._received_bytes = 0
+        if len(self._headers) > HEAD_LINES_MAX:
+            raise Refused(431, _TOO_LONG, code="LIMIT_EXCEEDED")
+        if self._parser.should_upgrade():  # Here the parser stops, and says where.
+            return
         if self._fast_path is not None and self._may_take_fast_path():
-            self._head = self._fast_path.head(self.headers)
+            self._head = self._fast_path.head(self._headers)
             if self._head is not None:
-                self._held = b""
+                self._held = []
                 return
-        super().on_headers_complete()
+        self._begin_by_asgi()
 
     def on_body(self, body: bytes) -> None:
-        if self._held is None:
-            super().on_body(body)
-        else:
-            self._held += body
+        self._content_bytes += len(body)
+        if self._held is not None:
+            self._held.append(body)
+        elif self._receiving is not None and not self._receiving.response_complete:
+            self._receiving.body += body
+            if len(self._receiving.body) > BODY_BUFFER_BYTES_MAX:
+                self.pause_reading()
+            self._receiving.message_event.set()
 
     def on_message_complete(self) -> None:
-        self._parses = False
+        self._is_in_message = False
         if self._held is not None:
             assert self._head is not None  # noqa: S101 - else nothing is held back
-            if self._begin(self._head, self._held):
-                self._known = _known_head(self._data, self._head, self._held) or self._known
+            body = b"".join(self._held)
+            if self._begin(self._head, body):
+                self._known = _known_head(self._data, self._head, body) or self._known
                 self._held = None
                 return
             self._take_asgi_path(self._held)
-        super().on_message_complete()
+        if self._receiving is not None:
+            self._receiving.more_body = False
+            self._receiving.message_event.set()
+            self._receiving = None
 
-    def on_response_complete(self) -> None:
-        """As uvicorn's, whose timer is set anew after each request; here, it runs on while one follows another."""
-        if self.timeout_keep_alive_task is None:
-            super().on_response_complete()
-        else:
-            self.server_state.total_requests += 1
-            self.flow.resume_reading()
-        self._idle_since = self.loop.time()
+    # Requests
 
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        if not self._is_idle():  # It is set again by the answer.
-            return
-        seconds = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if seconds > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-        else:
-            super().timeout_keep_alive_handler()
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _may_take_fast_path(self) -> bool:
-        parser = self.parser
+        parser = self._parser
         return (
-            self.url == _PATH
+            self._url == _PATH
             and parser.get_method() == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
-            and not self.expect_100_continue
+            and not self._is_expecting_100
             and self._is_idle()
-            and self.limit_concurrency is None
-            and not self.root_path
+            and not self.config.root_path
             and not self.config.access_log
         )
-
-    def _is_idle(self) -> bool:
-        cycle: Any = self.cycle  # None at first, which its type does not say
-        return cycle is None or cycle.response_complete
 
     def _begin(self, head: Head, body: bytes) -> bool:
         """Begin to answer a request by the fast path, if it takes it."""
@@ -124,22 +317,23 @@ class Protocol(HttpToolsProtocol):
         request = self._fast_path.begin(head, body, self.client, self.scheme, self.loop.time())
         if request is None:
             return False
-        self.cycle = cycle = _FastPathCycle(request)  # type: ignore[assignment]  # It is all that uvicorn asks of one.
+        self.cycle = cycle = _FastPathCycle(request)
         cycle.task = self.loop.create_task(self._take_fast_path(cycle))
         self.tasks.add(cycle.task)
         return True
 
-    def _take_asgi_path(self, body: bytes) -> None:
+    def _take_asgi_path(self, body: list[bytes]) -> None:
         self._held = None
-        super().on_headers_complete()
-        if body:
-            super().on_body(body)
+        try:
+            self._begin_by_asgi()
+        except Refused as error:
+            self._refuse(error)
+        for part in body:
+            self.on_body(part)
 
     async def _take_fast_path(self, cycle: "_FastPathCycle") -> None:
         try:
             status, head, body = await cycle.request.write()
-            if self.flow.write_paused and not cycle.disconnected:
-                await self.flow.drain()
         except BaseException:  # It is broken off, or not even a fault can be told: what uvicorn says of both.
             if not cycle.disconnected:
                 self.transport.write(_BROKEN_OFF)
@@ -157,9 +351,265 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    def _begin_by_asgi(self) -> None:
+        """Begin to answer a request by ASGI, or have it wait until those before it are answered."""
+        try:
+            url = httptools.parse_url(self._url)
+            path = (url.path or b"/").decode("ascii")
+        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
+            raise Refused(400, "The request's URL is invalid.") from error
+        method, http_version = self._parser.get_method(), self._parser.get_http_version()
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
+            "http_version": http_version,
+            "method": method.decode("ascii"),
+            "scheme": self.scheme,
+            "path": self.config.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.config.root_path.encode("ascii") + path.encode("ascii"),
+            "query_string": url.query or b"",
+            "root_path": self.config.root_path,
+            "headers": self._headers,
+            "client": self.client,
+            "server": self.server,
+            "state": self.app_state.copy(),
+        }
+        self._receiving = cycle = RequestResponseCycle(
+            scope=scope,  # type: ignore[arg-type]  # Uvicorn has a type of its own for it.
+            transport=self.transport,
+            flow=self,  # type: ignore[arg-type]  # It has all that one is asked for.
+            logger=_uvicorn_log,
+            access_logger=_access_log,
+            access_log=self.config.access_log and _access_log.hasHandlers(),
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self._is_expecting_100,
+            keep_alive=http_version != "1.0" and self._parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if self._is_idle() and not self._waiting:
+            self._start(cycle)
+        else:
+            self._waiting.append(cycle)
+
+    def _start(self, cycle: RequestResponseCycle) -> None:
+        self.cycle = cycle
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        """Go on with what has come meanwhile, or wait for the next request.
+
+        The timer runs on from one request to the next: it is set only where there is none, or where it would be late.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._since = self.loop.time()
+        if self._is_in_message:
+            self._set_timer(HEAD_SECONDS_MAX)
+        elif self.timer is None:
+            self._set_timer(self.timeout_keep_alive)
+        if self.read_paused or self._waiting or self._unparsed or self._then is not None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next request or parse on, unless a request is being answered or its response is not yet read."""
+        if self.write_paused or not self._is_idle():
+            return
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        elif self._then is not None:
+            then, self._then = self._then, None
+            then()
+        else:
+            data, self._unparsed = self._unparsed, b""
+            self.resume_reading()
+            if data:
+                self._parse(data)
+
+    # Refusals and upgrades
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer what is no valid request, or came too slowly, and close the connection.
+
+        What the client is still sending is read for a moment: else the system would break the connection off, and the
+        client might not see the answer.
+        """
+        self._held = self._receiving = None
+        self._is_in_head = self._is_in_message = False
+        if self._waiting or not self._is_idle():
+            self._unparsed = b""
+            self._then = partial(self._refuse, refused)
+            return
+        self._is_refused = True
+        self._stop_timers()
+        self.transport.write(self._refusal(refused))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.resume_reading()
+            self.timer = self.loop.call_later(REFUSED_SECONDS_MAX, self.transport.close)
+        else:
+            self.transport.close()
+
+    def _refusal(self, refused: Refused) -> bytes:
+        request_id = new_request_id()
+        log.info("connection_refused", status=refused.status, reason=refused.message, request_id=request_id)
+        answer = refusal(refused, request_id)
+        own = ((b"x-request-id", request_id.encode()), (b"connection", b"close"))
+        headers = [*self.server_state.default_headers, *with_security(self.scheme, answer.raw_headers, *own)]
+        return b"".join((STATUS_LINE[refused.status], lines(tuple(headers)), b"\r\n", answer.body))
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Become a WebSocket, or ignore that anything else was asked for (RFC 9110, 7.8)."""
+        parser = self._parser
+        upgrades = [value.lower() for name, value in self._headers if name == b"upgrade"]
+        if parser.get_method() == b"CONNECT":
+            self._refuse(Refused(400, "This is no proxy: CONNECT is not supported."))
+        elif parser.get_method() == b"GET" and parser.get_http_version() == "1.1" and upgrades == [b"websocket"]:
+            head = self._written_head(self._headers)
+            self._is_in_message = False
+            if self._waiting or not self._is_idle():
+                self._then = partial(self._become_a_websocket, head, rest)
+            else:
+                self._become_a_websocket(head, rest)
+        else:
+            head = self._written_head((name, value) for name, value in self._headers if name != b"upgrade")
+            self._is_in_message = False
+            self._parser = self._new_parser()
+            self._parse(head + rest)
+
+    def _written_head(self, headers: Iterable[Header]) -> bytes:
+        first = b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, self._parser.get_http_version().encode())
+        return b"\r\n".join((first, *(b"%b: %b" % header for header in headers), b"", b""))
+
+    def _become_a_websocket(self, head: bytes, rest: bytes) -> None:
+        self._stop_timers()
+        self.server_state.connections.discard(self)
+        self._is_refused = True  # Whatever of this connection is still to be called does nothing.
+        self.resume_reading()
+        socket = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release)
+        self.transport.set_protocol(socket)
+        socket.connection_made(self.transport)
+        socket.data_received(head)
+        if rest and not self.transport.is_closing():
+            socket.data_received(rest)
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # A request that ends the connection is answered, whatever comes after it.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _release(self) -> None:
+        if self._limits is not None and self._admitted is not None:
+            self._limits.release(self._admitted)
+            self._admitted = None
+
+    # Deadlines
+
+    def _set_timer(self, seconds: float) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self.loop.call_later(seconds, self.check_deadline)
+
+    def check_deadline(self) -> None:
+        """Close the connection where a request's head, the rest of its body or the next request is overdue."""
+        self.timer = None
+        if not self._is_idle():
+            return  # The response sets the timer again.
+        is_new = self.cycle is None
+        seconds_max = HEAD_SECONDS_MAX if is_new or self._is_in_message else self.timeout_keep_alive
+        seconds = self._since + seconds_max - self.loop.time()
+        if seconds > 0:
+            self._set_timer(seconds)
+        elif self._is_in_head and not self.write_paused:
+            self._refuse(Refused(408, f"The head took longer than {HEAD_SECONDS_MAX} seconds."))
+        else:
+            self.transport.close()
+
+    def _stop_timers(self) -> None:
+        for timer in (self.timer, self._unread_timer):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self._unread_timer = None
+
+    @property
+    def is_without_request(self) -> bool:
+        """Whether no request is being received or answered but for its head."""
+        return self._is_idle() and not self.write_paused and (self._is_in_head or not self._is_in_message)
+
+    @property
+    def shed_order(self) -> tuple[bool, float]:
+        """Tell what sorts the connections without a request: those come first that are first closed in need."""
+        return self._is_in_head, self._since
+
+    # Flow control
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused and not self.write_paused and len(self._unparsed) < PIPELINED_BYTES_MAX:
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Neither read nor begin anything more until the client has read most of what it was sent."""
+        self.write_paused = True
+        self._writable.clear()
+        self.pause_reading()
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS_MAX, self._check_unread)
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        self._writable.set()
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+        self.resume_reading()
+        self._go_on()
+
+    async def drain(self) -> None:
+        await self._writable.wait()
+
+    def _check_unread(self) -> None:
+        """Break the connection off if the client has read too little of what it was sent."""
+        unread = self.transport.get_write_buffer_size()
+        if self._unread_bytes - unread < READ_BYTES_PER_SECOND_MIN * UNREAD_SECONDS_MAX:
+            self._unread_timer = None
+            self.transport.abort()
+            return
+        self._unread_bytes = unread
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS_MAX, self._check_unread)
+
+
+def _shed(connections: Iterable[object]) -> None:
+    """Close connections that have no request, one in sixteen: those first that have been without one for longest."""
+    closable = [each for each in connections if isinstance(each, Protocol) and each.is_without_request]
+    for connection in nsmallest(max(8, len(closable) // 16), closable, key=lambda each: each.shed_order):
+        connection.transport.abort()
+
+
+def _reason(error: Exception) -> Refused:
+    """Say why a request cannot be parsed. What is raised by what the parser calls is the context of its own error."""
+    if isinstance(error, Refused):
+        return error
+    cause = error.__context__
+    if isinstance(cause, Refused):
+        return cause
+    if cause is not None:
+        log.error("fault", exc_info=cause)
+        return Refused(500, "The server made a mistake.", code="INTERNAL_SERVER_ERROR")
+    return Refused(400, "This is not a valid HTTP/1.1 request.")
+
 
 class _FastPathCycle:
-    """What uvicorn's connection knows of a request on its fast path, and tells it."""
+    """What a connection knows of a request on its fast path, and tells it."""
 
     __slots__ = ("disconnected", "keep_alive", "request", "response_complete", "task")
 
@@ -204,6 +654,6 @@ def _known_head(data: bytes, head: Head, body: bytes) -> _KnownHead | None:
     """Remember the head of a request that is not too long, if the request is all that there is in what has come."""
     end = len(data) - len(body)
     length = _LENGTH.search(data, 0, end)
-    if length is None or end > HEAD_BYTES_MAX or data.find(_END) + len(_END) != end:
+    if length is None or end > REMEMBERED_HEAD_BYTES_MAX or data.find(_END) + len(_END) != end:
         return None
     return _KnownHead(head, data[: length.start(1)], data[length.end(1) : end])

@@ -18,7 +18,7 @@ from db.database import Database
 from server.operations.run import Runner
 from server.process.settings import Settings
 from server.transports.fast_path import FastPath
-from server.transports.http_protocol import HEAD_BYTES_MAX, Protocol
+from server.transports.http_protocol import REMEMBERED_HEAD_BYTES_MAX, Protocol
 from tests.api import headers
 from tests.race import blocked
 from tests.sockets import Site, logged_site, site
@@ -309,8 +309,8 @@ async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed
         ("b", {"accept": "*/*"}, 3),
         ("a", {"Accept": "*/*"}, 4),
         ("a", {}, 5),
-        ("a", {"x": "x" * HEAD_BYTES_MAX}, 6),
-        ("a", {"x": "x" * HEAD_BYTES_MAX}, 7),  # It is too long to be remembered,
+        ("a", {"x": "x" * REMEMBERED_HEAD_BYTES_MAX}, 6),
+        ("a", {"x": "x" * REMEMBERED_HEAD_BYTES_MAX}, 7),  # It is too long to be remembered,
         ("a", {}, 7),  # and the one before it is not forgotten.
     ]
     with closing(writer):
@@ -407,15 +407,15 @@ async def test_a_connection_is_idle_from_its_last_answer_on(reached: Site, datab
         for _ in range(2):
             writer.write(request())
             assert await answers(reader) == [(200, ANSWER)]
-            assert connection.timeout_keep_alive_task is not None
-            connection.timeout_keep_alive_handler()
-            assert connection.timeout_keep_alive_task is not None
+            assert connection.timer is not None
+            connection.check_deadline()
+            assert connection.timer is not None
         async with database.pool.acquire() as holder, holder.transaction():
             await holder.execute("LOCK TABLE users")
             writer.write(request())
             await blocked(database)
             connection.timeout_keep_alive = 0
-            connection.timeout_keep_alive_handler()
+            connection.check_deadline()
         async with asyncio.timeout(10):
             assert (await read(reader))[0] == 200
             assert await reader.read() == b""
