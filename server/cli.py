@@ -28,9 +28,6 @@ IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now 
 # A message somewhat too long is told so in the protocol's words; one that is longer yet is not even read to its end.
 SOCKET_BYTES_MORE = 65_536
 PING_SECONDS = 20  # Each socket is asked so often whether it is still there, and may take as long to say so.
-# So long may a client take none of what is on its way to it. Without this, one that never reads would keep its
-# connection, and what waits to be sent, for good.
-UNREAD_SECONDS_MAX = 40
 STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
 
@@ -343,8 +340,6 @@ def listen(host: str, port: int) -> list[socket.socket]:
             # With port 0 the first address is given any free one, and the others are given the same.
             port_of_all = listening[0].getsockname()[1] if listening else port
             listener = socket.create_server((str(address[0]), port_of_all), family=family)
-            if sys.platform == "linux":  # Elsewhere, the system gives up by itself, though not on whoever only stalls.
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS_MAX))
             listening.append(listener)
     except OSError as error:
         # The name localhost may stand for an IPv6 address too, although IPv6 is switched off.

@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import re
+import socket
+import sys
 from asyncio import Task, TimerHandle
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
 from typing import Any, NamedTuple
@@ -27,14 +30,16 @@ from server.wire.headers import Header, lines, with_security
 from server.wire.request import Refused
 from server.wire.request_id import new_request_id
 
-HEAD_BYTES_MAX = 65_536  # Of a request's head, and of all in a chunked body that is not content.
+HEAD_BYTES_MAX = 65_536
 HEAD_LINES_MAX = 100
+FRAMING_BYTES_MAX = 65_536  # What a chunked body may have beside its content, beyond as many bytes as that has.
 HEAD_SECONDS_MAX = 10
 REMEMBERED_HEAD_BYTES_MAX = 8192  # There may be thousands of connections, and each remembers one.
 PIPELINED_BYTES_MAX = 65_536
-# Below this rate, a client that is sent more than the system's buffers hold is not waited for.
-READ_BYTES_PER_SECOND_MIN = 1024
+# A client that reads nothing for so long, or less than this on average, loses its connection. Without this it would
+# keep what waits to be sent for good.
 UNREAD_SECONDS_MAX = 40
+READ_BYTES_PER_SECOND_MIN = 1024
 REFUSED_SECONDS_MAX = 1
 REFUSED_BYTES_MAX = 1_048_576
 BODY_BUFFER_BYTES_MAX = 65_536
@@ -141,6 +146,10 @@ class Protocol(asyncio.Protocol):
                 return
             if self._limits.are_scarce(transport.get_extra_info("socket").fileno()):
                 _shed(self.server_state.connections)
+            if sys.platform == "linux":  # Elsewhere the system gives up by itself, though not on a client that stalls.
+                timeout = (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS_MAX))
+                with suppress(OSError):  # The client may have left.
+                    transport.get_extra_info("socket").setsockopt(*timeout)
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # Uvicorn calls its `shutdown`, no more.
         self._set_timer(HEAD_SECONDS_MAX)
 
@@ -222,7 +231,10 @@ class Protocol(asyncio.Protocol):
     def _check_size(self) -> None:
         """Refuse a request of which so much has come that is no content, and which is incomplete."""
         if not self._is_in_head:
-            if self._received_bytes >= 2 * self._content_bytes + HEAD_BYTES_MAX or self._trailer_lines > HEAD_LINES_MAX:
+            if (
+                self._received_bytes >= 2 * self._content_bytes + FRAMING_BYTES_MAX
+                or self._trailer_lines > HEAD_LINES_MAX
+            ):
                 message = "The body has too much in it beside its content: send larger chunks, and no trailers."
                 raise Refused(431, message, code="LIMIT_EXCEEDED")
         elif len(self._url) >= HEAD_BYTES_MAX // 2 and self._received_bytes >= HEAD_BYTES_MAX:
@@ -489,12 +501,12 @@ class Protocol(asyncio.Protocol):
         self.server_state.connections.discard(self)
         self._is_refused = True  # Whatever of this connection is still to be called does nothing.
         self.resume_reading()
-        socket = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release)
-        self.transport.set_protocol(socket)
-        socket.connection_made(self.transport)
-        socket.data_received(head)
+        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(head)
         if rest and not self.transport.is_closing():
-            socket.data_received(rest)
+            protocol.data_received(rest)
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)

@@ -17,6 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import ConnectionClosed
 
 import server.cli
+import server.transports.http_protocol
 import server.transports.websocket
 from db.database import Database
 from resolvers.identity import Role
@@ -316,7 +317,7 @@ async def test_a_mutation_that_is_left_is_done(reached: Site, database: Database
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bound")
 async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that takes nothing of what is on its way loses its connection, and with it all that it followed."""
-    monkeypatch.setattr(server.cli, "UNREAD_SECONDS_MAX", 1)
+    monkeypatch.setattr(server.transports.http_protocol, "UNREAD_SECONDS_MAX", 1)
     async with site(settings, dsn) as reached:
         await reached.api.register()
         await asyncio.gather(*(reached.api.create(f"{number}", title="x" * 500) for number in range(30)))
