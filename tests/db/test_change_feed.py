@@ -289,7 +289,7 @@ async def test_a_database_that_is_down_is_waited_for(
             await gate.open()
             await viewer.until(lambda told: told["user"]["version"] == 2)
             await ready(database, 1)
-        told = [line["event"] for line in log.read() if line["logger"] == "db.change_feed"]
+        told = [line["event"] for line in log.read_all() if line["logger"] == "db.change_feed"]
         assert told == ["change_feed_lost", "change_feed_back"]
 
 
