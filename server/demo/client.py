@@ -11,12 +11,17 @@ from graphql.utilities import separate_operations
 
 from server.demo.report import Report, Violation
 
+ANSWER_SECONDS_MAX = 60
 OPERATIONS = {
     name: print_ast(document)
     for name, document in separate_operations(
         parse(files("server.demo").joinpath("operations.graphql").read_text("utf-8"))
     ).items()
 }
+
+
+class Dropped(Violation):
+    """A request whose caller closed the connection before the answer came."""
 
 
 class Caller:
@@ -35,9 +40,14 @@ class Caller:
             raise Violation(f"{operation} found nothing.")
         return found
 
-    async def change(self, operation: str, *refusals: str, **input: Any) -> dict[str, Any]:
-        """Return a mutation's success, or one of these refusals (by code); Violation when it is any other."""
-        answer: dict[str, Any] = await self._send(operation, {"input": input})
+    async def change(
+        self, operation: str, *refusals: str, answer_seconds: float = ANSWER_SECONDS_MAX, **input: Any
+    ) -> dict[str, Any]:
+        """Return a mutation's success, or one of these refusals (by code); Violation when it is any other.
+
+        Dropped when the answer takes longer than `answer_seconds`.
+        """
+        answer: dict[str, Any] = await self._send(operation, {"input": input}, answer_seconds)
         code = answer.get("code")
         self._report.answers[operation][code or ("replayed" if answer.get("replayed") else "changed")] += 1
         if code is not None and code not in refusals:
@@ -54,11 +64,15 @@ class Caller:
             )
         return answers
 
-    async def _send(self, operation: str, variables: dict[str, Any]) -> Any:
+    async def _send(self, operation: str, variables: dict[str, Any], answer_seconds: float = ANSWER_SECONDS_MAX) -> Any:
         sent = time.perf_counter()
+        content = {"query": OPERATIONS[operation], "variables": variables}
+        timeout = httpx2.Timeout(ANSWER_SECONDS_MAX, read=answer_seconds)
         try:
-            response = await self._http.post(self._url, json={"query": OPERATIONS[operation], "variables": variables})
+            response = await self._http.post(self._url, json=content, timeout=timeout)
             body: dict[str, Any] = response.json()
+        except httpx2.ReadTimeout as error:
+            raise Dropped(f"{operation} was not answered in {answer_seconds} seconds.") from error
         except (httpx2.HTTPError, ValueError) as error:
             raise Violation(f"{operation} was not answered: {error!r}") from error
         self._report.latencies_seconds.append(time.perf_counter() - sent)

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from server.demo.client import Caller
+from server.demo.client import Caller, Dropped
 from server.demo.report import Report, Scene
 from server.demo.studio import Studio
 from server.demo.video import REFUNDED, Attempt, Fate, Video
@@ -242,16 +242,18 @@ class Customer:
                     self._report.scenes[Scene.CLICKED_TWICE] += 1
                 return answers
             case _:
-                first = asyncio.create_task(self._browser.change(operation, "INSUFFICIENT_CREDITS", **input))
-                await asyncio.wait([first], timeout=random.uniform(0, DROP_SECONDS_MAX))
-                first.cancel()
-                await asyncio.wait([first])
-                answer = await self._browser.change(operation, "INSUFFICIENT_CREDITS", **input)
-                if first.cancelled():
+                # A read timeout, not a cancelled task: httpx2 leaks sockets when cancelled while it closes idle ones.
+                seconds = random.uniform(0, DROP_SECONDS_MAX)
+                try:
+                    first = await self._browser.change(
+                        operation, "INSUFFICIENT_CREDITS", answer_seconds=seconds, **input
+                    )
+                except Dropped:
+                    answer = await self._browser.change(operation, "INSUFFICIENT_CREDITS", **input)
                     self._report.scenes[Scene.DROPPED] += 1
                     self._report.scenes[Scene.DROPPED_AFTER_ALL] += answer.get("replayed", False)
                     return [answer]
-                return [first.result(), answer]
+                return [first, await self._browser.change(operation, "INSUFFICIENT_CREDITS", **input)]
 
     async def _cancel(self, video: Video) -> None:
         await asyncio.sleep(video.random.uniform(0, DROP_SECONDS_MAX))
