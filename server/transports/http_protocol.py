@@ -229,7 +229,10 @@ class Protocol(asyncio.Protocol):
             self._set_timer(HEAD_SECONDS_MAX)
 
     def _check_size(self) -> None:
-        """Refuse a request of which so much has come that is no content, and which is incomplete."""
+        """Refuse an incomplete request of which so much has come that is no content.
+
+        Of a request that begins within a piece, the whole piece counts.
+        """
         if not self._is_in_head:
             if (
                 self._received_bytes >= 2 * self._content_bytes + FRAMING_BYTES_MAX
@@ -432,14 +435,16 @@ class Protocol(asyncio.Protocol):
             return
         if self._waiting:
             self._start(self._waiting.popleft())
+            if self._receiving is not self.cycle:
+                return
         elif self._then is not None:
             then, self._then = self._then, None
             then()
-        else:
-            data, self._unparsed = self._unparsed, b""
-            self.resume_reading()
-            if data:
-                self._parse(data)
+            return
+        data, self._unparsed = self._unparsed, b""
+        self.resume_reading()
+        if data:
+            self._parse(data)
 
     # Refusals and upgrades
 
@@ -449,9 +454,17 @@ class Protocol(asyncio.Protocol):
         What the client is still sending is read for a moment: else the system would break the connection off, and the
         client might not see the answer.
         """
-        self._held = self._receiving = None
+        incomplete, self._receiving, self._held = self._receiving, None, None
         self._is_in_head = self._is_in_message = False
-        if self._waiting or not self._is_idle():
+        if incomplete is not None and incomplete is self.cycle:
+            if incomplete.response_started and not incomplete.response_complete:
+                self.transport.close()
+                return
+            incomplete.disconnected = True  # Its application gives up, and we answer instead.
+            incomplete.message_event.set()
+        elif self._waiting or not self._is_idle():
+            if incomplete is not None:
+                self._waiting.remove(incomplete)
             self._unparsed = b""
             self._then = partial(self._refuse, refused)
             return

@@ -1,0 +1,578 @@
+"""What a client can do to its connection: send without end, too slowly or nonsense, open too many, not read.
+
+Work is counted by what is parsed, begun, buffered and still open, not by a clock.
+"""
+
+import asyncio
+import json
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from graphql import ExecutionResult
+
+import server.transports.http_protocol
+from db.database import Database
+from server.gates.sockets import DESCRIPTORS_RESERVED
+from server.operations.run import Runner
+from server.process.settings import Settings
+from server.transports.http_protocol import FRAMING_BYTES_MAX, HEAD_BYTES_MAX, HEAD_LINES_MAX, Protocol
+from server.transports.websocket_protocol import WebSocketProtocol
+from tests.race import blocked
+from tests.server.transports.test_fast_path import ANSWER, QUERY, read, request
+from tests.sockets import Site, logged_site, site
+
+POST = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+UPGRADE = b"upgrade: websocket\r\nconnection: Upgrade\r\n"
+KEY = b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+HANDSHAKE = b"GET /graphql HTTP/1.1\r\nhost: x\r\n" + UPGRADE + KEY
+OFFER = b"sec-websocket-protocol: graphql-transport-ws\r\n"
+PING = b"\x89\xfd\0\0\0\0" + b"a" * 125
+SENT_BYTES = 2 * (HEAD_BYTES_MAX + FRAMING_BYTES_MAX)
+
+
+@pytest.fixture
+async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
+    async with site(settings, dsn) as opened:
+        yield opened
+
+
+class Socket:
+    """A connection of a client that need not speak HTTP."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def stop_reading(self) -> None:
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # It is a transport that reads too.
+
+    def read_on(self) -> None:
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]  # as above
+
+    async def receive(self) -> tuple[int, dict[str, str], Any]:
+        """Read one response: its status, its headers, and what its JSON means."""
+        async with asyncio.timeout(30):
+            status, headers, body = await read(self.reader)
+        return status, headers, json.loads(body)
+
+    async def rest(self) -> bytes:
+        """Read what comes until the connection is closed."""
+        async with asyncio.timeout(30):
+            with suppress(ConnectionError):
+                return await self.reader.read()
+        return b""
+
+    async def refused(self) -> int:
+        """Check for a refusal in the shape of every other error and for the connection's end; return the status."""
+        status, headers, body = await self.receive()
+        (error,) = body["errors"]
+        assert error["extensions"]["code"] in {"BAD_USER_INPUT", "LIMIT_EXCEEDED"}
+        assert error["extensions"]["errorId"] == headers["x-request-id"]
+        assert (headers["connection"], headers["x-content-type-options"]) == ("close", "nosniff")
+        assert await self.rest() == b""
+        return status
+
+
+@asynccontextmanager
+async def opened(reached: Site, **options: Any) -> AsyncIterator[Socket]:
+    reader, writer = await asyncio.open_connection(*reached.address.split(":"), **options)
+    try:
+        yield Socket(reader, writer)
+    finally:
+        writer.transport.abort()  # It may have unsent data, for which a mere `close` would wait.
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.002)
+
+
+def connections(reached: Site) -> list[Protocol]:
+    return [each for each in reached.server.server_state.connections if isinstance(each, Protocol)]
+
+
+# Too much
+
+ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
+    "header lines": (POST, b"a:\r\n", 431),
+    "a header's value": (POST + b"a: ", b"a", 431),
+    "a header's name": (POST, b"a", 431),
+    "a handshake's header": (HANDSHAKE + b"a: ", b"a", 431),
+    "the target": (b"GET /", b"a", 414),
+    "the query": (b"GET /graphql?query=", b"a", 414),
+    "trailer lines": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"a:\r\n", 431),
+    "a trailer's value": (CHUNKED + b"2\r\n{}\r\n0\r\na: ", b"a", 431),
+    "a chunk's extension": (CHUNKED + b"2;", b"a", 431),
+    "extensions of many chunks": (CHUNKED, b"1;aaaaaaaaaaaaaaa\r\n \r\n", 431),
+    "tiny chunks": (CHUNKED, b"1\r\n \r\n", 431),
+}
+
+
+@pytest.mark.parametrize("size", [100, 4096, 100_000])
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_endless(reached: Site, monkeypatch: pytest.MonkeyPatch, what: str, size: int) -> None:
+    """What goes on without end is refused at a limit, however it is cut, and little of it is parsed or kept."""
+    lines = 0
+    note = Protocol.on_header
+
+    def count(connection: Protocol, name: bytes, value: bytes) -> None:
+        nonlocal lines
+        lines += 1
+        note(connection, name, value)
+
+    monkeypatch.setattr(Protocol, "on_header", count)
+    start, piece, status = ENDLESS[what]
+    sent = start + piece * (SENT_BYTES // len(piece))
+    async with opened(reached) as client:
+        client.send(start)
+        await until(lambda: connections(reached))
+        (connection,) = connections(reached)
+        for at in range(len(start), len(sent), size):
+            client.send(sent[at : at + size])
+            if size < 4096:
+                await asyncio.sleep(0)  # So that it comes in parts.
+        assert await client.refused() == status
+    assert lines <= HEAD_LINES_MAX + 4096 // len(b"a:\r\n") + 3
+    assert len(connection._url) + len(connection._unparsed) <= HEAD_BYTES_MAX + 4096  # noqa: SLF001 - what it keeps
+
+
+async def test_a_head_of_many_lines(reached: Site) -> None:
+    """A head of as many lines as are allowed is read, and one more is refused, with its end or without."""
+    async with opened(reached) as client:
+        most = LIVEZ.replace(b"\r\n\r\n", b"\r\n" + b"a:\r\n" * (HEAD_LINES_MAX - 1) + b"\r\n")
+        client.send(most)
+        assert (await client.receive())[0] == 200
+        client.send(most.replace(b"\r\n\r\n", b"\r\na:\r\n\r\n"))
+        assert await client.refused() == 431
+
+
+@pytest.mark.parametrize(("size", "count"), [(HEAD_BYTES_MAX, 1), (HEAD_BYTES_MAX // 2, 3), (100, 100)])
+async def test_a_long_head(reached: Site, size: int, count: int) -> None:
+    """A head that is as long as it may be is read, and on one connection any number of heads."""
+    head = LIVEZ[:-2] + b"a: " + b"a" * (size - len(LIVEZ) - len(b"a: \r\n") - 1) + b"\r\n\r\n"
+    assert len(head) < HEAD_BYTES_MAX
+    async with opened(reached) as client:
+        for _ in range(2):
+            client.send(head * count)
+            for _ in range(count):
+                assert (await client.receive())[0] == 200
+
+
+@pytest.mark.parametrize("line", ["POST /graphql HTTP/1.1", "POST /graphql? HTTP/1.1"])
+async def test_a_body_in_chunks(reached: Site, line: str) -> None:
+    """A body in chunks of any usual size, with an extension and a trailer, is read as if it had come in one."""
+    body = json.dumps({"query": "{ viewer { id } }", "variables": {"a": "a" * 100_000}}).encode()
+    for size in (8, 1000, 100_000):
+        chunks = b"".join(
+            b"%x\r\n%b\r\n" % (len(body[at : at + size]), body[at : at + size]) for at in range(0, len(body), size)
+        )
+        async with opened(reached) as client:
+            head = request(b"", line).replace(b"content-length: 0", b"transfer-encoding: chunked")
+            client.send(head + chunks.replace(b"\r\n", b";a=b\r\n", 1) + b"0\r\na: b\r\n\r\n" + LIVEZ)
+            assert (await client.receive())[::2] == (200, ANSWER)
+            assert (await client.receive())[::2] == (200, {"status": "ok"})
+
+
+# Too slow
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.transports.http_protocol, "HEAD_SECONDS_MAX", 0.5)
+
+
+SLOW = {
+    "nothing": (b"", 0),
+    "empty lines": (b"\r\n\r\n", 0),
+    "half a line": (b"POST /gra", 408),
+    "half a header": (POST + b"a: ", 408),
+    "half a handshake": (HANDSHAKE[:-20], 408),
+    "half a request for the fast path": (request()[:60], 408),
+}
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("after_another", [False, True])
+@pytest.mark.parametrize("what", SLOW)
+async def test_a_head_that_does_not_come(reached: Site, what: str, after_another: bool) -> None:
+    """A connection that does not send a head in time is closed, with an answer if it has begun to."""
+    start, status = SLOW[what]
+    if after_another and status == 0:
+        return  # It may be idle for long.
+    async with opened(reached) as client:
+        if after_another:
+            client.send(request())
+            assert (await client.receive())[0] == 200
+        client.send(start)
+        dripping = asyncio.create_task(_drip(client, b"\r\n" if status == 0 else b"a"))
+        if status:
+            assert await client.refused() == status
+        else:
+            assert await client.rest() == b""
+        dripping.cancel()
+    await until(lambda: not reached.server.server_state.connections)
+
+
+async def _drip(client: Socket, data: bytes) -> None:
+    while True:
+        await asyncio.sleep(0.1)
+        client.send(data)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_connection_that_is_kept(reached: Site) -> None:
+    """Between requests a connection may be idle for longer than a head may take, and a response may take longer too."""
+    async with opened(reached) as client:
+        for _ in range(3):
+            client.send(request())
+            assert (await client.receive())[::2] == (200, ANSWER)
+            await asyncio.sleep(0.6)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_body_that_is_answered_before_it_has_come(reached: Site) -> None:
+    """Where the response did not need the body, the rest of it has as much time to arrive as a head."""
+    async with opened(reached) as client:
+        client.send(b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
+        assert (await client.receive())[0] == 405
+        dripping = asyncio.create_task(_drip(client, b"a"))
+        assert await client.rest() == b""
+        dripping.cancel()
+
+
+async def test_requests_set_no_timer(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deadlines of a connection cost its requests no timer."""
+    timers = 0
+    set_timer = Protocol._set_timer  # noqa: SLF001 - what is counted
+
+    def count(connection: Protocol, seconds: float) -> None:
+        nonlocal timers
+        timers += 1
+        set_timer(connection, seconds)
+
+    monkeypatch.setattr(Protocol, "_set_timer", count)
+    async with opened(reached) as client:
+        for _ in range(50):
+            client.send(request())
+            await client.receive()
+    assert timers == 1
+
+
+# Too many
+
+
+async def test_sockets_of_an_address(settings: Settings, dsn: str) -> None:
+    """An address has so many sockets, WebSockets included; further ones are refused at once, and logged rarely."""
+    async with logged_site(replace(settings, sockets_per_address_max=3), dsn) as (reached, log):
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(opened(reached))
+            await stack.enter_async_context(opened(reached))
+            first.send(HANDSHAKE + OFFER + b"\r\n")
+            assert b"101" in await first.reader.readuntil(b"\r\n\r\n")
+            last = await stack.enter_async_context(opened(reached))
+            last.send(request())
+            assert (await last.receive())[0] == 200
+            for _ in range(20):
+                async with opened(reached) as refused:
+                    status, headers, body = await refused.receive()
+                    assert (status, headers["retry-after"]) == (429, "10")
+                    assert body["errors"][0]["extensions"]["code"] == "LIMIT_EXCEEDED"
+                    assert await refused.rest() == b""
+            last.send(request())
+            assert (await last.receive())[0] == 200
+            lines = [line["event"] for line in log.read() if line["level"] != "info"]
+            assert lines == ["sockets_per_address_exceeded"]
+        await until(lambda: not reached.server.server_state.connections)
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                client = await stack.enter_async_context(opened(reached))
+                client.send(request())
+                assert (await client.receive())[0] == 200
+
+
+async def test_sockets_of_a_trusted_proxy(settings: Settings, dsn: str) -> None:
+    """A proxy that is trusted may open more: its clients are many."""
+    one = replace(settings, sockets_per_address_max=1, trusted_proxies=("127.0.0.0/8",))
+    async with site(one, dsn) as reached, opened(reached), opened(reached) as client:
+        client.send(request())
+        assert (await client.receive())[0] == 200
+
+
+@pytest.fixture
+def descriptors() -> Iterator[int]:
+    """Allow this process few more file descriptors than it has, which a test may lower further."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before[0]
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("descriptors")
+async def test_file_descriptors_run_out(settings: Settings, dsn: str, database: Database) -> None:
+    """When they run out, connections without a request are closed, those first that have been so for longest."""
+    async with logged_site(settings, dsn) as (reached, log), AsyncExitStack() as stack:
+        with socket.socket() as probe:
+            limit = max(probe.fileno() + DESCRIPTORS_RESERVED + 60, 4 * DESCRIPTORS_RESERVED)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        working = await stack.enter_async_context(opened(reached))
+        holder = await stack.enter_async_context(database.pool.acquire())
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            working.send(request())
+            await blocked(database)
+            silent = [await stack.enter_async_context(opened(reached))]
+            while not (silent[0].reader.at_eof() or silent[0].reader.exception()):
+                silent.append(await stack.enter_async_context(opened(reached)))
+            last = await stack.enter_async_context(opened(reached))
+            last.send(LIVEZ)
+            assert (await last.receive())[::2] == (200, {"status": "ok"})
+        assert (await working.receive())[::2] == (200, ANSWER)
+        warnings = [line["event"] for line in log.read() if line["level"] not in {"info", "debug"}]
+        assert warnings == ["file_descriptors_running_out"]
+
+
+# Not read
+
+
+async def test_pipelined_requests_whose_responses_are_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request is begun while a response waits to be read, and of those behind it few are parsed and kept."""
+    begun = parsed = 0
+    content = "x" * 50_000
+    begin = Protocol.on_message_begin
+
+    async def execute(*_: object) -> ExecutionResult:
+        nonlocal begun
+        begun += 1
+        return ExecutionResult({"a": content})
+
+    def note(connection: Protocol) -> None:
+        nonlocal parsed
+        parsed += 1
+        begin(connection)
+
+    monkeypatch.setattr(Runner, "execute", execute)
+    monkeypatch.setattr(Protocol, "on_message_begin", note)
+    async with opened(reached) as client:
+        client.stop_reading()
+        client.send(request() * 900)
+        await until(lambda: connections(reached))
+        (connection,) = connections(reached)
+        await until(lambda: connection.write_paused)
+        stopped = begun
+        assert stopped < 300
+        assert parsed <= stopped + 4096 // len(request()) + 2
+        assert connection.transport.get_write_buffer_size() <= 65_536 + len(content) + 1000
+        assert len(connection._unparsed) < 65_536 + 262_144  # noqa: SLF001 - what it keeps
+        async with opened(reached) as other:
+            other.send(request())
+            assert (await other.receive())[0] == 200
+        assert begun == stopped + 1
+        client.read_on()
+        for _ in range(900):
+            assert (await client.receive())[::2] == (200, {"data": {"a": content}})
+
+
+async def test_pipelined_requests_wait(reached: Site, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while a request is answered is kept unparsed, up to a limit, and is answered afterwards."""
+    parsed = 0
+    begin = Protocol.on_message_begin
+
+    def note(connection: Protocol) -> None:
+        nonlocal parsed
+        parsed += 1
+        begin(connection)
+
+    monkeypatch.setattr(Protocol, "on_message_begin", note)
+    count = 2**19 // len(LIVEZ)
+    async with opened(reached) as client, database.pool.acquire() as holder:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            client.send(request())
+            await blocked(database)
+            client.send(LIVEZ * count)
+            await until(lambda: connections(reached)[0].read_paused)
+            assert parsed <= 2
+        assert (await client.receive())[::2] == (200, ANSWER)
+        for _ in range(count):
+            assert (await client.receive())[0] == 200
+
+
+async def test_a_response_that_is_read_too_slowly(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reads much less than it is sent loses its connection, and what waited for it is freed."""
+    monkeypatch.setattr(server.transports.http_protocol, "UNREAD_SECONDS_MAX", 1)
+    monkeypatch.setattr(server.transports.http_protocol, "READ_BYTES_PER_SECOND_MIN", 2**30)
+
+    async def execute(*_: object) -> ExecutionResult:
+        return ExecutionResult({"a": "x" * 2**24})
+
+    monkeypatch.setattr(Runner, "execute", execute)
+    async with opened(reached, limit=1024) as client:
+        client.send(request())
+        async with asyncio.timeout(30):
+            with suppress(ConnectionError):
+                while await client.reader.read(10_000):  # noqa: ASYNC110 - the client is slow
+                    await asyncio.sleep(0.01)
+        await until(lambda: not reached.server.server_state.connections)
+
+
+async def test_pings_whose_answers_are_not_read(reached: Site) -> None:
+    """A WebSocket whose client does not read is not read either, so what it is owed does not grow."""
+    async with opened(reached) as client:
+        client.send(HANDSHAKE + OFFER + b"\r\n")
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        client.stop_reading()
+        (connection,) = reached.server.server_state.connections
+        assert isinstance(connection, WebSocketProtocol)
+        for _ in range(200):
+            client.send(PING * 1000)
+        await until(lambda: not connection.writable.is_set())
+        sizes = set()
+        for _ in range(50):
+            sizes.add(connection.transport.get_write_buffer_size())
+            await asyncio.sleep(0.01)
+        assert max(sizes) < 65_536 + 2 * 262_144
+
+
+# Not valid
+
+INVALID: dict[str, tuple[bytes, list[int]]] = {
+    "no HTTP": (b"nonsense\r\n\r\n", [400]),
+    "TLS": (b"\x16\x03\x01\x02\0", [400]),
+    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
+    "no such version": (b"GET / HTTP/9.9\r\n\r\n", [400]),
+    "a target that is none": (b"GET /\xff HTTP/1.1\r\n\r\n", [400]),
+    "a proxy's method": (b"CONNECT a:80 HTTP/1.1\r\nhost: x\r\n\r\n", [400]),
+    "two lengths": (POST + b"content-length: 3\r\ncontent-length: 4\r\n\r\n", [400]),
+    "a length and chunks": (POST + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n", [400]),
+    "a length that is too long": (POST + b"content-length: 99999999999999999999999\r\n\r\n", [400]),
+    "broken chunks": (CHUNKED + b"zz\r\n", [400]),
+    "broken chunks after good ones": (CHUNKED + b"1\r\n{\r\n" * 2000 + b"zz\r\n", [400]),
+    "broken chunks behind a request": (request() + CHUNKED + b"zz\r\n", [200, 400]),
+    "garbage after a request": (request() + b"garbage\r\n\r\n", [200, 400]),
+    "garbage after a request by ASGI": (LIVEZ + b"garbage\r\n\r\n", [200, 400]),
+    "garbage after many requests": (LIVEZ * 500 + request() + b"\0", [200] * 501 + [400]),
+    "a handshake without a key": (b"GET /graphql HTTP/1.1\r\nhost: x\r\n" + UPGRADE + b"\r\n", [400]),
+    "a handshake of an old version": ((HANDSHAKE + b"\r\n").replace(b"13", b"8"), [400]),
+    "a handshake with a key that is none": ((HANDSHAKE + b"\r\n").replace(b"AA==", b"??=="), [400]),
+    "a handshake with a body": (HANDSHAKE + OFFER + b"content-length: 5\r\n\r\nabcde", [400]),
+    "a handshake with a long line": (HANDSHAKE + OFFER + b"a: " + b"a" * 9000 + b"\r\n\r\n", [431]),
+    "a handshake after a request": (request() + HANDSHAKE + b"content-length: 5\r\n\r\n", [200, 400]),
+}
+
+
+@pytest.mark.parametrize("what", INVALID)
+async def test_what_is_invalid(settings: Settings, dsn: str, what: str) -> None:
+    """What is not valid is refused in JSON, after the responses to what came before it, and logged as no error."""
+    data, (*before, last) = INVALID[what]
+    async with logged_site(settings, dsn) as (reached, log):
+        for cut in (len(data), len(data) - 4):
+            async with opened(reached) as client:
+                client.send(data[:cut])
+                await asyncio.sleep(0.02)
+                client.send(data[cut:])
+                for status in before:
+                    assert (await client.receive())[0] == status
+                assert await client.refused() == last
+        await until(lambda: not reached.server.server_state.connections)
+        await until(lambda: not reached.server.server_state.tasks)
+        assert [line for line in log.read() if line["level"] != "info"] == []
+
+
+ABRUPT = {
+    "a handshake at another site's wish": HANDSHAKE + OFFER + b"origin: https://evil.example\r\n\r\n",
+    "a handshake where there is nothing": (HANDSHAKE + b"\r\n").replace(b"/graphql", b"/nowhere"),
+    "a handshake with frames behind it": HANDSHAKE + OFFER + b"\r\n" + PING,
+    "a handshake with garbage behind it": HANDSHAKE + OFFER + b"\r\n" + b"\xff" * 100,
+    "a handshake and no more": HANDSHAKE + OFFER + b"\r\n",
+    "a request and no more": request(),
+    "half a body": request()[:-5],
+    "half a body in chunks": CHUNKED + b"5\r\n{",
+}
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("what", ABRUPT)
+async def test_who_leaves_abruptly(settings: Settings, dsn: str, what: str, reset: bool) -> None:
+    """However a client leaves, nothing is left of it, and no error is logged."""
+    async with logged_site(settings, dsn) as (reached, log):
+        for pause in (0, 0.05):
+            async with opened(reached) as client:
+                client.send(ABRUPT[what])
+                await asyncio.sleep(pause)
+                if reset:
+                    client.writer.transport.abort()
+                else:
+                    client.writer.close()
+                    await client.rest()
+            await until(lambda: not reached.server.server_state.connections)
+            await until(lambda: not reached.server.server_state.tasks)
+        assert [line for line in log.read() if line["level"] != "info"] == []
+
+
+async def test_text_that_is_none(settings: Settings, dsn: str) -> None:
+    """A WebSocket's text that is not UTF-8, or a frame that is none, closes the socket and is logged as no error."""
+    for frame in (b"\x81\x81\0\0\0\0\xff", b"\xff\x81\0\0\0\0\xff", b"\x81\x01a"):
+        async with logged_site(settings, dsn) as (reached, log):
+            async with opened(reached) as client:
+                client.send(HANDSHAKE + OFFER + b"\r\n")
+                assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+                client.send(frame)
+                assert (await client.rest())[:1] == b"\x88"
+            await reached.left()
+            assert [line for line in log.read() if line["level"] != "info"] == []
+
+
+# Not usual, but valid
+
+
+@pytest.mark.parametrize("line", ["POST /graphql HTTP/1.1", "POST /graphql? HTTP/1.1"])
+@pytest.mark.parametrize("length", ["30 ", "30\t", " 30", "00000000000000000000000000000030"])
+async def test_a_length_that_is_written_otherwise(reached: Site, line: str, length: str) -> None:
+    """The fast path and ASGI take a length for the same number, with white space around it and with zeros before it."""
+    assert len(QUERY) == 30
+    async with opened(reached) as client:
+        for _ in range(2):
+            client.send(request(line=line).replace(b"content-length: 30", b"content-length: " + length.encode()))
+            assert (await client.receive())[::2] == (200, ANSWER)
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "websocket, h2c", "h2c, websocket", "TLS/1.0"])
+async def test_an_upgrade_that_is_not_supported(reached: Site, upgrade: str) -> None:
+    """A request that asks for another protocol is answered as if it had not, with its body and what follows it."""
+    head = request(b"", upgrade=upgrade, connection="upgrade")
+    chunked = head.replace(b"content-length: 0", b"transfer-encoding: chunked")
+    async with opened(reached) as client:
+        for data in (
+            request(upgrade=upgrade, connection="keep-alive, Upgrade"),
+            chunked + b"1e\r\n" + QUERY + b"\r\n0\r\n\r\n",
+        ):
+            for cut in (len(data), 40, len(data) - 10):
+                client.send(data[:cut])
+                await asyncio.sleep(0.02)
+                client.send(data[cut:] + LIVEZ)
+                assert (await client.receive())[::2] == (200, ANSWER)
+                assert (await client.receive())[::2] == (200, {"status": "ok"})
+
+
+async def test_a_handshake_behind_a_request(reached: Site, database: Database) -> None:
+    """A handshake that is sent before the last response has come is answered after it, and the socket works."""
+    async with opened(reached) as client:
+        async with database.pool.acquire() as holder, holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            client.send(request() + HANDSHAKE + OFFER + b"\r\n")
+            await blocked(database)
+        assert (await client.receive())[::2] == (200, ANSWER)
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        client.send(PING)
+        async with asyncio.timeout(30):
+            assert await client.reader.readexactly(127) == b"\x8a\x7d" + b"a" * 125
