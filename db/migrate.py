@@ -4,7 +4,8 @@
 import asyncio
 import logging
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,11 +114,17 @@ def run_sql_beside(revision_file: str) -> None:
 
 async def connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
     """Open one connection; ``DatabaseUnfit`` says what to correct when there is none to be had."""
+    async with connecting():
+        return await asyncpg.connect(dsn, server_settings={"application_name": "videocredits migrate"})
+
+
+@asynccontextmanager
+async def connecting() -> AsyncIterator[None]:
+    """Bound the time to open connections; any failure becomes a ``DatabaseUnfit`` that says what to correct."""
     url = "VIDEOCREDITS_DATABASE_URL"
     try:
-        return await asyncpg.connect(
-            dsn, timeout=CONNECT_SECONDS_MAX, server_settings={"application_name": "videocredits migrate"}
-        )
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            yield
     except TimeoutError as error:
         raise DatabaseUnfit(
             f"The PostgreSQL at {url} did not answer within {CONNECT_SECONDS_MAX:g} seconds: "

@@ -20,7 +20,7 @@ import server.pages.graphiql
 import server.pages.quickstart
 import server.process.logging
 from db.change_feed import ChangeFeed
-from db.migrate import unfit_reason
+from db.migrate import connecting, unfit_reason
 from resolvers.live import Live
 from server.auth.tokens import TokenVerifier
 from server.gates.admission import Admission
@@ -30,6 +30,7 @@ from server.gates.streams import Streams
 from server.operations.run import Runner
 from server.pipeline import Pipeline
 from server.process.settings import Settings, StartError
+from server.serve import Application, exit_unstarted
 from server.transports.endpoint import Endpoint
 from server.transports.fast_path import FastPath
 from server.transports.middleware import LogRequest, RequestMiddleware
@@ -46,11 +47,16 @@ READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as 
 
 
 def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> Starlette:
-    """Make the application for these settings (the environment's, if none are given) and this database.
+    """Make the application for these settings and this database.
 
-    Raises StartError when a setting is wrong, or there is no database to use.
+    Raises StartError when a setting is wrong, or there is no database to use. Without settings, as an ASGI server calls
+    its factory, it reads the environment's, and ends the process with that error's sentence.
     """
-    settings = settings or Settings.from_environment(os.environ)
+    if settings is None:
+        try:
+            return create_app(Settings.from_environment(os.environ), dsn=dsn)
+        except StartError as error:
+            exit_unstarted(error)
     dsn = dsn or settings.database_url
     if dsn is None:
         raise StartError(
@@ -68,11 +74,12 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         raise_descriptor_limit()
-        app.state.database = database = await db.database.connect(
-            dsn,
-            pool_size=settings.database_pool_size,
-            timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
-        )
+        async with connecting():
+            app.state.database = database = await db.database.connect(
+                dsn,
+                pool_size=settings.database_pool_size,
+                timeout_seconds=STATEMENT_SHARE * settings.request_timeout_seconds,
+            )
         app.state.live = live = Live(database)
         runner.database, runner.live = database, live
         feed = ChangeFeed(
@@ -97,7 +104,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
 
     endpoint = Endpoint(settings, verifier, pipeline, streams)
     log_request = server.process.logging.request_logger(settings.log_format, settings.log_level)
-    app = Starlette(
+    app = Application(
+        settings,
         routes=[
             Route("/graphql", endpoint, name="graphql"),
             WebSocketRoute("/graphql", Sockets(settings, verifier, pipeline, streams), name="sockets"),

@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -21,14 +20,7 @@ import click
 
 from resolvers.identity import Identity, Role
 from server.auth.development import IDENTITIES, development_token
-from server.process.garbage_collection import collect_seldom
 from server.process.settings import PREFIX, VARIABLES, Settings, StartError
-
-IDLE_SECONDS_MAX = 75  # Longer than a load balancer's 60, which else would now and then send into a connection's end.
-# A message somewhat too long is told so in the protocol's words; one that is longer yet is not even read to its end.
-SOCKET_BYTES_MORE = 65_536
-PING_SECONDS = 20  # Each socket is asked so often whether it is still there, and may take as long to say so.
-STOP_SECONDS_MAX = 5  # So long may requests in flight take when the server stops: containers are given ten in all.
 
 
 def main() -> None:
@@ -136,44 +128,10 @@ def serve() -> None:
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
-                self.collecting = asyncio.create_task(collect_seldom())
                 _announce(settings, listening[0].getsockname()[1])
 
-            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                for listener in self.servers:
-                    listener.close()
-                began = time.monotonic()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(STOP_SECONDS_MAX):
-                        await app.state.streams.stop()
-                # What is sent at once to sockets that are open even now: that they are broken off.
-                self.config.timeout_graceful_shutdown = max(1, STOP_SECONDS_MAX - int(time.monotonic() - began))
-                await super().shutdown(sockets)
-
-        Server(uvicorn.Config(app, **server_options(settings))).run(listening)
-
-
-def server_options(settings: Settings) -> dict[str, Any]:
-    """Return what uvicorn is run with."""
-    from server.transports.http_protocol import Protocol
-
-    return {
-        "loop": "uvloop",
-        "http": Protocol,
-        "ws": "websockets-sansio",
-        "ws_max_size": settings.body_bytes_max + SOCKET_BYTES_MORE,
-        "ws_per_message_deflate": False,  # It would take more memory of each socket than all else together.
-        "ws_ping_interval": PING_SECONDS,
-        "ws_ping_timeout": PING_SECONDS,
-        "lifespan": "on",
-        "log_config": None,
-        "log_level": "warning",
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,  # The application has them, for every server that may run it.
-        "timeout_keep_alive": IDLE_SECONDS_MAX,
-        "timeout_graceful_shutdown": STOP_SECONDS_MAX,
-    }
+        # Everything else about how it serves is the application's own: see `server.serve`.
+        Server(uvicorn.Config(app, host=settings.host, log_config=None)).run(listening)
 
 
 @commands.command(

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from resolvers.identity import Role
 from server.app import create_app
-from server.cli import listen, server_options
+from server.cli import listen
 from server.process.settings import Settings
 from tests.api import Api, headers
 from tests.log import Log
@@ -111,9 +111,9 @@ class Site:
 
 @asynccontextmanager
 async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
-    """Serve as `videocredits serve` does, in this process."""
+    """Serve over a socket, in this process."""
     app = create_app(settings, dsn=dsn)
-    server = uvicorn.Server(uvicorn.Config(app, **server_options(settings)))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     with listen("127.0.0.1", 0)[0] as listener:
         running = asyncio.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn sets no event
@@ -135,4 +135,5 @@ async def logged_site(settings: Settings, dsn: str) -> AsyncIterator[tuple[Site,
         with redirect_stderr(log.stream):  # An app logs to the standard error that it finds when it is made.
             wanted = replace(settings, log_format="json", log_level="info")
             opened = await stack.enter_async_context(site(wanted, dsn))
+        log.read()
         yield opened, log

@@ -149,7 +149,8 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):  # Uvicorn's command gives them handlers of their own.
         logger = logging.getLogger(name)
         logger.handlers.clear()
-        logger.propagate = True
+        logger.propagate = name != "uvicorn.access"  # Each request has a line of ours.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # Below are lines for each WebSocket, with its URL.
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(log_level),

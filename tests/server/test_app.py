@@ -1,11 +1,20 @@
 """The application around GraphQL: health, request ids, the log, and who is let in."""
 
+import io
+import re
+import socket
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from starlette.applications import Starlette
+from starlette.types import Message
+from uvicorn.config import STARTUP_FAILURE
 
+import db.migrate
+import server.app
 from db.database import Database
 from server.app import create_app
 from server.auth.tokens import Reason
@@ -204,8 +213,59 @@ def test_no_database_is_no_app(settings: Settings) -> None:
         create_app(settings)
 
 
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that is given no settings reads the environment's, and says what is wrong with them."""
+def test_settings_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without settings the environment's are read; what is wrong with them is printed, and the process ends."""
     monkeypatch.setenv("VIDEOCREDITS_PORT", "none")
-    with pytest.raises(StartError, match="VIDEOCREDITS_PORT is 'none'"):
+    monkeypatch.setenv("VIDEOCREDITS_COLOUR", "red")
+    with pytest.raises(SystemExit) as ended:
         create_app()
+    assert ended.value.code == STARTUP_FAILURE
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in told] == [["Error:", f"VIDEOCREDITS_{name}"] for name in ("PORT", "COLOUR")]
+
+
+async def lifespan(app: Starlette) -> list[Message]:
+    """Start and stop an application as an ASGI server does that is not uvicorn, and return what it says."""
+    said: list[Message] = []
+    orders = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Message:
+        return {"type": next(orders)}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    await app({"type": "lifespan"}, receive, send)
+    return said
+
+
+async def test_any_asgi_server_starts_and_stops_the_app(dsn: str, settings: Settings) -> None:
+    """The application starts and stops by the lifespan protocol alone."""
+    said = await lifespan(create_app(settings, dsn=dsn))
+    assert said == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
+
+
+@pytest.mark.parametrize("port", ["silent", "closed"])
+async def test_an_app_without_its_database_does_not_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """A database that refuses connections or never answers fails the start with one sentence, without the password."""
+    monkeypatch.setattr(db.migrate, "CONNECT_SECONDS_MAX", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = listener.getsockname()[1]
+        app = create_app(settings, dsn=f"postgresql://me:hush@127.0.0.1:{silent if port == 'silent' else 1}/db")
+        (failed,) = await lifespan(app)
+    assert failed["type"] == "lifespan.startup.failed"
+    assert re.fullmatch(r"The PostgreSQL at VIDEOCREDITS_DATABASE_URL [^\n]+\.", failed["message"])
+    assert "hush" not in failed["message"]
+
+
+async def test_an_error_in_the_start_fails_it(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other exception is logged, and fails the start too: uvicorn takes a silent one for no lifespan at all."""
+    monkeypatch.setattr(server.app, "Live", None)
+    with redirect_stderr(io.StringIO()) as log:
+        (failed,) = await lifespan(create_app(settings, dsn=dsn))
+    assert (failed["type"], "TypeError" in log.getvalue()) == ("lifespan.startup.failed", True)
+    assert "TypeError" not in failed["message"]

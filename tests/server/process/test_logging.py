@@ -188,19 +188,21 @@ def test_lines_of_requests_are_never_torn(restored: None, monkeypatch: pytest.Mo
 
 
 def test_libraries_log_in_the_same_way(lines: Lines) -> None:
-    """What uvicorn, asyncpg and Python's warnings have to say comes in the same lines, once each."""
+    """Warnings of uvicorn, asyncpg and Python come in the same lines, once each, and no lines for each connection."""
     uvicorn = logging.getLogger("uvicorn.error")
-    uvicorn.setLevel(logging.NOTSET)  # A server that a test has run may have made it quieter.
+    uvicorn.setLevel(logging.INFO)
     uvicorn.addHandler(logging.StreamHandler())
     uvicorn.propagate = False
     configure("json", "info")
-    uvicorn.info("Started %s", "process", extra={"color_message": "\x1b[1mStarted"})
+    uvicorn.info('%s - "WebSocket %s" [accepted]', "127.0.0.1:1", "/graphql?token=hush")
+    logging.getLogger("uvicorn.access").info('%s - "%s"', "127.0.0.1:1", "/graphql?token=hush")
+    uvicorn.warning("Started %s", "process", extra={"color_message": "\x1b[1mStarted"})
     logging.getLogger("asyncpg").warning("slow")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     first, second, third = lines()
-    assert (first["logger"], first["level"], first["event"]) == ("uvicorn.error", "info", "Started process")
+    assert (first["logger"], first["level"], first["event"]) == ("uvicorn.error", "warning", "Started process")
     assert (second["logger"], second["level"], second["event"]) == ("asyncpg", "warning", "slow")
     assert "color_message" not in first
     assert "DeprecationWarning: old" in third["event"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from graphql import ExecutionResult
 
-import server.cli
+import server.serve
 import server.transports.fast_path
 from db.database import Database
 from server.operations.run import Runner
@@ -386,7 +386,7 @@ async def test_a_known_head_in_parts(reached: Site, cut: int) -> None:
 
 async def test_an_idle_connection_is_closed(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection on which nothing comes any more ends, though nobody closes it."""
-    monkeypatch.setattr(server.cli, "IDLE_SECONDS_MAX", 1)
+    monkeypatch.setattr(server.serve, "IDLE_SECONDS_MAX", 1)
     async with site(settings, dsn) as reached:
         reader, writer = await asyncio.open_connection(*reached.address.split(":"))
         with closing(writer):

@@ -1,24 +1,33 @@
-"""A server that is told to stop finishes what it has begun, takes nothing new, and ends well."""
+"""On a signal the server accepts nothing new, finishes requests in flight and exits with 0, by either command."""
 
 import asyncio
+import json
 import signal
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
 from db.database import Database
 from tests.api import MUTATIONS, SECRET, Api, headers
 from tests.race import blocked
-from tests.server.test_cli import serving
+from tests.server.test_cli import Served
+from tests.server.test_serve import Command, command
+from tests.server.transports.test_event_stream import CREDITS, EVENTS, Stream
 from tests.server.transports.test_fast_path import read, request
+from tests.sockets import PROTOCOL, Client
+
+__all__ = ["command"]  # A fixture.
 
 VIDEO = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
 
 
 async def refused(address: str) -> None:
-    """Wait until whoever comes is turned away."""
+    """Wait until new connections are refused."""
     url = httpx2.URL(address)
     while True:
         try:
@@ -31,10 +40,20 @@ async def refused(address: str) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_what_was_begun_is_finished(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
-    """After SIGTERM nobody is let in, a mutation under way is answered when it can go on, and the exit code is 0."""
+async def ended(served: Served) -> str:
+    """Wait until the server has ended, with exit code 0 and no traceback, and return its log."""
+    _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
+    assert served.process.returncode == 0, logged
+    assert "Traceback" not in logged
+    return str(logged)
+
+
+async def test_requests_in_flight_are_finished(
+    command: Command, api: Api, dsn: str, database: Database, tmp_path: Path
+) -> None:
+    """After SIGTERM new connections are refused, a mutation under way is answered when it can go on; exit code 0."""
     await api.register()
-    with serving(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
+    with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
         async with httpx2.AsyncClient(timeout=30) as client:
             async with database.pool.acquire() as holder, holder.transaction():
                 await holder.execute("SELECT FROM users FOR UPDATE")
@@ -43,42 +62,98 @@ async def test_what_was_begun_is_finished(api: Api, dsn: str, database: Database
                 await blocked(database)
                 server.process.send_signal(signal.SIGTERM)
                 await refused(server.address)
-                await asyncio.sleep(0.5)  # Longer than a stop takes that waits for nobody.
+                await asyncio.sleep(0.5)  # Longer than a stop takes that waits for no request.
                 assert not creation.done()
                 assert server.process.poll() is None
             created = (await creation).json()["data"]["createVideoData"]
         assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 9)
-        _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
-        assert server.process.returncode == 0, logged
-        assert "Traceback" not in logged
+        await ended(server)
     assert await api.balance() == 9
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_what_does_not_end_is_broken_off(
-    api: Api, dsn: str, database: Database, tmp_path: Path, at_once: bool
-) -> None:
-    """After SIGTERM a query that never ends keeps the server for only so long, whichever way it came.
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_streams_end(command: Command, number: signal.Signals, api: Api, dsn: str, tmp_path: Path) -> None:
+    """On SIGTERM and Ctrl-C streams end without `complete`, sockets with 1012, no error is logged; exit code 0."""
+    await api.register()
+    with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as served:
+        address = served.address.replace("http", "ws", 1)
+        async with (
+            httpx2.AsyncClient(timeout=30) as client,
+            client.stream(
+                "POST", served.address, json={"query": CREDITS}, headers={"Accept": EVENTS, **headers("ann")}
+            ) as response,
+            connect(address, subprotocols=[PROTOCOL], proxy=None) as connection,
+        ):
+            stream = Stream(response)
+            assert "errors" not in await stream.result()
+            follower = Client(connection)
+            await follower.sign_in("ann")
+            await follower.subscribe("live", CREDITS)
+            await follower.receive()
+            served.process.send_signal(number)
+            assert await stream.rest() == []
+            assert await follower.closed() == (1012, "The server is being stopped: connect again.")
+        assert "rror" not in await ended(served)
 
-    It is told so and logged, and the exit code is 0 then too.
-    """
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_requests_that_do_not_end(
+    command: Command, whole: bool, api: Api, dsn: str, database: Database, tmp_path: Path
+) -> None:
+    """A query that never ends is answered RETRY shortly before the server stops, by the fast path and by ASGI."""
     await api.register()
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600", "LOG_FORMAT": "json"}
-    with serving(tmp_path, **settings) as server:
+    with command(tmp_path, **settings) as server:
         url = httpx2.URL(server.address)
         reader, writer = await asyncio.open_connection(url.host, url.port)
         with closing(writer):
             async with database.pool.acquire() as holder, holder.transaction():
                 await holder.execute("LOCK TABLE users")
                 query = request()
-                first = len(query) if at_once else len(query) - 1
+                first = len(query) if whole else len(query) - 1
                 writer.write(query[:first])
                 await asyncio.sleep(0.1)  # Else both may come at once.
                 writer.write(query[first:])
                 await blocked(database)
                 server.process.send_signal(signal.SIGTERM)
-                _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
-                assert server.process.returncode == 0, logged
+                logged = await ended(server)
             status, told, body = await read(reader)
-            assert (status, told["connection"], body) == (500, "close", b"Internal Server Error")
-        assert [line for line in logged.splitlines() if '"/graphql"' in line and '"status": null' in line], logged
+            assert (status, told["connection"], told["retry-after"]) == (503, "close", "1")
+            assert json.loads(body)["errors"][0]["extensions"]["code"] == "RETRY"
+        assert [line for line in logged.splitlines() if '"/graphql"' in line and '"status": 503' in line], logged
+
+
+async def test_clients_that_do_not_read(command: Command, api: Api, dsn: str, tmp_path: Path) -> None:
+    """Clients that read nothing of a stream, or of a response, delay the end for a bounded time, and log no error."""
+    await api.register()
+    await asyncio.gather(*(api.create(f"{number}", title="x" * 500) for number in range(30)))
+    query = b'{"query": "{ viewer { videos(first: 30) { nodes { title } } } }"}'
+    with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as served:
+        url = httpx2.URL(served.address)
+        _, writer = await asyncio.open_connection(url.host, url.port, limit=1)
+        with closing(writer):
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # Streams have a transport that reads.
+            for _ in range(400):
+                writer.write(request(query))
+            await asyncio.sleep(0.5)
+            served.process.send_signal(signal.SIGTERM)
+            assert "rror" not in await ended(served)
+
+
+def test_threads_that_do_not_end() -> None:
+    """A call that hangs in a thread does not keep the process from ending."""
+    program = """if True:
+        import asyncio, threading
+        from server.serve import _DaemonThreads
+        async def main():
+            asyncio.get_running_loop().set_default_executor(_DaemonThreads())
+            assert await asyncio.to_thread(str, 1) == "1"
+            try:
+                await asyncio.to_thread(int, "x")
+            except ValueError:
+                asyncio.create_task(asyncio.to_thread(threading.Event().wait))
+                await asyncio.sleep(0.1)
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -16,7 +16,7 @@ import pytest
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ConnectionClosed
 
-import server.cli
+import server.serve
 import server.transports.http_protocol
 import server.transports.websocket
 from db.database import Database
@@ -336,7 +336,7 @@ async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypa
 
 async def test_who_is_gone_without_a_word(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that answers no pings is taken for gone, and nothing is left of it; one that does stays."""
-    monkeypatch.setattr(server.cli, "PING_SECONDS", 0.2)
+    monkeypatch.setattr(server.serve, "PING_SECONDS", 0.2)
     async with site(settings, dsn) as reached:
         await reached.api.register()
         async with reached.signed_in() as client:
