@@ -116,7 +116,8 @@ async def test_requests_that_do_not_end(
                 writer.write(query[first:])
                 await blocked(database)
                 server.process.send_signal(signal.SIGTERM)
-                logged = await ended(server)
+                _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
+                assert server.process.returncode == 0, logged
             status, told, body = await read(reader)
             assert (status, told["connection"], told["retry-after"]) == (503, "close", "1")
             assert json.loads(body)["errors"][0]["extensions"]["code"] == "RETRY"
