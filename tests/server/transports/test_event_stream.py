@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import signal
 import socket
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -26,7 +24,6 @@ from server.process.settings import Settings
 from tests.api import MUTATIONS, SECRET, headers
 from tests.live import ENTRIES, VIDEO, VIDEOS, VIEWER
 from tests.race import blocked
-from tests.server.test_cli import serving as serving_command
 from tests.sockets import Site, logged_site
 from tests.sockets import site as serving_site
 
@@ -477,22 +474,6 @@ async def test_a_stop(site: Site, accept: str) -> None:
         assert ([frame for frame in await entries.rest() if frame], entries.left) == ([], b"")
         assert await refused(site, CREDITS) == (503, "RETRY")
         await site.left()
-
-
-async def test_sigterm(site: Site, dsn: str, tmp_path: Path) -> None:
-    """After SIGTERM open streams end without their end, and the exit code is 0, without a word in the log."""
-    await site.api.register()
-    with serving_command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as served:
-        async with httpx2.AsyncClient(timeout=30) as client:
-            sent = {"Accept": EVENTS, **headers("ann")}
-            async with client.stream("POST", served.address, json={"query": CREDITS}, headers=sent) as response:
-                stream = Stream(response)
-                assert "errors" not in await stream.result()
-                served.process.send_signal(signal.SIGTERM)
-                assert await stream.rest() == []
-        _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
-    assert served.process.returncode == 0, logged
-    assert "rror" not in logged
 
 
 def request(document: str) -> bytes:

@@ -173,8 +173,8 @@ async def test_a_stop(api: Api, dsn: str, database: Database, tmp_path: Path) ->
         assert "Traceback" not in logged
 
 
-async def test_a_stop_that_waits_for_nobody(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
-    """What does not end keeps the server for only so long: the socket is closed with 1012 all the same, and exit 0."""
+async def test_a_stop_does_not_wait_for_ever(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
+    """A query that does not end is answered RETRY in time, the socket is closed with 1012, and the exit code is 0."""
     await api.register()
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600"}
     with serving(tmp_path, **settings) as served:
@@ -183,6 +183,8 @@ async def test_a_stop_that_waits_for_nobody(api: Api, dsn: str, database: Databa
             await client.subscribe("query", "{ viewer { id } }")
             await blocked(database)
             served.process.send_signal(signal.SIGTERM)
+            told = await client.receive()
+            assert (told["type"], told["payload"][0]["extensions"]["code"]) == ("error", "RETRY")
             assert (await client.closed())[0] == 1012
             _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
         assert served.process.returncode == 0, logged
