@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # pip speaks up only when something is wrong: what it says of its own version is no news.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# What runs side by side prints its lines together, where make can do that (macOS has make 3.81).
+SYNC := $(and $(filter output-sync,$(.FEATURES)),--output-sync)
 
 .PHONY: help serve test check ruff mypy lint-imports sqlfluff format demo soak bench bench-quick bench-growth bench-live bench-compare explorer screenshot migrate schema released client lock clean
 
@@ -15,7 +17,7 @@ serve: explorer ## Start the server on a PostgreSQL of its own: http://127.0.0.1
 
 # Two processes share the tests, each with a PostgreSQL of its own: much of their time is waiting.
 test: $(VENV)/dev ## Set up, then run every check and every test (.ci/run runs exactly this)
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync check explorer
+	@$(MAKE) --no-print-directory --jobs=3 $(SYNC) check explorer
 	$(BIN)/pytest --numprocesses=2 --dist=worksteal
 
 check: sqlfluff mypy ruff lint-imports ## Lint, types, layers and SQL, without the tests
