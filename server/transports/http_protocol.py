@@ -5,7 +5,7 @@ import logging
 import re
 import socket
 import sys
-from asyncio import Task, TimerHandle
+from asyncio import CancelledError, Task, TimerHandle
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -27,7 +27,7 @@ from server.transports.fast_path import PATH, FastPath, FastRequest, Head
 from server.transports.websocket_protocol import WebSocketProtocol
 from server.wire.answer import refusal
 from server.wire.headers import Header, lines, with_security
-from server.wire.request import Refused
+from server.wire.request import Refused, fault, stopped
 from server.wire.request_id import new_request_id
 
 HEAD_BYTES_MAX = 65_536
@@ -48,11 +48,6 @@ BODY_BUFFER_BYTES_MAX = 65_536
 # a request is being answered. Common requests fit into one.
 _PIECE_BYTES = 4096
 _PATH = PATH.encode()
-_BROKEN_OFF = (
-    STATUS_LINE[500]
-    + b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\nconnection: close\r\n\r\n"
-    + b"Internal Server Error"
-)
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _DIGITS_MAX = 15
@@ -349,9 +344,9 @@ class Protocol(asyncio.Protocol):
     async def _take_fast_path(self, cycle: "_FastPathCycle") -> None:
         try:
             status, head, body = await cycle.request.write()
-        except BaseException:  # It is broken off, or not even a fault can be told: what uvicorn says of both.
+        except BaseException as error:  # The server stops and waits no longer, or the response cannot be written.
             if not cycle.disconnected:
-                self.transport.write(_BROKEN_OFF)
+                self.transport.write(self._refusal(stopped() if isinstance(error, CancelledError) else fault()))
                 self.transport.close()
             raise
         finally:
@@ -629,7 +624,7 @@ def _reason(error: Exception) -> Refused:
         return cause
     if cause is not None:
         log.error("fault", exc_info=cause)
-        return Refused(500, "The server made a mistake.", code="INTERNAL_SERVER_ERROR")
+        return fault()
     return Refused(400, "This is not a valid HTTP/1.1 request.")
 
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.process.logging import request_id as id_in_log
 from server.wire.answer import refusal
 from server.wire.headers import with_security
+from server.wire.request import stopped
 from server.wire.request_id import new_request_id
 
 # Called with a request's method, path, status (None if it had no response), milliseconds and id.
@@ -57,6 +58,10 @@ class RequestMiddleware:
             if status is not None:  # The response has begun: it can only be broken off.
                 raise
             await refusal(error, request_id)(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # The server stops and waits no longer.
+            if status is not None:
+                raise
+            await refusal(stopped(), request_id)(scope, receive, send_with_headers)
         finally:
             milliseconds = round(1000 * (time.perf_counter() - started), 1)
             self._log_request(scope["method"], scope["path"], status, milliseconds, request_id)

@@ -30,6 +30,20 @@ class Refused(RequestError):  # noqa: N818 - It is what is done, and reads so wh
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
+def fault() -> Refused:
+    """Refuse a request because of a mistake of the server's, for which not even the usual answer could be made."""
+    return Refused(500, "The server made a mistake.", code="INTERNAL_SERVER_ERROR")
+
+
+def stopped() -> Refused:
+    """Refuse a request that the server could not finish before it stopped."""
+    message = (
+        "The server was stopped before it could finish, and what you asked for may or may not have happened: "
+        "send it again, with the same idempotency key if it has one."
+    )
+    return Refused(503, message, code="RETRY", retry_after="1")
+
+
 class ClientGone(Exception):  # noqa: N818 - It is what happened, and reads so where it is caught.
     """The client has left before its request was executed."""
 
