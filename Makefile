@@ -44,7 +44,8 @@ format: $(VENV)/dev ## Put code and SQL into the one format
 demo: $(VENV)/run ## Play the original app's day against a throwaway server, then verify every balance
 	@exec $(BIN)/videocredits demo
 
-soak: $(VENV)/dev ## The races and the lifecycle model, twenty times over (about an hour)
+soak: $(VENV)/dev ## A minute under 1,000 hostile connections, then the races and the lifecycle model twenty times over (an hour)
+	$(BIN)/python -m benchmarks hostile
 	$(BIN)/pytest -m soak
 
 bench: $(VENV)/dev ## Measure the server beside Mercurius, Yoga, PostGraphile, Strawberry, asyncpg, pgbench (13 minutes)

@@ -18,6 +18,7 @@ from benchmarks.cases import ADJUST, COMPARED, CREATE, Case
 from benchmarks.chart import chart
 from benchmarks.compare import compare
 from benchmarks.growth import growth
+from benchmarks.hostile import hostile
 from benchmarks.live import live
 from benchmarks.load import drive, hold, release
 from benchmarks.peers import MERCURIUS, PEERS, started
@@ -173,6 +174,7 @@ def _chart(results: Rounds, rounds: int) -> str:
 main.add_command(live)
 main.add_command(growth)
 main.add_command(compare)
+main.add_command(hostile)
 
 if __name__ == "__main__":
     main()

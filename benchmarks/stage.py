@@ -34,6 +34,7 @@ from server.process.settings import PREFIX, Settings
 SHOWN = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers")
 
 OURS = "videocredits"
+COMMAND = (sys.executable, "-c", "from server.cli import main; main()", "serve")
 POOL_SIZE = 20  # Connections to the database that each server may have: our default.
 
 Call = dict[Varying, Any]
@@ -156,8 +157,7 @@ def served(stage: Stage) -> Iterator[Stage]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {f"{PREFIX}RATE_LIMIT_PER_IDENTITY": "off", f"{PREFIX}RATE_LIMIT_PER_ADDRESS": "off"}
     environment |= {f"{PREFIX}DATABASE_URL": stage.dsn, f"{PREFIX}JWT_SECRET": stage.jwt_secret, f"{PREFIX}PORT": "0"}
-    command = [sys.executable, "-c", "from server.cli import main; main()", "serve"]
-    with running(stage, OURS, command, environment) as running_stage:
+    with running(stage, OURS, COMMAND, environment) as running_stage:
         yield running_stage
 
 
