@@ -14,7 +14,7 @@ from server.process.settings import Settings, development_secret
 AUTHORIZATION_CHARACTERS_MAX = 8192
 LEEWAY_SECONDS = 5  # The provider's clock may be a little ahead of ours, or a token would be refused as not yet valid.
 TOKENS_REMEMBERED_MAX = 1024
-TOKEN_SECONDS_MAX = 60  # So long may what stays open go on with a token that somebody has withdrawn.
+TOKEN_SECONDS_MAX = 60  # Open sockets and streams verify their token again so often.
 ROLES = {spelling: role for role in Role for spelling in (role.value, role.value.lower())}
 
 
@@ -44,7 +44,7 @@ _MESSAGES = {
     Reason.BAD_SIGNATURE: "The token was not signed with a key of this server's identity provider: sign in again.",
     Reason.MISSING_CLAIM: "The token lacks the `{claim}` claim: the identity provider must put it in.",
     Reason.EXPIRED: "The token has expired: renew it or sign in again.",
-    Reason.NOT_YET_VALID: "The token is not valid yet (`nbf` or `iat`): check the clock of whoever issued it.",
+    Reason.NOT_YET_VALID: "The token is not valid yet (`nbf` or `iat`): check the issuer's clock.",
     Reason.WRONG_AUDIENCE: "The token is meant for somebody else: its `aud` claim must name {settings.jwt_audience}.",
     Reason.WRONG_ISSUER: "The token comes from somebody else: its `iss` claim must be {settings.jwt_issuer}.",
     Reason.INVALID_SUBJECT: "The token's `sub` claim must be 1 to 255 characters, none of them a control character.",
@@ -61,8 +61,8 @@ _REASONS: dict[type[jwt.PyJWTError], Reason] = {
 }
 
 
-class InvalidToken(Exception):  # noqa: N818 - It is what was found, and reads so where it is caught.
-    """The Authorization header proves nothing; the message tells the front-end developer why, and what to do."""
+class InvalidToken(Exception):  # noqa: N818 - It names a finding, and reads so where it is caught.
+    """The Authorization header is not accepted; the message tells front-end developers why, and what to do."""
 
     code: ClassVar = "UNAUTHENTICATED"
 
@@ -73,25 +73,25 @@ class InvalidToken(Exception):  # noqa: N818 - It is what was found, and reads s
 
 
 class Proof(NamedTuple):
-    """Whom a token names, and until when, as seconds since 1970."""
+    """The identity that a token proves, and until when, in seconds since 1970."""
 
     identity: Identity
     good_until: int
 
 
 class TokenVerifier:
-    """Tells who sent a request, by the one kind of key that the settings name."""
+    """Verifies bearer tokens with the one kind of key that the settings name."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._secret = development_secret(settings.data_dir) if settings.development_keys else settings.jwt_secret
         self._public_keys = PublicKeys(settings.jwks_url) if settings.jwks_url else None
-        # A client sends the same token with every request. Only proven ones are remembered, each with the key that
-        # proved it: keys that are fetched again are new objects, so what a withdrawn one proved is forgotten.
+        # A client sends the same token with every request. Only valid ones are cached, each with the key that verified
+        # it: keys that are fetched again are new objects, so tokens of a withdrawn key are no longer accepted.
         self._proven: dict[str, tuple[Proof, str | jwt.PyJWK]] = {}
 
     async def identify(self, authorization: str | None) -> Identity | None:
-        """Return who an Authorization header names, None without one; InvalidToken when it proves nothing."""
+        """Return the identity that an Authorization header proves, None without one; else InvalidToken."""
         return None if authorization is None else (await self.prove(authorization)).identity
 
     def may_fetch_keys(self, authorization: str | None) -> bool:
@@ -99,7 +99,7 @@ class TokenVerifier:
         return self._public_keys is not None and authorization is not None and self.recall(authorization) is None
 
     def recall(self, authorization: str) -> Proof | None:
-        """Return what an Authorization header has proven before, if that still holds."""
+        """Return what an Authorization header has proved before, if that still holds."""
         known = self._proven.get(authorization)
         if known is None:
             return None
@@ -108,7 +108,7 @@ class TokenVerifier:
         return proof if holds else None
 
     async def prove(self, authorization: str) -> Proof:
-        """Return whom an Authorization header names, and until when; InvalidToken when it proves nothing."""
+        """Verify an Authorization header; InvalidToken where it proves no identity."""
         if known := self.recall(authorization):
             return known
         if len(authorization) > AUTHORIZATION_CHARACTERS_MAX or not authorization.isascii():
@@ -177,7 +177,7 @@ class TokenVerifier:
 def mint_token(
     secret: str, *, role: Role, subject: str, audience: str, issuer: str, role_claim: str, expires_in_seconds: int
 ) -> str:
-    """Sign a token for development; ValueError when the subject could be nobody's."""
+    """Sign a token for development; ValueError where the subject is invalid."""
     identity = Identity(subject, role)
     now = int(time())
     claims = {

@@ -21,7 +21,7 @@ from server.wire.request import ClientGone, Refused
 
 RETRY_SECONDS = 1
 
-# Whose a request is: a user's subject, or an address; None is nobody whom a stranger can be (WORKER, ADMIN).
+# Whose share of the slots a request takes: a user's subject, or an address. None has no share: a WORKER or an ADMIN.
 Owner = Hashable | None
 
 
@@ -49,7 +49,9 @@ class Admission:
         self.running: dict[Owner, int] = {}
         self.admitted: dict[Owner, int] = {}  # running and waiting
         self.waiting: dict[Owner, deque[Slot]] = {}
-        self.next: OrderedDict[Owner, None] = OrderedDict()  # those who wait and have not all the slots they may have
+        self.next: OrderedDict[Owner, None] = (
+            OrderedDict()
+        )  # owners with waiting requests and slots left in their share
 
     def slot(self, owner: Owner) -> "Slot":
         """Admit a request; Refused where too many are running and waiting already, of all or of this owner."""
@@ -65,7 +67,7 @@ class Admission:
         return Slot(self, owner)
 
     def may_run(self, owner: Owner) -> bool:
-        """Tell whether an owner has not all the slots that one may have."""
+        """Tell whether an owner has slots left in its share."""
         return owner is None or self.running.get(owner, 0) < self.running_each_max
 
     def fill(self) -> None:
@@ -76,7 +78,7 @@ class Admission:
             self.queue(owner)
 
     def queue(self, owner: Owner) -> None:
-        """Put an owner into, or take it out of, the line of those who get the next slots."""
+        """Update whether an owner may get one of the next slots."""
         if not self.waiting.get(owner):
             self.waiting.pop(owner, None)
             self.next.pop(owner, None)

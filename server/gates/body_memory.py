@@ -11,14 +11,14 @@ UNCOUNTED_BYTES = 65_536
 
 
 class BodyMemory:
-    """What is left for bodies."""
+    """The memory that is left for bodies."""
 
     def __init__(self, body_bytes_max: int) -> None:
         self.free = max(BODIES_BYTES_MAX, 2 * body_bytes_max)  # Whatever one may have, two are received at once.
 
 
 class BodyBytes:
-    """What one body takes, while the block lasts or until it is released."""
+    """The memory that one body takes, while the block lasts or until it is released."""
 
     __slots__ = ("_memory", "_taken", "received")
 
@@ -44,6 +44,6 @@ class BodyBytes:
         self._taken += more
 
     def release(self) -> None:
-        """Give back what it takes."""
+        """Free the memory."""
         self._memory.free += self._taken
         self._taken = 0

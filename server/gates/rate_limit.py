@@ -1,4 +1,4 @@
-"""How many requests somebody may send: by the address they come from, and by who sends them."""
+"""Rate limits: how many requests one address and one user may send."""
 
 import asyncio
 import math
@@ -17,8 +17,8 @@ from server.wire.request import Refused
 
 log = structlog.get_logger()
 
-# What a flood of addresses can take of this process's memory, at about 300 bytes each. The one that was not heard of
-# for the longest time is forgotten first, and has its whole quota again.
+# Bounds the memory that a flood of addresses can take, at about 300 bytes each. The least recently seen is forgotten
+# first, and then has its whole quota again.
 COUNTED_MAX = 50_000
 STORAGE_SECONDS_MAX = 0.25
 STORAGE_PAUSE_SECONDS = 10
@@ -45,7 +45,7 @@ def open_redis(url: str | None) -> Redis | None:
 
 
 class Counts:
-    """What this process remembers of a quota: when each that has used some of it will have the whole again.
+    """Counts in this process: when each address or user that has used some of the quota will have the whole again.
 
     As throttled-py's "gcra" counts in memory, which takes twenty times as long: with two quotas, a fifth of what the
     server spends on a small query.

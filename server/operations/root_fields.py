@@ -150,7 +150,7 @@ class OneOperation(SchemaExtension):
 
 
 class Schema(strawberry.Schema):
-    """The schema with what is known of the documents that are executed on it."""
+    """The schema, with the documents that are prepared for it."""
 
     documents: Documents
     suggestions = True
@@ -170,7 +170,7 @@ class Schema(strawberry.Schema):
     ) -> ExecutionResult | Result:
         """Execute a query or mutation, by functions compiled for it where that can be, and else by Strawberry.
 
-        Strawberry also says what is wrong with it: by then, nothing of it has been resolved.
+        Strawberry also reports errors: by then, nothing has been resolved.
         """
         answer = self._answer(text, variables or {}, context, name, allowed)
         if answer is None:

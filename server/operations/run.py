@@ -131,7 +131,7 @@ class Runner:
         events = await self._schema.follow(prepared, name, variables, context)
         if isinstance(events, ExecutionResult):
             raise NotExecuted(events.errors or [])
-        identity = required(context.identity)  # Nobody else is admitted to any subscription.
+        identity = required(context.identity)  # The rules admit no anonymous subscriber.
         try:
             self._followed.add(identity, cost)
         except RequestError as error:

@@ -20,9 +20,8 @@ from server.wire.compression import COMPRESSED_BYTES_MIN
 COMPRESSED = [Middleware(CompressMiddleware, minimum_size=COMPRESSED_BYTES_MIN)]
 BUILT = Path(__file__).parent / "built"  # By `explorer/build.py`; the wheel ships it.
 
-# Names that no DNS server is asked for. Any other may be a stranger's, whose pages DNS lets read what is served here
-# (rebinding). It is the header itself that is looked at: where that is odd, Starlette's URL names the address that the
-# server listens on.
+# Names that need no DNS. With any other, a stranger's page could read what is served here (DNS rebinding). The header
+# itself is checked: where it is odd, Starlette's URL names the address that the server listens on.
 _THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 

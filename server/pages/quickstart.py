@@ -1,4 +1,4 @@
-"""The page at /quickstart: an app's page, made of `examples/quickstart`, for whoever starts a development server."""
+"""The page at /quickstart: an app's page, made of `examples/quickstart`, on development servers."""
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request

@@ -1,4 +1,4 @@
-"""The log: one line per event on standard error, for machines or for eyes, without what nobody should read there."""
+"""The log: one line per event on standard error, as JSON or for reading, without secrets and personal texts."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 WITHHELD = "[withheld]"
 TEXT_CHARACTERS_MAX = 16_384
 DEPTH_MAX = 5
-PIPE_BYTES = 4096  # What is written to a pipe at once and is longer may be mixed with what other processes write.
+PIPE_BYTES = 4096  # A longer write to a pipe may be interleaved with other processes' writes.
 
 # The id that each event of a request has on its line, a socket's operations and streams having their own. Not one of
 # structlog's, which are bound and unbound by way of all that there are: a twentieth of a small query's time.

@@ -17,8 +17,8 @@ from server.wire.answer import Answer, encode
 from server.wire.errors import present
 from server.wire.media_type import EVENT_STREAM, MULTIPART
 
-KEEP_ALIVE_SECONDS = 12  # Proxies give up on what has been silent for 15 seconds or more.
-FAREWELL_SECONDS_MAX = 1  # Whoever does not read by then has nothing said to.
+KEEP_ALIVE_SECONDS = 12  # Proxies close connections that are silent for 15 seconds or more.
+FAREWELL_SECONDS_MAX = 1  # How long the last message waits for a client that does not read.
 
 
 class _Around(NamedTuple):
@@ -27,7 +27,7 @@ class _Around(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """How a stream is written: around a result, and around the errors of what was not executed, both as JSON."""
+    """The framing of a stream: around a result, and around the errors of an operation that was not executed."""
 
     content_type: str
     beginning: str
@@ -61,7 +61,7 @@ _FORMS = {
     ),
 }
 
-# No cache keeps it, and no proxy waits for more before it passes on what has come: nginx goes by the second.
+# No cache keeps it, and no proxy buffers it (X-Accel-Buffering is nginx's).
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"}
 
 
@@ -121,7 +121,7 @@ class EventStream:
 
 
 class _OpenStream:
-    """What goes on while a stream is open; what a coroutine returns, if it ever does, is what is to be said last."""
+    """An open stream; what one of its coroutines returns, if it ever does, is the last message."""
 
     def __init__(self, form: _Form, send: Send, error_id: str) -> None:
         self._form = form

@@ -124,7 +124,7 @@ class _Close(Exception):  # noqa: N818 - It is what is done, and reads so where 
 
 
 class _Socket:
-    """One connection: reads what it sends, one message after the other, and runs its operations beside."""
+    """One socket: reads its messages one by one, and runs its operations concurrently."""
 
     __slots__ = (
         *("_active", "_authorization", "_closed", "_count", "_due", "_ended", "_paced", "_receive", "_scope", "_send"),
@@ -163,7 +163,7 @@ class _Socket:
         except InvalidToken as error:
             await self._reject(error)
         except Refused as error:
-            # A client that is told 1013 comes again, ever more slowly, and gives up after a few times.
+            # After 1013, clients reconnect with growing pauses, a few times.
             await self._close(1013 if error.status == 429 else 4400, error.message)
         except ConnectionError:
             pass  # The client has left.
@@ -206,7 +206,7 @@ class _Socket:
                 self._authorization = value
 
     async def _identify(self) -> Identity | None:
-        """Tell who the client is now; raise InvalidToken when it is nobody any more."""
+        """Verify the token, again; InvalidToken where it is no longer valid."""
         seconds: float = TOKEN_SECONDS_MAX
         identity = None
         if self._authorization is not None:
@@ -297,11 +297,11 @@ class _Socket:
         await self._say(_complete(name))
 
     async def _reject(self, error: InvalidToken) -> None:
-        # Not 4401: a client that is told 4403 renews its token and comes again.
+        # Not 4401: after 4403 clients renew their token and reconnect.
         await self._close(4403, f"{error.reason}: {error.message}")
 
     def stop(self) -> None:
-        """Take no more operations, finish those that are short, and close."""
+        """Take no more operations, finish queries and mutations, and close."""
         self._stopping = asyncio.create_task(self._stop())
 
     async def _stop(self) -> None:

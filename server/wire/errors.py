@@ -1,4 +1,4 @@
-"""The response's `errors`: what a client may read of them, and what only the log may."""
+"""The response's `errors`: what clients may read, and what only the log has."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
-    """Show an error to a client: with a code always, and a fault without its internals, which go to the log once."""
+    """Present an error to a client, always with a code; the internals of a fault go to the log alone, once."""
     cause = _cause(error)
     shown = error.formatted
     extensions: dict[str, Any] = {"code": "BAD_USER_INPUT"}
@@ -45,7 +45,7 @@ def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
 
 
 def _cut(message: str) -> str:
-    """Shorten a message that quotes what was sent, which may be a whole script; names stand at either end of it."""
+    """Shorten a message that quotes the request, which may hold a whole script; names stand at either end of it."""
     if len(message) <= MESSAGE_CHARACTERS_MAX:
         return message
     half = MESSAGE_CHARACTERS_MAX // 2 - 2
@@ -53,7 +53,7 @@ def _cut(message: str) -> str:
 
 
 def _cause(error: GraphQLError) -> Exception | None:
-    """Find what was raised, below the errors that graphql-core wraps around it; None if it was graphql-core itself."""
+    """Find the exception that graphql-core has wrapped; None if the error is graphql-core's own."""
     cause: Exception | None = error
     while isinstance(cause, GraphQLError) and not isinstance(cause, RequestError):
         cause = cause.original_error

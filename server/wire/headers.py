@@ -1,4 +1,4 @@
-"""What responses tell browsers: to take each for what it is, to show it in no frame, and whose pages may read it."""
+"""Security headers and CORS: no sniffing, no frames, and which sites' pages may read responses."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -25,7 +25,7 @@ _TLS_YEAR = (b"strict-transport-security", b"max-age=31536000")
 
 
 def with_security(scheme: str | None, headers: Iterable[Header], *own: Header) -> list[Header]:
-    """Add headers, and those that every response has; by TLS, also that browsers come by no other way for a year."""
+    """Add the headers that every response has; over TLS, also HSTS for a year."""
     has_policy = any(name == _POLICY for name, _ in headers)
     with_all = [*own, *headers, *(_ALWAYS if has_policy else _WITHOUT_PAGE)]
     if scheme in {"https", "wss"}:
@@ -40,7 +40,7 @@ def lines(headers: tuple[Header, ...]) -> bytes:
 
 
 def forwarded(app: ASGIApp, proxies: tuple[str, ...] | None) -> ASGIApp:
-    """Take a client's address and scheme from the headers of these proxies; without any, of nobody."""
+    """Believe X-Forwarded-For and X-Forwarded-Proto of these proxies; without any, of none."""
     if not proxies:
         return app
     middleware: Any = ProxyHeadersMiddleware  # Uvicorn has names of its own for the same types.
@@ -56,7 +56,7 @@ def cors(app: ASGIApp, origins: tuple[str, ...] | None) -> ASGIApp:
         app,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["*"],  # A client's own, such as apollo-require-preflight: the origin is what is trusted.
+        allow_headers=["*"],  # Clients have their own, such as apollo-require-preflight. Trust is in the origin.
         expose_headers=["X-Request-Id", "Retry-After"],
         max_age=PREFLIGHT_REMEMBERED_SECONDS,
     )
