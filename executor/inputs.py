@@ -5,6 +5,7 @@ Expected input takes a fast path. Anything else is left to graphql-core or Straw
 
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from graphql import (
@@ -26,6 +27,7 @@ from graphql import (
     get_argument_values,
     get_nullable_type,
     get_variable_values,
+    is_input_object_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -34,7 +36,9 @@ from graphql import (
 )
 from graphql.execution.get_variable_signature import get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource
+from graphql.pyutils import print_path_list
 from graphql.utilities.coerce_input_value import coerce_default_value, coerce_input_literal, coerce_input_value
+from graphql.utilities.validate_input_value import validate_input_value
 from strawberry import UNSET
 from strawberry.relay.types import GlobalID
 from strawberry.scalars import is_scalar
@@ -48,15 +52,38 @@ from strawberry.types.lazy_type import LazyType
 if TYPE_CHECKING:
     from executor.execution import Execution
 
-VARIABLE_ERRORS_MAX = 50  # As graphql-core has it.
+VARIABLE_ERRORS_MAX = 5  # Each quotes the value around it, so that more of them would cost more than they help.
+ITEMS_MAX = 5_000  # An item takes up to 10 µs to coerce.
+# To look for similar names takes longer the more is sent, and is for those who write operations by hand.
+CHARACTERS_WITH_SUGGESTIONS = 10_000
 UNCHANGEABLE = {str, int, float, bool}
 DEEP = 50  # What may be nested deeper is graphql-core's to measure.
 
 Convert = Callable[[Any], Any]
+# A variable: its name, signature and definition, and what coerces a value for it.
+_Expected = tuple[str, Any, VariableDefinitionNode, Convert]
 
 
 class _Unusual(Exception):  # noqa: N818 - It is no error: it says that graphql-core or Strawberry has to be asked.
     pass
+
+
+class _TooManyItemsError(Exception):
+    pass
+
+
+class _Room:
+    """How many more list items may be coerced."""
+
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        self.items = ITEMS_MAX
+
+    def take(self, items: int) -> None:
+        self.items -= items
+        if self.items < 0:
+            raise _TooManyItemsError
 
 
 class Variables:
@@ -65,45 +92,114 @@ class Variables:
     def __init__(self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode]) -> None:
         self._schema = schema
         self._definitions = definitions
-        self._expected: list[tuple[str, Any, ValueNode | None, Convert]] | None = []
+        self._room = _Room()
+        self._expected: list[_Expected] | None = []
         try:
             for node in definitions:
                 signature = get_variable_signature(schema, node)
                 if isinstance(signature, GraphQLError):
                     raise _Unusual  # noqa: TRY301 - as deep below
-                self._expected.append((signature.name, signature, node.default_value, _coercion(signature.type, ())))
+                coerce = _coercion(signature.type, (), self._room)
+                self._expected.append((signature.name, signature, node, coerce))
         except (_Unusual, TypeError):  # graphql-core has TypeError for a default that is wrong.
             self._expected = None
 
     def coerce(self, inputs: dict[str, Any], *, hide_suggestions: bool) -> VariableValues | list[GraphQLError]:
-        """Coerce what is given, or tell all that is wrong with it."""
-        values = None if self._expected is None else self._coerced(self._expected, inputs)
-        if values is None:
-            return get_variable_values(self._schema, self._definitions, inputs, VARIABLE_ERRORS_MAX, hide_suggestions)
-        return values
+        """Coerce the variables, or return the first errors.
+
+        The time that this takes is bounded by ITEMS_MAX and VARIABLE_ERRORS_MAX, whatever the inputs are.
+        """
+        self._room.items = ITEMS_MAX
+        try:
+            if self._expected is not None:
+                return self._coerced(self._expected, inputs, hide_suggestions)
+            self._count_items(inputs)
+        except _TooManyItemsError:
+            return [GraphQLError(f"The lists in the variables have more than {ITEMS_MAX:,} items together.")]
+        hide_suggestions = hide_suggestions or _is_large(inputs)
+        return get_variable_values(self._schema, self._definitions, inputs, VARIABLE_ERRORS_MAX, hide_suggestions)
+
+    def _count_items(self, inputs: dict[str, Any]) -> None:
+        """Count the items of the lists that graphql-core would coerce."""
+        pending: list[tuple[Any, Any]] = []
+        for node in self._definitions:
+            signature = get_variable_signature(self._schema, node)
+            if not isinstance(signature, GraphQLError):
+                pending.append((inputs.get(signature.name), signature.type))
+        while pending:
+            value, declared = pending.pop()
+            type_: Any = get_nullable_type(declared)
+            if is_list_type(type_) and isinstance(value, list):
+                self._room.take(len(value))
+                pending.extend([(item, type_.of_type) for item in value])
+            elif is_list_type(type_):
+                pending.append((value, type_.of_type))
+            elif is_input_object_type(type_) and isinstance(value, dict):
+                pending.extend([(value[name], field.type) for name, field in type_.fields.items() if name in value])
 
     def _coerced(
-        self, expected: list[tuple[str, Any, ValueNode | None, Convert]], inputs: dict[str, Any]
-    ) -> VariableValues | None:
+        self, expected: list[_Expected], inputs: dict[str, Any], hide_suggestions: bool
+    ) -> VariableValues | list[GraphQLError]:
         values = VariableValues({}, {})
-        for name, signature, default, coerce in expected:
+        wrong: list[tuple[_Expected, Any]] = []
+        for variable in expected:
+            name, signature, node, coerce = variable
             given = inputs.get(name, Undefined)
             values.sources[name] = VariableValueSource(signature, given)
             if given is not Undefined:
                 value = coerce(given)
-            elif default is not None:
-                value = coerce_input_literal(default, signature.type)
+            elif node.default_value is not None:
+                value = coerce_input_literal(node.default_value, signature.type)
             elif is_non_null_type(signature.type):
-                return None
+                value = Undefined
             else:
                 continue
             if value is Undefined:
-                return None
+                wrong.append((variable, given))
             values.coerced[name] = value
-        return values
+        return _errors(wrong, hide_suggestions=hide_suggestions or _is_large(inputs)) if wrong else values
 
 
-def _coercion(declared: GraphQLInputType, above: tuple[GraphQLInputType, ...]) -> Convert:
+def _errors(wrong: list[tuple[_Expected, Any]], *, hide_suggestions: bool) -> list[GraphQLError]:
+    """Say what graphql-core finds wrong with these variables, up to the most errors."""
+    errors: list[GraphQLError] = []
+    try:
+        for (name, signature, node, _), given in wrong:
+            note = partial(_note, errors, name, node)
+            validate_input_value(given, signature.type, note, hide_suggestions)
+    except GraphQLError as error:
+        errors.append(error)
+    assert errors  # noqa: S101 - graphql-core coerces nothing that it finds wrong, and the other way round
+    return errors
+
+
+def _note(
+    errors: list[GraphQLError], name: str, node: VariableDefinitionNode, error: GraphQLError, path: list[str | int]
+) -> None:
+    if len(errors) >= VARIABLE_ERRORS_MAX:
+        raise GraphQLError("Too many errors processing variables, error limit reached. Execution aborted.")
+    message = f"Variable '${name}' has invalid value{print_path_list(path)}: {error.message}"
+    errors.append(GraphQLError(message, node, original_error=error))
+
+
+def _is_large(inputs: dict[str, Any]) -> bool:
+    """Tell whether there is more in it than suggestions are made for."""
+    left = CHARACTERS_WITH_SUGGESTIONS
+    pending: list[Any] = [inputs]
+    while pending:
+        value = pending.pop()
+        left -= len(value) if isinstance(value, str | list | dict) else 1
+        if left < 0:
+            return True
+        if isinstance(value, dict):
+            pending.extend(value)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return False
+
+
+def _coercion(declared: GraphQLInputType, above: tuple[GraphQLInputType, ...], room: _Room) -> Convert:
     """Prepare graphql-core's `coerce_input_value` for a type."""
     if len(above) > DEEP:
         raise _Unusual
@@ -116,16 +212,18 @@ def _coercion(declared: GraphQLInputType, above: tuple[GraphQLInputType, ...]) -
                 value if type(value) is str else null if value is None or value is Undefined else coerce(value)
             )
     elif is_list_type(type_):
-        coerce = _list_coercion(type_, above)
+        coerce = _list_coercion(type_, above, room)
     elif type_ in above or type_.is_one_of or type_.out_type is not GraphQLInputObjectType.out_type:
         raise _Unusual
     else:
-        coerce = _object_coercion(type_, above)
+        coerce = _object_coercion(type_, above, room)
     return lambda value: null if value is None or value is Undefined else coerce(value)
 
 
 def _leaf_coercion(type_: Any) -> Convert:
     parse = type_.coerce_input_value
+    if isinstance(type_, GraphQLEnumType):
+        parse = partial(parse, hide_suggestions=True)  # Nobody reads them here, and they take 0.2 ms.
 
     def coerce(value: Any) -> Any:
         try:
@@ -136,24 +234,30 @@ def _leaf_coercion(type_: Any) -> Convert:
     return coerce
 
 
-def _list_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert:
-    coerce_item = _coercion(type_.of_type, (*above, type_))
+def _list_coercion(type_: Any, above: tuple[GraphQLInputType, ...], room: _Room) -> Convert:
+    coerce_item = _coercion(type_.of_type, (*above, type_), room)
 
     def coerce(value: Any) -> Any:
         if type(value) is not list:
             return coerce_input_value(value, type_)
-        coerced = [coerce_item(each) for each in value]
-        return Undefined if any(each is Undefined for each in coerced) else coerced
+        room.take(len(value))
+        coerced = []
+        for each in value:
+            item = coerce_item(each)
+            if item is Undefined:
+                return item
+            coerced.append(item)
+        return coerced
 
     return coerce
 
 
-def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...]) -> Convert:
+def _object_coercion(type_: Any, above: tuple[GraphQLInputType, ...], room: _Room) -> Convert:
     fields = [
         (
             name,
             field.out_name or name,
-            _coercion(field.type, (*above, type_)),
+            _coercion(field.type, (*above, type_), room),
             is_required_input_field(field),
             *_default(field),
         )

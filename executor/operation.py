@@ -60,6 +60,11 @@ class CompiledOperation:
             return ExecutionResult(None, values)
         return self.answer(context, values, root, hide_suggestions=hide_suggestions)
 
+    def variable_errors(self, variables: dict[str, Any], *, hide_suggestions: bool = False) -> list[GraphQLError]:
+        """Say what is wrong with variables, in bounded time; graphql-core can coerce them if nothing is."""
+        values = self._variables.coerce(variables, hide_suggestions=hide_suggestions)
+        return values if isinstance(values, list) else []
+
     def answer(
         self, context: Any, variables: VariableValues, root: Any = None, *, hide_suggestions: bool = False
     ) -> ExecutionResult | Awaitable[ExecutionResult]:

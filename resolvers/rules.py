@@ -64,17 +64,25 @@ class Access(NamedTuple):
         return self.reach is ANY or user_id == self.identity.user_id
 
 
+def refusal(field: str, identity: Identity | None) -> RequestError | None:
+    """Return why a caller may not use a root field: UNAUTHENTICATED or FORBIDDEN; None if the rule allows it."""
+    if identity is None:
+        return RequestError("UNAUTHENTICATED", "Sign in: send a bearer token in the Authorization header.")
+    if identity.role not in RULES[field]:
+        return RequestError("FORBIDDEN", f"`{field}` is not for the role {identity.role}.")
+    return None
+
+
 def admit(info: Info) -> Access:
-    """Let the caller into the root field that is being resolved; else UNAUTHENTICATED or FORBIDDEN.
+    """Let the caller into the root field that is being resolved, or raise why not.
 
     In a mutation, what was read for an earlier root field is forgotten, so that each shows what the others changed.
     """
     identity = info.context.identity
-    if identity is None:
-        raise RequestError("UNAUTHENTICATED", "Sign in: send a bearer token in the Authorization header.")
-    reach = RULES[info.field_name].get(identity.role)
-    if reach is None:
-        raise RequestError("FORBIDDEN", f"`{info.field_name}` is not for the role {identity.role}.")
+    if error := refusal(info.field_name, identity):
+        raise error
+    assert identity is not None  # noqa: S101 - or it had been refused
+    reach = RULES[info.field_name][identity.role]
     if info.operation.operation is OperationType.MUTATION:
         info.context.loaders = Loaders(info.context.database)
     return Access(identity, reach)

@@ -27,6 +27,7 @@ from executor.operation import CompiledOperation
 from schema.error import RequestError
 from server.bounded_cache import BoundedCache
 from server.operations.document_limits import LIMITS, OperationCost, hold, hold_to_limits
+from server.operations.root_rules import RootFields, root_fields
 
 # An app sends a few dozen documents of a kilobyte. A character takes up to 250 bytes when it is parsed: 128 MB at most.
 DOCUMENTS_REMEMBERED = 1_000
@@ -58,6 +59,7 @@ class Prepared(NamedTuple):
     errors: list[GraphQLError]
     costs: Mapping[str | None, OperationCost]
     compiled: dict[str | None, CompiledOperation]  # those that have been asked for
+    roots: dict[str | None, RootFields | None]  # the same
 
 
 class Documents:
@@ -88,6 +90,13 @@ class Documents:
             prepared.compiled[name] = operation
         return operation
 
+    def root_fields(self, schema: GraphQLSchema, prepared: Prepared, name: str | None) -> RootFields | None:
+        """Find the root fields of an operation of a document without errors, or recall them."""
+        if name not in prepared.roots:
+            assert prepared.document is not None  # noqa: S101 - there are no errors
+            prepared.roots[name] = root_fields(schema, prepared.document, name)
+        return prepared.roots[name]
+
     def _weigh(self, prepared: Prepared, fields: int) -> None:
         self._sound.grow(prepared.text, fields * CHARACTERS_PER_FIELD)
 
@@ -96,7 +105,7 @@ class Documents:
             hold("length", len(text))
             document = _parsed(text)
         except GraphQLError as error:
-            return Prepared(text, None, [error], {}, {})
+            return Prepared(text, None, [error], {}, {}, {})
         errors = self._validate(schema, document, _STRUCTURE)
         costs: Mapping[str | None, OperationCost] = {}
         if not errors:
@@ -106,7 +115,7 @@ class Documents:
                 errors = [error]
             else:
                 errors = self._validate(schema, document, self._rules)
-        return Prepared(text, document, errors, costs, {})
+        return Prepared(text, document, errors, costs, {}, {})
 
     def _validate(self, schema: GraphQLSchema, document: DocumentNode, rules: Any) -> list[GraphQLError]:
         return validate(schema, document, rules, ERRORS_MAX, hide_suggestions=not self._introspection)

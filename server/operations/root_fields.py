@@ -192,6 +192,9 @@ class Schema(strawberry.Schema):
             return None
         try:
             costs[name].hold(variables)
+            roots = self.documents.root_fields(self._schema, prepared, name)
+            if roots and (refused := roots.refuse(context.identity)):
+                return refused
             return operation(context, variables, hide_suggestions=not self.suggestions)
         except RequestError:
             return None
@@ -208,6 +211,12 @@ class Schema(strawberry.Schema):
         """
         assert prepared.document is not None  # noqa: S101 - there are no errors
         hide_suggestions = not self.suggestions
+        roots = self.documents.root_fields(self._schema, prepared, name)
+        if roots and (refused := roots.refuse(context.identity)):
+            return ExecutionResult(None, refused.errors)
+        operation = self.documents.compiled(self._schema, prepared, name)
+        if errors := operation.variable_errors(variables or {}, hide_suggestions=hide_suggestions):
+            return ExecutionResult(None, errors)
         executor = StrawberryGraphQLCoreExecutionContext.build(
             self._schema,
             prepared.document,
@@ -221,7 +230,6 @@ class Schema(strawberry.Schema):
         events: Any = await await_maybe(create_source_event_stream(executor))
         if isinstance(events, ExecutionResult):
             return events
-        operation = self.documents.compiled(self._schema, prepared, name)
 
         def answer(event: Executor[Any]) -> Any:
             try:

@@ -103,7 +103,7 @@ async def test_json_that_cannot_be_stored_is_refused(api: Api) -> None:
 async def test_json_that_cannot_even_be_read_is_refused(api: Api) -> None:
     """JSON that Python cannot read is a bad request, and no fault."""
     document = "query($id: ID!) { node(id: $id) { id } }"
-    for text in ("NaN", "-Infinity", "9" * 5_000, "[" * 100_000 + "]" * 100_000, '"\xff"'):
+    for text in ("NaN", "-Infinity", "9" * 5_000, "[" * 50_000 + "]" * 50_000, '"\xff"'):
         content = f'{{"query": "{document}", "variables": {{"id": {text}}}}}'.encode("latin-1")
         request = {"Content-Type": "application/json", **headers("ann")}
         response = await api.client.post("/graphql", content=content, headers=request)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 import server.process.logging
 from executor.program import NotCovered, Program
+from resolvers.identity import Identity, Role
 from server.bounded_cache import BoundedCache
 from server.operations.document import CHARACTERS_PER_FIELD
 from server.operations.root_fields import Schema, build_schema
@@ -19,6 +20,7 @@ from tests.api import MUTATIONS
 from tests.operations import SUBSCRIPTIONS, project_documents, variables_of
 from tests.synthetic import Backend, Several, shown, synthetic
 
+ADMIN = Identity("root", Role.ADMIN)
 KINDS = frozenset({OperationType.QUERY, OperationType.MUTATION})
 SWITCHES = ", ".join(f"${name}: Boolean = true" for name in "abcde")
 SWITCHED = " ".join(f"... @include(if: ${name}) {{ __typename }}" for name in "abcde")
@@ -33,6 +35,7 @@ async def executed(schema: Schema, text: str, variables: dict[str, Any], seed: i
     """Execute on a backend that is not there; return what it was asked."""
     graphql_schema = schema._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
     backend: Any = Backend(graphql_schema, seed, oddity=0)
+    backend.identity = ADMIN
     with synthetic(graphql_schema):
         await schema.run(text, variables, backend, None, KINDS)
     asked: list[str] = backend.calls
@@ -96,6 +99,7 @@ async def test_events_that_cannot_be_compiled(text: str, monkeypatch: pytest.Mon
         prepared = schema.prepare(text)
         assert prepared.document is not None
         context: Any = Streaming(graphql_schema, 0, oddity=0.1)
+        context.identity = ADMIN
         with synthetic(graphql_schema):
             events = await schema.follow(prepared, None, {"id": "a", "first": 1}, context)
             assert not isinstance(events, ExecutionResult)
