@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 WITHHELD = "[withheld]"
 TEXT_CHARACTERS_MAX = 16_384
 DEPTH_MAX = 5
+TARGET_CHARACTERS_REMEMBERED = 255  # A method and path that are longer are written anew each time.
 PIPE_BYTES = 4096  # A longer write to a pipe may be interleaved with other processes' writes.
 
 # The id that each event of a request has on its line, a socket's operations and streams having their own. Not one of
@@ -222,7 +223,7 @@ def _request_line(
     second, microsecond = divmod(nanoseconds // 1000, 1_000_000)
     return (
         f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
-        f'{_what(method, path)}, "status": {"null" if status is None else status}, '
+        f'{_target(method, path)}, "status": {"null" if status is None else status}, '
         f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
     )
 
@@ -232,6 +233,12 @@ def _shown(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-@lru_cache(64)  # Strangers fill it, with paths of up to 64 KB.
-def _what(method: str, path: str) -> str:
+def _target(method: str, path: str) -> str:
+    return (_usual_target if len(method) + len(path) <= TARGET_CHARACTERS_REMEMBERED else _written_target)(method, path)
+
+
+def _written_target(method: str, path: str) -> str:
     return f'"method": {json.dumps(clean_text(method))}, "path": {json.dumps(clean_text(path))}'
+
+
+_usual_target = lru_cache(64)(_written_target)

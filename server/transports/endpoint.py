@@ -20,7 +20,7 @@ from server.process.settings import Settings
 from server.transports.event_stream import EventStream, whole_stream
 from server.wire.answer import answer, refusal
 from server.wire.compression import compressed
-from server.wire.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, HTML, JSON, Accepted, accepted, preferred
+from server.wire.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, Accepted, accepted, is_page_preferred
 from server.wire.request import (
     METHODS,
     ClientGone,
@@ -91,7 +91,7 @@ class Endpoint:
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:
         """Tell whether a browser asks for the page, which needs introspection, and not for an answer."""
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
-        return asks_nothing and self.settings.introspection == "on" and preferred(accept, html=True) == HTML
+        return asks_nothing and self.settings.introspection == "on" and is_page_preferred(accept)
 
 
 class _Http(Request[Response | EventStream]):

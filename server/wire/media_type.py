@@ -15,17 +15,16 @@ MULTIPART = "multipart/mixed;subscriptionspec=1.0"
 _QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
-@lru_cache(256)
-def preferred(accept: str, *, html: bool) -> str | None:
-    """Return which type an Accept header ranks highest, None if it accepts none of ours; without one, it is JSON.
+# Each header is read once and remembered: 256 of each kind. One that is longer is not remembered, and means nothing.
+HEADER_CHARACTERS_MAX = 2_048
+HEADERS_REMEMBERED = 256
 
-    Of equals, a page (where there is one) comes before GraphQL's own type, which comes before JSON; but for these two
-    to be preferred they must be named, since a wildcard alone means JSON.
-    """
-    qualities = _qualities(accept) or {"*/*": 1.0}
-    named = [HTML] * (html and HTML in qualities) + [GRAPHQL_RESPONSE] * (GRAPHQL_RESPONSE in qualities)
-    best = max([*named, JSON, GRAPHQL_RESPONSE], key=partial(_quality, qualities))  # Of equals, the first.
-    return best if _quality(qualities, best) else None
+Qualities = Mapping[str, float]
+
+
+def is_page_preferred(accept: str) -> bool:
+    """Tell whether an Accept header ranks a page at least as high as any answer, and names it."""
+    return len(accept) <= HEADER_CHARACTERS_MAX and _preferred(_qualities(accept), html=True) == HTML
 
 
 class Accepted(NamedTuple):
@@ -36,35 +35,41 @@ class Accepted(NamedTuple):
     subscription: str | None  # as a stream, too
 
 
-@lru_cache(256)
 def accepted(accept: bytes) -> Accepted:
-    """Read an Accept header, once for all requests that have the same."""
-    text = accept.decode("latin-1")
-    streams = (preferred_stream(text, subscription=subscription) for subscription in (False, True))
-    return Accepted(preferred(text, html=False), *streams)
+    """Read an Accept header."""
+    return _accepted(accept) if len(accept) <= HEADER_CHARACTERS_MAX else Accepted(None, None, None)
 
 
-def preferred_stream(accept: str, *, subscription: bool) -> str | None:
-    """Return as which type of stream an Accept header wants an answer; None if as a single response, or not at all.
-
-    A stream must be named. A subscription comes as the one that ranks highest, of equals as the first; anything else
-    only where that ranks above all that a single response may be.
-    """
-    qualities = _qualities(accept)
+@lru_cache(HEADERS_REMEMBERED)
+def _accepted(accept: bytes) -> Accepted:
+    qualities = _qualities(accept.decode("latin-1"))
+    single = _preferred(qualities, html=False)
+    # A stream must be named. A subscription comes as the one that ranks highest, of equals as the first; anything else
+    # only where that ranks above all that a single response may be.
     named = [each for each in qualities if each in {EVENT_STREAM, MULTIPART} and qualities[each]]
     best = max(named, key=partial(_quality, qualities), default=None)
-    single = preferred(accept, html=False)
-    if best is None or subscription or single is None or qualities[best] > _quality(qualities, single):
-        return best
-    return None
+    is_first = best is not None and (single is None or qualities[best] > _quality(qualities, single))
+    return Accepted(single, best if is_first else None, best)
 
 
-def _quality(qualities: Mapping[str, float], offer: str) -> float:
+def _preferred(qualities: Qualities, *, html: bool) -> str | None:
+    """Return which type ranks highest, None if none of ours is accepted; without a header, it is JSON.
+
+    Of equals, a page (where there is one) comes before GraphQL's own type, which comes before JSON; but for these two
+    to be preferred they must be named, since a wildcard alone means JSON.
+    """
+    qualities = qualities or {"*/*": 1.0}
+    named = [HTML] * (html and HTML in qualities) + [GRAPHQL_RESPONSE] * (GRAPHQL_RESPONSE in qualities)
+    best = max([*named, JSON, GRAPHQL_RESPONSE], key=partial(_quality, qualities))  # Of equals, the first.
+    return best if _quality(qualities, best) else None
+
+
+def _quality(qualities: Qualities, offer: str) -> float:
     matching = (each for each in (offer, "application/*", "*/*") if each in qualities)
     return qualities.get(next(matching, ""), 0)  # The most specific range decides, also when it says no.
 
 
-def _qualities(accept: str) -> dict[str, float]:
+def _qualities(accept: str) -> Qualities:
     """Read the ranges of an Accept header with their qualities; a range whose quality makes no sense is left out."""
     qualities = {}
     for part in accept.lower().split(","):
@@ -77,9 +82,13 @@ def _qualities(accept: str) -> dict[str, float]:
     return qualities
 
 
-@lru_cache(256)
 def is_json(content_type: str) -> bool:
-    """Whether a Content-Type header names JSON in UTF-8, as it also does where it names no charset."""
+    """Tell whether a Content-Type header names JSON in UTF-8, as it also does where it names no charset."""
+    return len(content_type) <= HEADER_CHARACTERS_MAX and _is_json(content_type)
+
+
+@lru_cache(HEADERS_REMEMBERED)
+def _is_json(content_type: str) -> bool:
     name, *parameters = (each.strip() for each in content_type.lower().split(";"))
     charsets = [each.removeprefix("charset=").strip('"') for each in parameters if each.startswith("charset=")]
     return name == JSON and set(charsets) <= {"utf-8", "utf8"}
