@@ -80,7 +80,11 @@ class VideoDataRow(NamedTuple):
 
 
 class VideoContentRow(NamedTuple):
-    """The large columns of a video; those that were not wanted are None."""
+    """The large columns of a video; those that were not wanted are None.
+
+    ``sizes`` has the bytes of each as text, ``total_bytes`` those of all videos. Where these are more than was allowed,
+    all are None.
+    """
 
     user_id: UUID
     id: UUID
@@ -89,6 +93,11 @@ class VideoContentRow(NamedTuple):
     images: Any
     caption_json: Any
     config: Any
+    sizes: list[int]
+    total_bytes: int
+
+
+CONTENT_COLUMNS = ("script", "caption", "images", "caption_json", "config")
 
 
 class VideoDataCountsRow(NamedTuple):
@@ -274,10 +283,11 @@ async def get_video_data(
 
 
 async def get_video_content(
-    database: Database, keys: Sequence[tuple[UUID, UUID]], columns: Sequence[str]
+    database: Database, keys: Sequence[tuple[UUID, UUID]], columns: Sequence[str], bytes_max: int
 ) -> dict[tuple[UUID, UUID], VideoContentRow]:
-    """Return the wanted large columns of videos, by owner's id and video's id."""
-    records = await database.rows(GET_VIDEO_CONTENT, [key[0] for key in keys], [key[1] for key in keys], columns)
+    """Return the wanted large columns of videos, by owner's id and video's id, if they fit into so many bytes."""
+    owners, ids = [key[0] for key in keys], [key[1] for key in keys]
+    records = await database.rows(GET_VIDEO_CONTENT, owners, ids, columns, bytes_max)
     return {(row.user_id, row.id): row for row in (VideoContentRow._make(record) for record in records)}
 
 

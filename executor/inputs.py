@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from executor.execution import Execution
 
 VARIABLE_ERRORS_MAX = 5  # Each quotes the value around it, so that more of them would cost more than they help.
-ITEMS_MAX = 5_000  # An item takes up to 10 µs to coerce.
+VARIABLE_ITEMS_MAX = 5_000  # An item takes up to 10 µs to coerce.
 # To look for similar names takes longer the more is sent, and is for those who write operations by hand.
 CHARACTERS_WITH_SUGGESTIONS = 10_000
 UNCHANGEABLE = {str, int, float, bool}
@@ -78,7 +78,7 @@ class _Room:
     __slots__ = ("items",)
 
     def __init__(self) -> None:
-        self.items = ITEMS_MAX
+        self.items = VARIABLE_ITEMS_MAX
 
     def take(self, items: int) -> None:
         self.items -= items
@@ -107,15 +107,15 @@ class Variables:
     def coerce(self, inputs: dict[str, Any], *, hide_suggestions: bool) -> VariableValues | list[GraphQLError]:
         """Coerce the variables, or return the first errors.
 
-        The time that this takes is bounded by ITEMS_MAX and VARIABLE_ERRORS_MAX, whatever the inputs are.
+        The time that this takes is bounded by VARIABLE_ITEMS_MAX and VARIABLE_ERRORS_MAX, whatever the inputs are.
         """
-        self._room.items = ITEMS_MAX
+        self._room.items = VARIABLE_ITEMS_MAX
         try:
             if self._expected is not None:
                 return self._coerced(self._expected, inputs, hide_suggestions)
             self._count_items(inputs)
         except _TooManyItemsError:
-            return [GraphQLError(f"The lists in the variables have more than {ITEMS_MAX:,} items together.")]
+            return [GraphQLError(f"The lists in the variables have more than {VARIABLE_ITEMS_MAX:,} items together.")]
         hide_suggestions = hide_suggestions or _is_large(inputs)
         return get_variable_values(self._schema, self._definitions, inputs, VARIABLE_ERRORS_MAX, hide_suggestions)
 

@@ -11,7 +11,7 @@ from resolvers import objects
 from resolvers.connection import NEWEST_ENTRY_FIRST, NEWEST_EVENT_FIRST, NEWEST_VIDEO_FIRST, connection, window
 from resolvers.identity import Identity
 from resolvers.live import Live
-from resolvers.loaders import Loaders
+from resolvers.loaders import ContentBudget, ContentLoader, Loaders
 from resolvers.video_filter import wanted
 from schema.connection import Connection, Page
 from schema.credit_entry import CreditEntry
@@ -31,14 +31,27 @@ class Terms:
 class Context:
     """Lives for one operation; answers what `schema.context.Context` asks."""
 
-    def __init__(self, database: Database, live: Live, terms: Terms, identity: Identity | None) -> None:
+    def __init__(
+        self, database: Database, live: Live, terms: Terms, identity: Identity | None, response_bytes_max: int
+    ) -> None:
         self.database = database
         self.live = live
         self.terms = terms
         self.identity = identity
-        self.loaders = Loaders(database)
+        self.response_bytes_max = response_bytes_max
+        self.new_response(Loaders(database))
         self.rest_seconds = 0.0  # how long a subscription rests between two events, at least
         self.incomplete = False  # whether a subscription's last event could not be shown whole, and is to come again
+
+    def new_response(self, loaders: Loaders) -> None:
+        """Begin a response, the operation's own or one of a subscription's, with what its rows are read with."""
+        self.budget = ContentBudget(self.response_bytes_max)
+        self.read_anew(loaders)
+
+    def read_anew(self, loaders: Loaders) -> None:
+        """Forget the rows that were read, and go on with the same response."""
+        self.loaders = loaders
+        self._content = ContentLoader(self.database, self.budget)
 
     async def user(self, user_id: UUID) -> User:
         return objects.user(objects.required(await self.loaders.user(user_id)))
@@ -47,7 +60,7 @@ class Context:
         return objects.video_data(objects.required(await self.loaders.video_data((user_id, video_id))))
 
     async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any:
-        return await self.loaders.video_content((user_id, video_id), column)
+        return await self._content.load((user_id, video_id), column)
 
     async def queue_position(self, queue_number: int) -> int | None:
         return await self.loaders.queue_position(queue_number)

@@ -36,7 +36,7 @@ async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGe
         checked = False
         while True:
             watch.rest_seconds = context.rest_seconds
-            context.loaders = await watch.woken()
+            context.new_response(await watch.woken())
             try:
                 user, newest = await context.loaders.viewer(user_id) or (None, None)
                 newest_number = newest.number if newest else 0
@@ -48,6 +48,7 @@ async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGe
                     rows = await context.loaders.added_credit_entries(user_id, number)
                     for row in rows:
                         number = row.number
+                        context.new_response(context.loaders)
                         yield Edge(cursor=cursor(NEWEST_ENTRY_FIRST, number), node=objects.credit_entry(row))
             except RetryLaterError:
                 continue

@@ -14,17 +14,62 @@ import db.video_event
 from db.credit_entry import CreditEntryRow
 from db.database import Database
 from db.user import UserRow
-from db.video_data import VideoDataRow
+from db.video_data import CONTENT_COLUMNS, VideoDataRow
 from db.video_event import VideoEventRow
 from resolvers.connection import Window
 from resolvers.objects import required
 from resolvers.video_filter import Wanted
+from schema.error import response_too_large
 from schema.limits import PAGE_SIZE_MAX
 
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
 Video = tuple[UUID, UUID]
+
+
+class ContentBudget:
+    """How many bytes of large columns the response to one operation may still hold."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.left = bytes_max
+
+    def take(self, size: int) -> None:
+        """Count what the response holds; LIMIT_EXCEEDED where it is too much."""
+        self.left -= size
+        if self.left < 0:
+            raise response_too_large(self.bytes_max)
+
+
+class ContentLoader:
+    """Loads large columns of videos for one operation, within its budget: their size is known before they are read."""
+
+    def __init__(self, database: Database, budget: ContentBudget) -> None:
+        self._budget = budget
+
+        async def load(keys: list[tuple[Video, str]]) -> list[tuple[Any, int]]:
+            videos, columns = {video for video, _ in keys}, {column for _, column in keys}
+            left = max(budget.left, 0)
+            found = await db.video_data.get_video_content(database, list(videos), list(columns), left)
+            if any(row.total_bytes > left for row in found.values()):
+                budget.take(budget.left + 1)
+            return [
+                (getattr(found[video], column), found[video].sizes[CONTENT_COLUMNS.index(column)])
+                for video, column in keys
+            ]
+
+        self._loader = DataLoader(load)
+
+    def load(self, video: Video, column: str) -> Awaitable[Any]:
+        """Load a column of a video; each time that it is shown counts."""
+        return _counted(self._budget, self._loader.load((video, column)))
+
+
+async def _counted(budget: ContentBudget, loaded: Awaitable[tuple[Any, int]]) -> Any:
+    value, size = await loaded
+    budget.take(size)
+    return value
 
 
 class Loaders:
@@ -40,7 +85,6 @@ class Loaders:
         self._database = database
         self._shared = shared
         self._asked: dict[Hashable, asyncio.Future[Any]] = {}
-        self._content: DataLoader[tuple[Video, str], Any] | None = None
 
     def user(self, user_id: UUID) -> Awaitable[UserRow | None]:
         return self._row(db.user.get_users, user_id)
@@ -75,19 +119,6 @@ class Loaders:
 
     async def video_events(self, video: Video, window: Window[int]) -> list[VideoEventRow]:
         return required(await self._row(db.video_event.list_video_events, video, *window.bounds))
-
-    def video_content(self, video: Video, column: str) -> Awaitable[Any]:
-        """Load a large column; not together with other operations', of which it would read too much."""
-        if self._content is None:
-            database = self._database
-
-            async def load(keys: list[tuple[Video, str]]) -> list[Any]:
-                videos, columns = {video for video, _ in keys}, {column for _, column in keys}
-                found = await db.video_data.get_video_content(database, list(videos), list(columns))
-                return [getattr(found[video], column) for video, column in keys]
-
-            self._content = DataLoader(load)
-        return self._content.load((video, column))
 
     def _row(
         self, fetch: Callable[..., Awaitable[Mapping[Key, Row]]], key: Key, *terms: Hashable

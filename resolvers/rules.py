@@ -84,7 +84,7 @@ def admit(info: Info) -> Access:
     assert identity is not None  # noqa: S101 - or it had been refused
     reach = RULES[info.field_name][identity.role]
     if info.operation.operation is OperationType.MUTATION:
-        info.context.loaders = Loaders(info.context.database)
+        info.context.read_anew(Loaders(info.context.database))
     return Access(identity, reach)
 
 

@@ -42,7 +42,7 @@ async def states(
             if seen.state == shown:
                 continue
             shown = seen.state
-            context.loaders = loaders
+            context.new_response(loaders)
             yield seen.found
             if seen.is_last:
                 return

@@ -13,6 +13,17 @@ class RequestError(GraphQLError):
         super().__init__(message, extensions={"code": code, **details})
 
 
+def response_too_large(bytes_max: int) -> RequestError:
+    """Refuse to answer with more bytes than the operator allows."""
+    return RequestError(
+        "LIMIT_EXCEEDED",
+        f"The response would have more than {bytes_max:,} bytes: ask for shorter pages or fewer large fields. "
+        "If it was a mutation, it has happened.",
+        limit="responseBytes",
+        maximum=bytes_max,
+    )
+
+
 @strawberry.interface(
     description="A refusal: what you asked for was understood, and not done. Nothing has changed. "
     "Ask for `code` and `message` on any of them, and for the details of those that your page shows in its own words."

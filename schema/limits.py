@@ -23,6 +23,8 @@ TOPIC_LENGTH_MAX = 2_000
 SCRIPT_LENGTH_MAX = 50_000
 IMAGES_MAX = 100
 SECONDS_MAX = 86_400
+# What a large field counts in an operation's cost: it is read on its own, and 100 KB of it take as long as 50 values.
+LARGE_FIELD_COST = 50
 
 
 @dataclass(frozen=True, slots=True)

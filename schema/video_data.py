@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 from schema.connection import After, Before, Connection, First, Last, Page
 from schema.context import Info
 from schema.credit_entry import CreditEntry
-from schema.limits import Limited, items
+from schema.limits import LARGE_FIELD_COST, Limited, items
 from schema.node import Node
 from schema.scalar import URL
 from schema.video_event import VideoEvent
@@ -19,6 +19,8 @@ from schema.video_status import VideoStatus
 
 if TYPE_CHECKING:
     from schema.user import User
+
+LARGE = {"cost": LARGE_FIELD_COST}
 
 
 @strawberry.type(description="The voice that speaks a video's script.")
@@ -129,18 +131,23 @@ class VideoData(Node):
     async def _content(self, info: Info, column: str) -> Any:
         return await info.context.video_content(self.user_id, self.video_id, column)
 
-    script: str | None = strawberry.field(resolver=_script, description="What the voice says.")
-    caption: JSON | None = strawberry.field(resolver=_caption, description="The caption style that the user picked.")
+    script: str | None = strawberry.field(resolver=_script, metadata=LARGE, description="What the voice says.")
+    caption: JSON | None = strawberry.field(
+        resolver=_caption, metadata=LARGE, description="The caption style that the user picked."
+    )
     caption_json: JSON | None = strawberry.field(
         resolver=_caption_json,
+        metadata=LARGE,
         description="The generated captions: sentences, utterances and words with their times. Large: select it only "
         "where you show it.",
     )
     config: JSON | None = strawberry.field(
-        resolver=_config, description="What the editor page keeps: transition, subtitles, effects, intensity."
+        resolver=_config,
+        metadata=LARGE,
+        description="What the editor page keeps: transition, subtitles, effects, intensity.",
     )
     images: list[VideoImage] | None = strawberry.field(
-        resolver=_images, description="Its images in order, once they are generated."
+        resolver=_images, metadata=LARGE, description="Its images in order, once they are generated."
     )
 
     async def _queue_position(self, info: Info) -> int | None:

@@ -21,9 +21,11 @@ from graphql import (
     value_from_ast_untyped,
 )
 
+from schema.limits import LARGE_FIELD_COST
 from tests.documents import SCHEMA
 
 Place = tuple[str, ...]
+LARGE_FIELDS = {("VideoData", name) for name in ("script", "caption", "captionJson", "config", "images")}
 
 
 class WrittenOut:
@@ -73,8 +75,9 @@ class WrittenOut:
         self._places[place] += 1
         self.counted["aliases"] += bool(node.alias)
         self.counted["depth"] = max(self.counted["depth"], len(place))
+        own = LARGE_FIELD_COST if on and (on.name, node.name.value) in LARGE_FIELDS else 1
         if not node.selection_set:
-            return 1
+            return own
         assert is_composite_type(on)
         field = SCHEMA.get_field(on, node.name.value)
         assert field
@@ -91,4 +94,5 @@ class WrittenOut:
             times = len(given["ids"]) if isinstance(given["ids"], list) else 1
         else:
             times = 3 if get_named_type(field.type).name.startswith("__") else 100
-        return times * (1 + self._inside(node.selection_set, get_named_type(field.type), place, below))
+        inside = self._inside(node.selection_set, get_named_type(field.type), place, below)
+        return own + times * inside if own > 1 else times * (1 + inside)

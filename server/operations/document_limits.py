@@ -285,16 +285,28 @@ class _Walk:
         self.places[place] += 1
         self.aliases += node.alias is not None
         definition = self._schema.get_field(parent, node.name.value) if is_composite_type(parent) else None
+        own = 1 if definition is None else _own_cost(definition)
         if not node.selection_set:
-            return ONCE, Cost(1)
+            return ONCE, Cost(own)
         if definition is None:  # Validation will tell.
             below, size, page = None, ONCE, None
         else:
             below = get_named_type(definition.type)
             size, page = _size_of_list(node, definition, page)
         cost = self._fields(node.selection_set, below, place, page)
+        if own > 1:  # It is read once for the whole list.
+            whole = Cost(own)
+            whole.add(size, cost)
+            return ONCE, whole
         cost.constant += 1
         return size, cost
+
+
+def _own_cost(definition: GraphQLField) -> int:
+    """Tell what a field costs without what is selected in it: 1, or more where its definition says that it is large."""
+    field = definition.extensions.get("strawberry-definition")
+    cost: int = getattr(field, "metadata", {}).get("cost", 1)
+    return cost
 
 
 def _size_of_list(node: FieldNode, definition: GraphQLField, page: _Size | None) -> tuple[_Size, _Size | None]:

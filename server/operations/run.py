@@ -69,6 +69,7 @@ class Runner:
         )
         self._persisted = persisted_documents(settings, self._schema)
         self._terms = Terms(settings.signup_credits, settings.video_cost)
+        self._response_bytes_max = settings.response_bytes_max
         self._shared = SharedStreams()
         self._followed = FollowedCosts()
 
@@ -80,8 +81,8 @@ class Runner:
         Refused where it is not of a kind ``allowed``, or the document does not hold it.
         """
         try:
-            context = Context(self.database, self.live, self._terms, identity)
-            return await self._schema.run(self._text(asked), asked.variables, context, asked.name, allowed)
+            context = self._context(identity)
+            return _whole(await self._schema.run(self._text(asked), asked.variables, context, asked.name, allowed))
         except RequestError as error:
             return ExecutionResult(None, [error])
         except CannotGetOperationTypeError as error:
@@ -110,7 +111,7 @@ class Runner:
             raise NotExecuted([error]) from error
 
         def start() -> AsyncGenerator[str, None]:
-            context = Context(self.database, self.live, self._terms, identity)
+            context = self._context(identity)
             return self._follow(prepared, name, asked.variables, context, cost)
 
         if _root_field(prepared, definition) == EVENTS:
@@ -139,16 +140,21 @@ class Runner:
         try:
             async with aclosing(events):
                 async for event in events:
-                    errors = event.errors or []
+                    whole = _whole(event)
+                    errors = whole.errors or []
                     context.incomplete = any(_is_passing(error) for error in errors)
                     context.rest_seconds = self._followed.rest_seconds(identity)
-                    yield encode_result(event.data, errors, error_id)
+                    yield encode_result(whole, error_id, self._response_bytes_max)
         except GraphQLError as error:
-            yield encode_result(None, [error], error_id)
+            yield encode_result(ExecutionResult(None, [error]), error_id, self._response_bytes_max)
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
-            yield encode_result(None, [GraphQLError("", original_error=error)], error_id)
+            fault = ExecutionResult(None, [GraphQLError("", original_error=error)])
+            yield encode_result(fault, error_id, self._response_bytes_max)
         finally:
             self._followed.remove(identity, cost)
+
+    def _context(self, identity: Identity | None) -> Context:
+        return Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
 
     def _prepare(self, asked: GraphQLRequest) -> tuple[Prepared, OperationDefinitionNode]:
         try:
@@ -168,6 +174,15 @@ class Runner:
 
 def _unknown_operation() -> Refused:
     return Refused(400, "Say in `operationName` which operation of the document is to run.")
+
+
+def _whole(result: ExecutionResult | Result) -> ExecutionResult | Result:
+    """Return a result as it is, or the one error that its response would be too large."""
+    for error in result.errors or ():
+        cause = error.original_error
+        if isinstance(cause, RequestError) and (cause.extensions or {}).get("limit") == "responseBytes":
+            return ExecutionResult(None, [cause])
+    return result
 
 
 def _is_passing(error: GraphQLError) -> bool:

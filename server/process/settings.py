@@ -89,6 +89,9 @@ class Settings:
     )
     request_timeout_seconds: float = setting("10", SECONDS, "How long one request may take.")
     body_bytes_max: int = setting("1048576", whole_number(1, 1073741824), "Bytes that the body of a request may have.")
+    response_bytes_max: int = setting(
+        "8388608", whole_number(1024, 1073741824), "Bytes that a response may have before it is compressed."
+    )
     draft_status_codes: Literal["on", "off"] = setting(
         "off", choice("on", "off"), "Whether to use the newer statuses of the GraphQL-over-HTTP draft, 422 and 294."
     )

@@ -129,8 +129,14 @@ class _Http(Request[Response | EventStream]):
         slot.leave()
 
     def respond(self, result: ExecutionResult | Result) -> Response:
-        draft = self._endpoint.settings.draft_status_codes == "on"
-        answered = answer(result, self._scope["state"]["request_id"], self._accepts.single or JSON, draft=draft)
+        settings = self._endpoint.settings
+        answered = answer(
+            result,
+            self._scope["state"]["request_id"],
+            self._accepts.single or JSON,
+            draft=settings.draft_status_codes == "on",
+            bytes_max=settings.response_bytes_max,
+        )
         return whole_stream(self._accepts.stream, answered) if self._accepts.stream else answered
 
     def follow(self, results: AsyncGenerator[str, None]) -> EventStream:

@@ -53,6 +53,7 @@ class FastPath:
     def __init__(self, settings: Settings, pipeline: Pipeline, log_request: LogRequest) -> None:
         self._body_bytes_max = settings.body_bytes_max
         self._timeout_seconds = settings.request_timeout_seconds
+        self.response_bytes_max = settings.response_bytes_max
         self.draft = settings.draft_status_codes == "on"
         self.pipeline = pipeline
         self.log_request = log_request
@@ -123,7 +124,8 @@ class FastRequest(Request[Response]):
         return read_body(self._body)
 
     def respond(self, result: ExecutionResult | Result) -> Response:
-        return answer(result, self._request_id, self._head.media_type, draft=self._path.draft)
+        path, media_type = self._path, self._head.media_type
+        return answer(result, self._request_id, media_type, draft=path.draft, bytes_max=path.response_bytes_max)
 
     async def write(self) -> Written:
         """Answer the request, and write the response."""

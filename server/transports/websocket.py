@@ -70,7 +70,7 @@ class Sockets:
 class _SocketRequest(Request["list[str] | AsyncGenerator[str, None]"]):
     """One operation over a socket; the response is its messages, or the results of a subscription."""
 
-    __slots__ = ("_asked", "_error_id", "_name")
+    __slots__ = ("_asked", "_error_id", "_name", "_response_bytes_max")
 
     allowed = QUERIES_AND_MUTATIONS
     streams = True
@@ -83,8 +83,10 @@ class _SocketRequest(Request["list[str] | AsyncGenerator[str, None]"]):
         name: str,
         asked: GraphQLRequest,
         error_id: str,
+        response_bytes_max: int,
     ) -> None:
         super().__init__(client, authorization, deadline)
+        self._response_bytes_max = response_bytes_max
         self._name = name
         self._asked = asked
         self._error_id = error_id
@@ -95,7 +97,7 @@ class _SocketRequest(Request["list[str] | AsyncGenerator[str, None]"]):
     def respond(self, result: ExecutionResult | Result) -> list[str]:
         if not was_executed(result):
             return [_error(self._name, result.errors or [], self._error_id)]
-        text = encode_result(result.data, result.errors or [], self._error_id)
+        text = encode_result(result, self._error_id, self._response_bytes_max)
         return [_next(self._name, text), _complete(self._name)]
 
     def follow(self, results: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
@@ -264,8 +266,10 @@ class _Socket:
         error_id = uuid4().hex
         server.process.logging.request_id.set(error_id)
         started = time.perf_counter()
-        deadline = asyncio.get_running_loop().time() + self._sockets.settings.request_timeout_seconds
-        request = _SocketRequest(self._scope["client"], self._authorization, deadline, name, asked, error_id)
+        settings = self._sockets.settings
+        deadline = asyncio.get_running_loop().time() + settings.request_timeout_seconds
+        client, authorization, bytes_max = self._scope["client"], self._authorization, settings.response_bytes_max
+        request = _SocketRequest(client, authorization, deadline, name, asked, error_id, bytes_max)
         try:
             response = await self._sockets.pipeline.answer(request)
             if isinstance(response, list):

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from strawberry.types import ExecutionResult as Result
 
 from db.database import RetryLaterError
+from schema.error import response_too_large
 from server.auth.tokens import InvalidToken
 from server.wire.errors import present
 from server.wire.media_type import GRAPHQL_RESPONSE, JSON
@@ -74,11 +75,15 @@ class Answer(Response):
             self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
 
 
-def encode_result(data: Any, errors: list[GraphQLError], error_id: str) -> str:
-    """Write a result of an operation as JSON text."""
-    if not errors:
-        return encode({"data": data})
-    return encode({"data": data, "errors": [present(error, error_id) for error in errors]})
+def encode_result(result: ExecutionResult | Result, error_id: str, bytes_max: int) -> str:
+    """Write a result of an operation as JSON text, or the error that it has more than so many bytes."""
+    body: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        body["errors"] = [present(error, error_id) for error in result.errors]
+    written = encode_utf8(body)
+    if len(written) > bytes_max:
+        written = encode_utf8({"data": None, "errors": [present(response_too_large(bytes_max), error_id)]})
+    return written.decode()
 
 
 def was_executed(result: ExecutionResult | Result) -> bool:
@@ -86,11 +91,22 @@ def was_executed(result: ExecutionResult | Result) -> bool:
     return result.data is not None or any(error.path for error in result.errors or ())
 
 
-def answer(result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool) -> Answer:
+def answer(
+    result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool, bytes_max: int
+) -> Answer:
     """Answer over HTTP with the result of an operation, by the status that it has in this media type.
 
-    A ``draft`` of GraphQL over HTTP has some statuses that no client knows yet.
+    A ``draft`` of GraphQL over HTTP has some statuses that no client knows yet. A result of more than ``bytes_max``
+    becomes an error.
     """
+    answered = _answer(result, error_id, media_type, draft=draft)
+    if len(answered.body) > bytes_max:
+        too_large = ExecutionResult(None, [response_too_large(bytes_max)])
+        answered = _answer(too_large, error_id, media_type, draft=draft)
+    return answered
+
+
+def _answer(result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool) -> Answer:
     if not result.errors:
         return Answer({"data": result.data}, 200, media_type)
     errors = [present(error, error_id) for error in result.errors]

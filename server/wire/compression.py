@@ -12,7 +12,7 @@ from server.wire.media_type import GRAPHQL_RESPONSE, HEADER_CHARACTERS_MAX
 
 COMPRESSED_BYTES_MIN = 1024  # Below, a response fits into a packet anyway.
 # A longer body is compressed in slices of this size, between which the event loop does other work: each takes 1 ms.
-SLICE_BYTES_MAX = 65_536
+SLICE_BYTES = 65_536
 
 add_compress_type(GRAPHQL_RESPONSE)
 # A compressor keeps more memory for each stream than all else, and gains little in small results, one by one.
@@ -32,7 +32,7 @@ def compressed(response: Response, headers: Mapping[bytes, bytes]) -> ASGIApp:
                 return response
         response.raw_headers.append((b"vary", b"Accept-Encoding"))
         return response
-    return partial(_compress if len(response.body) <= SLICE_BYTES_MAX else _compress_slices, response)
+    return partial(_compress if len(response.body) <= SLICE_BYTES else _compress_slices, response)
 
 
 async def _compress(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,8 +61,8 @@ async def _compress_slices(response: Response, scope: Scope, receive: Receive, s
 
 async def _send_slices(response: Response, _scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    for begin in range(0, len(response.body), SLICE_BYTES_MAX):
-        end = begin + SLICE_BYTES_MAX
+    for begin in range(0, len(response.body), SLICE_BYTES):
+        end = begin + SLICE_BYTES
         more = end < len(response.body)
         await send({"type": "http.response.body", "body": bytes(response.body[begin:end]), "more_body": more})
         await asyncio.sleep(0)

@@ -72,7 +72,7 @@ def _quality(qualities: Qualities, offer: str) -> float:
 def _qualities(accept: str) -> Qualities:
     """Read the ranges of an Accept header with their qualities; a range whose quality makes no sense is left out."""
     qualities = {}
-    for part in accept.lower().split(","):
+    for part in filter(None, accept.lower().split(",")):
         name, *parameters = (each.strip() for each in part.split(";"))
         quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
         if not {"subscriptionspec=1.0", 'subscriptionspec="1.0"'}.isdisjoint(parameters):

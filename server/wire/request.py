@@ -58,9 +58,9 @@ class GraphQLRequest(msgspec.Struct, frozen=True, rename={"name": "operationName
     extensions: dict[str, Any] | None = None
 
 
-_read_usual = msgspec.json.Decoder(GraphQLRequest).decode
+_read_short = msgspec.json.Decoder(GraphQLRequest).decode
 # Of some numbers (1e308) msgspec reads a megabyte in 1.5 seconds, the standard library any megabyte in a twentieth.
-USUAL_BYTES_MAX = 16_384
+SHORT_BODY_BYTES = 16_384
 # Lists and objects take a third of a microsecond each, ten times as long as anything else of the same length.
 CONTAINERS_MAX = 100_000
 
@@ -123,9 +123,9 @@ def too_long(bytes_max: int, **headers: str) -> Refused:
 
 def read_body(body: bytes) -> GraphQLRequest:
     """Read the operation out of a body, or raise Refused."""
-    if len(body) <= USUAL_BYTES_MAX:
+    if len(body) <= SHORT_BODY_BYTES:
         try:
-            operation = _read_usual(body)
+            operation = _read_short(body)
         except (ValueError, RecursionError):  # What is wrong is found below, if anything is.
             pass
         else:

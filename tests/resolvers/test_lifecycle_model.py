@@ -317,7 +317,7 @@ class Lifecycle(RuleBasedStateMachine):
             for video_id, row in rows.items():
                 video, key = videos[video_id], (row.user_id, row.id)
                 assert (row.status, row.version) == (video.shown["status"], video.shown["version"])
-                content = await db.video_data.get_video_content(account.database, [key], ["script"])
+                content = await db.video_data.get_video_content(account.database, [key], ["script"], 10**6)
                 assert content[key].script == video.script
                 pages = await db.video_event.list_video_events(account.database, [key], 2**31 - 1, 0, 1000, True)
                 assert [

@@ -156,7 +156,9 @@ def test_limits_are_documented() -> None:
         ("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": "a"}, 2),
         ("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ["a"] * 1000}, 100 * 2),
         ("query($a: ID!) { nodes(ids: [$a, $a]) { id } }", {"a": "a"}, 2 * 2),
-        ('{ videoData(id: "a") { images { image start } } }', {}, 1 + 100 * 3),
+        ('{ videoData(id: "a") { images { image start } } }', {}, 1 + 50 + 100 * 2),
+        ('{ videoData(id: "a") { title script } }', {}, 1 + 1 + 50),
+        ("{ viewer { videos(first: 3) { nodes { captionJson config } } } }", {}, 1 + 1 + 3 * (1 + 2 * 50)),
         ("{ __schema { types { name } } }", {}, 1 + 3 * 2),
     ],
 )

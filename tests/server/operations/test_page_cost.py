@@ -12,10 +12,10 @@ import pytest
 import db.video_data
 from db.database import Database
 from db.statement import statement
-from db.video_data import VideoContentRow, VideoDataRow
+from db.video_data import CONTENT_COLUMNS, VideoContentRow, VideoDataRow
 from resolvers.connection import NEWEST_ENTRY_FIRST, window
 from resolvers.identity import Role
-from resolvers.loaders import Loaders
+from resolvers.loaders import ContentBudget, ContentLoader, Loaders
 from schema.connection import Page
 from schema.node import VideoKey, decode_id
 from server.operations.document_limits import LIMITS
@@ -25,7 +25,7 @@ NAMES = {
     statement(name): name
     for name in (file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
 }
-LARGE = [column for column in VideoContentRow._fields if column not in {"user_id", "id"}]
+LARGE = list(CONTENT_COLUMNS)
 Ran = list[tuple[str, tuple[Any, ...]]]
 
 
@@ -121,7 +121,7 @@ async def test_large_columns_are_read_only_when_selected(api: Api, ran: Ran) -> 
     ):
         ran.clear()
         await api.query(f"{{ viewer {{ videos {{ nodes {{ {selection} }} }} }} }}")
-        ((_, _, asked),) = [arguments for name, arguments in ran if name == "get_video_content"]
+        ((_, _, asked, _),) = [arguments for name, arguments in ran if name == "get_video_content"]
         assert sorted(asked) == sorted(columns)
 
 
@@ -133,8 +133,8 @@ async def test_a_large_column_that_is_not_wanted_is_not_sent(api: Api, database:
     await api.mutate("updateVideoData", recordId=video_id, **stored)
     key = decode_id(video_id)
     assert isinstance(key, VideoKey)
-    found = (await db.video_data.get_video_content(database, [key], ["config"]))[key]
-    assert found == VideoContentRow(*key, script=None, caption=None, images=None, caption_json=None, config={"a": 1})
+    found = (await db.video_data.get_video_content(database, [key], ["config"], 8))[key]
+    assert found == VideoContentRow(*key, None, None, None, None, {"a": 1}, sizes=[0, 0, 0, 0, 8], total_bytes=8)
 
 
 async def test_each_mutation_of_a_document_sees_the_newest_state(api: Api) -> None:
@@ -185,10 +185,11 @@ async def test_a_retried_video_shows_its_new_events(api: Api) -> None:
 async def test_what_was_read_is_gone_when_nobody_needs_it(database: Database) -> None:
     """Loaders are in no cycle: with them goes what they have read, and the garbage collector has nothing to do."""
     loaders = Loaders(database)
+    content = ContentLoader(database, ContentBudget(100))
     assert await loaders.user(UUID(int=0)) is None
     assert await loaders.credit_entries(UUID(int=0), window(Page(None, None, None, None), NEWEST_ENTRY_FIRST)) == []
     with pytest.raises(KeyError):  # There is no such video.
-        await loaders.video_content((UUID(int=0), UUID(int=0)), "script")
-    reference = weakref.ref(loaders)
-    del loaders
-    assert reference() is None
+        await content.load((UUID(int=0), UUID(int=0)), "script")
+    references = weakref.ref(loaders), weakref.ref(content)
+    del loaders, content
+    assert [reference() for reference in references] == [None, None]

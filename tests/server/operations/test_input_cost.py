@@ -1,0 +1,134 @@
+"""What a request may cost before it is executed: whatever it sends, a bounded number of steps."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+import server.wire.request
+from db.database import Database
+from executor.inputs import VARIABLE_ERRORS_MAX, VARIABLE_ITEMS_MAX
+from resolvers.identity import Identity, Role
+from resolvers.live import Live
+from server.operations.run import QUERIES_AND_MUTATIONS, NotExecuted, Runner
+from server.process.settings import Settings
+from server.wire.answer import encode_utf8
+from server.wire.errors import present
+from server.wire.request import SHORT_BODY_BYTES, GraphQLRequest, Refused, read_body
+from tests.api import SECRET
+from tests.hostile_requests import CREATE, NODES, UPDATE, VIDEOS, hostile_bodies
+
+# Calls and returns; most take a tenth of a microsecond. A document that is as large as it may be takes most of them.
+CALLS_MAX = 250_000
+
+
+@pytest.fixture(params=["on", "off"])
+def runner(request: pytest.FixtureRequest, database: Database) -> Runner:
+    runner = Runner(Settings(jwt_secret=SECRET, introspection=request.param))
+    runner.database, runner.live = database, Live(database)
+    return runner
+
+
+async def answered(runner: Runner, body: bytes, identity: Identity | None) -> tuple[list[dict[str, Any]], int]:
+    """Answer a request, and return its errors and the calls that it took."""
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        result = await runner.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
+        errors = [present(error, "id") for error in result.errors or ()]
+    except Refused as error:
+        errors = [present(error, "id")]
+    finally:
+        sys.setprofile(None)
+    return errors, calls
+
+
+@pytest.mark.parametrize("identity", [None, Identity("root", Role.ADMIN)], ids=["anonymous", "ADMIN"])
+async def test_no_request_takes_long_before_it_is_executed(runner: Runner, identity: Identity | None) -> None:
+    """Whatever a body of a megabyte holds, it is read, and its variables coerced or refused, in few steps."""
+    slow = {}
+    for name, body in hostile_bodies():
+        errors, calls = await answered(runner, body, identity)
+        codes = {error["extensions"]["code"] for error in errors}
+        assert codes <= {"BAD_USER_INPUT", "LIMIT_EXCEEDED", "UNAUTHENTICATED", "PERSISTED_QUERY_NOT_FOUND"}, name
+        assert len(encode_utf8(errors)) < 10_000, name
+        if calls > CALLS_MAX:
+            slow[name] = calls
+    assert not slow
+
+
+def test_only_short_bodies_are_read_by_the_reader_of_short_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader that takes ten microseconds for some numbers is given no more of them than fit into a short body."""
+    read = server.wire.request._read_short  # noqa: SLF001 - it shows nowhere else which one reads
+    lengths = []
+
+    def note(body: bytes) -> GraphQLRequest:
+        lengths.append(len(body))
+        return read(body)
+
+    monkeypatch.setattr(server.wire.request, "_read_short", note)
+    for length in (100, SHORT_BODY_BYTES, SHORT_BODY_BYTES + 1, 1_000_000):
+        body = b'{"query":"{ viewer { id } }","variables":{"a":1e308}}'.ljust(length)
+        assert read_body(body).variables == {"a": 1e308}
+    assert lengths == [100, SHORT_BODY_BYTES]
+
+
+@pytest.mark.parametrize(
+    ("document", "variables"),
+    [(VIDEOS, {"f": {"status": ["NONE"]}}), (NODES, {"ids": 1.5}), (CREATE, {"input": {}}), (UPDATE, {})],
+)
+async def test_rules_come_before_variables(runner: Runner, document: str, variables: dict[str, Any]) -> None:
+    """Whoever may use no root field of an operation is told so, and nothing about the variables."""
+    result = await runner.execute(GraphQLRequest(document, variables), None, QUERIES_AND_MUTATIONS)
+    assert result.errors is not None
+    (error,) = result.errors
+    assert present(error, "id")["extensions"]["code"] == "UNAUTHENTICATED"
+    assert error.path
+
+
+async def test_rules_of_subscriptions_come_before_variables(runner: Runner) -> None:
+    """It is the same where somebody follows something."""
+    document = "subscription($f: VideoFilter) { videosUpdated(filter: $f) { nodes { id } } }"
+    operation = GraphQLRequest(document, {"f": {"status": ["NONE"] * 5_000}})
+    for identity, code, count in (
+        (None, "UNAUTHENTICATED", 1),
+        (Identity("worker", Role.WORKER), "FORBIDDEN", 1),
+        (Identity("ann", Role.USER), "BAD_USER_INPUT", VARIABLE_ERRORS_MAX + 1),
+    ):
+        with pytest.raises(NotExecuted) as refused:
+            await anext(runner.subscribe(operation, identity))
+        assert [present(error, "id")["extensions"]["code"] for error in refused.value.errors] == [code] * count
+
+
+async def test_no_mutation_runs_beside_one_that_is_forbidden(runner: Runner) -> None:
+    """Of several mutations in one document none runs if the caller may not use one of them; queries run."""
+    ann = Identity("ann", Role.USER)
+    document = "mutation { registerUser(input: {}) { __typename } %s }"
+    forbidden = 'updateVideoRecordStatus(input: {recordId: "a", status: READY}) { __typename }'
+    operation = GraphQLRequest(document % forbidden)
+    result = await runner.execute(operation, ann, QUERIES_AND_MUTATIONS)
+    assert [present(error, "id")["extensions"]["code"] for error in result.errors or ()] == ["FORBIDDEN"]
+    result = await runner.execute(
+        GraphQLRequest("{ viewer { id } users { nodes { id } } }"), ann, QUERIES_AND_MUTATIONS
+    )
+    assert [error.path for error in result.errors or ()] == [["users"]]
+    result = await runner.execute(GraphQLRequest("{ viewer { id } }"), ann, QUERIES_AND_MUTATIONS)
+    assert result.data == {"viewer": None}
+
+
+@pytest.mark.parametrize("items", [VARIABLE_ITEMS_MAX, VARIABLE_ITEMS_MAX + 1])
+async def test_the_items_of_all_lists_count(runner: Runner, items: int) -> None:
+    """Lists in variables may have so many items together; one more is refused before any is coerced."""
+    document = "query($a: [ID!]!, $b: [ID!]!) { a: nodes(ids: $a) { id } b: nodes(ids: $b) { id } }"
+    variables = {"a": ["a"] * 1_000, "b": ["b"] * (items - 1_000)}
+    operation = read_body(json.dumps({"query": document, "variables": variables}).encode())
+    result = await runner.execute(operation, Identity("root", Role.ADMIN), QUERIES_AND_MUTATIONS)
+    messages = {error.message for error in result.errors or ()}
+    refused = f"The lists in the variables have more than {VARIABLE_ITEMS_MAX:,} items together."
+    assert (refused in messages) is (items > VARIABLE_ITEMS_MAX)
