@@ -91,9 +91,7 @@ def was_executed(result: ExecutionResult | Result) -> bool:
     return result.data is not None or any(error.path for error in result.errors or ())
 
 
-def answer(
-    result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool, bytes_max: int
-) -> Answer:
+def answer(result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool, bytes_max: int) -> Answer:
     """Answer over HTTP with the result of an operation, by the status that it has in this media type.
 
     A ``draft`` of GraphQL over HTTP has some statuses that no client knows yet. A result of more than ``bytes_max``
