@@ -40,6 +40,7 @@ class Provider(ThreadingHTTPServer):
         self.nonsense: bytes | None = None
         self.status = 200
         self.requests = 0
+        self.answered = 0
         self.asked = Event()
         self.open = Event()
         self.open.set()
@@ -60,7 +61,9 @@ class ProviderHandler(BaseHTTPRequestHandler):
         self.server.requests += 1
         self.server.asked.set()
         self.server.open.wait(10)
+        self.server.answered += 1
         self.send_response(self.server.status)
+        self.send_header("Location", "/elsewhere")
         self.end_headers()
         self.wfile.write(self.server.nonsense or json.dumps({"keys": self.server.keys}).encode())
 
@@ -262,6 +265,87 @@ async def test_an_outage_of_the_provider(provider: Provider, clock: Clock) -> No
     provider.status = 200
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
     assert await verifier.identify(signed(RSA, "a"))
+
+
+class SlowProvider:
+    """A provider that sends this, and then a part without end, byte by byte or as fast as it can."""
+
+    def __init__(self, beginning: bytes, part: bytes) -> None:
+        self.beginning = beginning
+        self.part = part
+        self.sent = 0
+        self.left = asyncio.Event()
+
+    async def __call__(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.beginning)
+        try:
+            while True:
+                writer.write(self.part)
+                self.sent += len(self.part)
+                await writer.drain()
+                await asyncio.sleep(0.02 if len(self.part) == 1 else 0)
+        except ConnectionError:
+            self.left.set()
+        finally:
+            writer.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LARGE_CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "part"),
+    [
+        (HEAD + b"\r\n", b" "),
+        (HEAD, b"a"),
+        (b"", b"a"),
+        (CHUNKED + b"10000\r\n", b" "),
+        (CHUNKED, LARGE_CHUNK),
+        (HEAD + b"\r\n", b" " * 65_536),
+        (HEAD, b"a: b\r\n" * 1_000),
+        (HEAD, b"a" * 65_536),
+    ],
+    ids=["body", "header", "status", "chunk", "endless chunks", "endless body", "endless headers", "endless header"],
+)
+async def test_a_provider_that_never_ends(monkeypatch: pytest.MonkeyPatch, beginning: bytes, part: bytes) -> None:
+    """A provider that sends bytes one by one is given up when its time is over, one that sends many at a bound."""
+    slow = len(part) == 1
+    monkeypatch.setattr(server.auth.jwks, "FETCH_SECONDS_MAX", 0.3 if slow else 60)
+    provider = SlowProvider(beginning, part)
+    async with await asyncio.start_server(provider, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/keys"
+        verifier = TokenVerifier(Settings(jwks_url=url, jwt_audience=AUDIENCE, jwt_issuer=ISSUER))
+        async with asyncio.timeout(30):
+            found = await refusal(verifier, signed(RSA, "a"))
+            await provider.left.wait()
+    assert found.reason is Reason.KEYS_UNAVAILABLE
+    assert provider.sent < 20 * server.auth.jwks.KEYS_BYTES_MAX  # What the sockets' buffers hold is sent, too.
+
+
+def test_a_silent_provider_does_not_hold_up_the_end(provider: Provider) -> None:
+    """When the server ends while keys are being fetched, the fetch ends with it."""
+    provider.publish(a=RSA)
+    provider.open.clear()
+
+    async def begin() -> None:
+        verifier = TokenVerifier(provider.settings)
+        waiting = asyncio.create_task(verifier.identify(signed(RSA, "a")))
+        await asyncio.to_thread(provider.asked.wait, 10)
+        assert not waiting.done()
+
+    asyncio.run(begin())
+    assert provider.answered == 0
+
+
+async def test_redirects_are_not_followed(provider: Provider) -> None:
+    """Keys are taken from the one address that is set, for it may hold a secret, and no other is trusted."""
+    provider.publish(a=RSA)
+    provider.status = 302
+    found = await refusal(TokenVerifier(provider.settings), signed(RSA, "a"))
+    assert found.reason is Reason.KEYS_UNAVAILABLE
+    assert provider.requests == 1
 
 
 @pytest.mark.parametrize(
