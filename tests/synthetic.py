@@ -5,7 +5,7 @@ What it answers depends on nothing but a seed and the place in the response, so 
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from random import Random
@@ -14,9 +14,7 @@ from typing import Any, cast
 import strawberry
 from graphql import (
     DocumentNode,
-    ExecutionResult,
     GraphQLEnumType,
-    GraphQLError,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
@@ -34,6 +32,7 @@ from strawberry.types.fields.resolver import StrawberryResolver
 
 from schema.error import RequestError
 from schema.video_status import VideoStatus
+from tests.executor.core import Later, Several
 
 DEFINITION = "strawberry-definition"
 DEPTH_MAX = 12
@@ -45,41 +44,6 @@ class Text(str):
 
 class Number(int):
     pass
-
-
-class Later:
-    """Something to wait for, as often as one likes."""
-
-    def __init__(self, ticks: int, value: Any) -> None:
-        self.ticks = ticks
-        self.value = value
-
-    def __repr__(self) -> str:
-        return "Later"
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        for _ in range(self.ticks):
-            yield from asyncio.sleep(0).__await__()
-        if isinstance(self.value, Exception):
-            raise self.value
-        return self.value
-
-
-class Several:
-    """What is to be iterated asynchronously."""
-
-    def __init__(self, values: list[Any]) -> None:
-        self.values = values
-
-    def __repr__(self) -> str:
-        return "Several"
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        for value in self.values:
-            await asyncio.sleep(0)
-            if isinstance(value, Exception):
-                raise value
-            yield value
 
 
 class Strange:
@@ -233,13 +197,3 @@ def _resolver(real: StrawberryResolver[Any]) -> Callable[..., Any]:
         return await answer(info, arguments)
 
     return function
-
-
-def shown(result: ExecutionResult) -> tuple[str, list[tuple[Any, ...]]]:
-    """Show all of a result that must be equal, in its order."""
-    return repr(result.data), [_shown(error) for error in result.errors or []]
-
-
-def _shown(error: GraphQLError) -> tuple[Any, ...]:
-    cause = error.original_error
-    return error.message, error.path, error.locations, error.extensions, type(cause), str(cause)

@@ -17,8 +17,9 @@ from server.bounded_cache import BoundedCache
 from server.operations.document import CHARACTERS_PER_FIELD
 from server.operations.root_fields import Schema, build_schema
 from tests.api import MUTATIONS
+from tests.executor.core import Several, shown
 from tests.operations import SUBSCRIPTIONS, project_documents, variables_of
-from tests.synthetic import Backend, Several, shown, synthetic
+from tests.synthetic import Backend, synthetic
 
 ADMIN = Identity("root", Role.ADMIN)
 KINDS = frozenset({OperationType.QUERY, OperationType.MUTATION})

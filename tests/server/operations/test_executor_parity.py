@@ -12,16 +12,11 @@ import pytest
 import strawberry
 from graphql import (
     DocumentNode,
-    ExecutionResult,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
-    OperationType,
-    execute,
-    execute_subscription_event,
     get_nullable_type,
-    get_operation_ast,
     is_list_type,
     parse,
     print_ast,
@@ -29,17 +24,16 @@ from graphql import (
 )
 from hypothesis import strategies as st
 from hypothesis_graphql import Mode
-from strawberry.execution import optimized_is_awaitable
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.utils.await_maybe import await_maybe
 
 from executor.operation import CompiledOperation
 from executor.program import NotCovered
 from server.operations.root_fields import build_schema
 from tests.api import MUTATIONS
+from tests.executor.core import by_core, shown
 from tests.operations import project_documents, variables_of, varied
 from tests.server.wire.test_fuzz import document_nodes, hoist, json_values, some_and_many
-from tests.synthetic import Backend, shown, synthetic
+from tests.synthetic import Backend, synthetic
 
 SCHEMA = build_schema(development=True)._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
 
@@ -69,32 +63,6 @@ TURNS_MAX = 60
 
 # graphql-core cancels what waits beside an error, and what has not begun then is never awaited.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-
-
-async def by_core(
-    schema: GraphQLSchema, document: DocumentNode, context: Any, variables: dict[str, Any], root: Any
-) -> ExecutionResult:
-    """Execute as Strawberry does, and an event of a subscription as graphql-core does."""
-    is_awaitable: Any = optimized_is_awaitable
-    definition = get_operation_ast(document)
-    assert definition is not None
-    if definition.operation is not OperationType.SUBSCRIPTION:
-        executed = execute(
-            schema,
-            document,
-            root,
-            context,
-            variables,
-            executor_class=StrawberryGraphQLCoreExecutionContext,
-            is_awaitable=is_awaitable,
-        )
-        return await await_maybe(executed)
-    executor = StrawberryGraphQLCoreExecutionContext.build(
-        schema, document, None, context, variables, is_awaitable=is_awaitable
-    )
-    if isinstance(executor, list):
-        return ExecutionResult(None, executor)
-    return await await_maybe(execute_subscription_event(executor.build_per_event_executor(root)))
 
 
 async def check_equal(

@@ -20,8 +20,7 @@ from strawberry.utils.await_maybe import await_maybe
 
 from executor.operation import CompiledOperation
 from executor.program import NotCovered
-from tests.executor.test_executor import by_core
-from tests.synthetic import Later, Several, shown
+from tests.executor.core import Later, Several, by_core, shown
 
 Item = TypeVar("Item")
 
