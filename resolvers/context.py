@@ -6,6 +6,7 @@ from uuid import UUID
 
 import strawberry
 
+import schema.context
 from db.database import Database
 from resolvers import objects
 from resolvers.connection import NEWEST_ENTRY_FIRST, NEWEST_EVENT_FIRST, NEWEST_VIDEO_FIRST, connection, window
@@ -28,8 +29,8 @@ class Terms:
     video_cost: int
 
 
-class Context:
-    """Lives for one operation; answers what `schema.context.Context` asks."""
+class Context(schema.context.Context):
+    """Lives for one operation."""
 
     def __init__(
         self, database: Database, live: Live, terms: Terms, identity: Identity | None, response_bytes_max: int
@@ -39,19 +40,21 @@ class Context:
         self.terms = terms
         self.identity = identity
         self.response_bytes_max = response_bytes_max
-        self.new_response(Loaders(database))
+        self.loaders = Loaders(database)
+        self._budget: ContentBudget | None = None  # These two are made when first needed, which is seldom.
+        self._content: ContentLoader | None = None
         self.rest_seconds = 0.0  # how long a subscription rests between two events, at least
         self.incomplete = False  # whether a subscription's last event could not be shown whole, and is to come again
 
     def new_response(self, loaders: Loaders) -> None:
-        """Begin a response, the operation's own or one of a subscription's, with what its rows are read with."""
-        self.budget = ContentBudget(self.response_bytes_max)
-        self.read_anew(loaders)
-
-    def read_anew(self, loaders: Loaders) -> None:
-        """Forget the rows that were read, and go on with the same response."""
+        """Begin another response, as a subscription does for each event, with what its rows are read with."""
         self.loaders = loaders
-        self._content = ContentLoader(self.database, self.budget)
+        self._budget = self._content = None
+
+    def read_anew(self) -> None:
+        """Forget the rows that were read, and go on with the same response."""
+        self.loaders = Loaders(self.database)
+        self._content = None
 
     async def user(self, user_id: UUID) -> User:
         return objects.user(objects.required(await self.loaders.user(user_id)))
@@ -60,6 +63,10 @@ class Context:
         return objects.video_data(objects.required(await self.loaders.video_data((user_id, video_id))))
 
     async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any:
+        if self._budget is None:
+            self._budget = ContentBudget(self.response_bytes_max)
+        if self._content is None:
+            self._content = ContentLoader(self.database, self._budget)
         return await self._content.load((user_id, video_id), column)
 
     async def queue_position(self, queue_number: int) -> int | None:

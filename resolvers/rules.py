@@ -8,7 +8,6 @@ from graphql import OperationType
 
 from resolvers.context import Info
 from resolvers.identity import Identity, Role
-from resolvers.loaders import Loaders
 from schema.error import RequestError
 
 
@@ -64,13 +63,16 @@ class Access(NamedTuple):
         return self.reach is ANY or user_id == self.identity.user_id
 
 
-def refusal(field: str, identity: Identity | None) -> RequestError | None:
-    """Return why a caller may not use a root field: UNAUTHENTICATED or FORBIDDEN; None if the rule allows it."""
+def allows(field: str, identity: Identity | None) -> bool:
+    """Tell whether a caller may use a root field."""
+    return identity is not None and identity.role in RULES[field]
+
+
+def refusal(field: str, identity: Identity | None) -> RequestError:
+    """Say why a caller may not use a root field: UNAUTHENTICATED or FORBIDDEN."""
     if identity is None:
         return RequestError("UNAUTHENTICATED", "Sign in: send a bearer token in the Authorization header.")
-    if identity.role not in RULES[field]:
-        return RequestError("FORBIDDEN", f"`{field}` is not for the role {identity.role}.")
-    return None
+    return RequestError("FORBIDDEN", f"`{field}` is not for the role {identity.role}.")
 
 
 def admit(info: Info) -> Access:
@@ -79,12 +81,11 @@ def admit(info: Info) -> Access:
     In a mutation, what was read for an earlier root field is forgotten, so that each shows what the others changed.
     """
     identity = info.context.identity
-    if error := refusal(info.field_name, identity):
-        raise error
-    assert identity is not None  # noqa: S101 - or it had been refused
-    reach = RULES[info.field_name][identity.role]
+    reach = None if identity is None else RULES[info.field_name].get(identity.role)
+    if identity is None or reach is None:
+        raise refusal(info.field_name, identity)
     if info.operation.operation is OperationType.MUTATION:
-        info.context.read_anew(Loaders(info.context.database))
+        info.context.read_anew()
     return Access(identity, reach)
 
 

@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     errors: list[GraphQLError]
     costs: Mapping[str | None, OperationCost]
     compiled: dict[str | None, CompiledOperation]  # those that have been asked for
-    roots: dict[str | None, RootFields | None]  # the same
+    roots: dict[str | None, RootFields | None]  # of those
 
 
 class Documents:
@@ -88,14 +88,8 @@ class Documents:
             assert prepared.document is not None  # noqa: S101 - there are no errors
             operation = CompiledOperation(schema, prepared.document, name, partial(self._weigh, prepared))
             prepared.compiled[name] = operation
-        return operation
-
-    def root_fields(self, schema: GraphQLSchema, prepared: Prepared, name: str | None) -> RootFields | None:
-        """Find the root fields of an operation of a document without errors, or recall them."""
-        if name not in prepared.roots:
-            assert prepared.document is not None  # noqa: S101 - there are no errors
             prepared.roots[name] = root_fields(schema, prepared.document, name)
-        return prepared.roots[name]
+        return operation
 
     def _weigh(self, prepared: Prepared, fields: int) -> None:
         self._sound.grow(prepared.text, fields * CHARACTERS_PER_FIELD)

@@ -192,8 +192,8 @@ class Schema(strawberry.Schema):
             return None
         try:
             costs[name].hold(variables)
-            roots = self.documents.root_fields(self._schema, prepared, name)
-            if roots and (refused := roots.refuse(context.identity)):
+            roots = prepared.roots[name]
+            if roots is not None and (refused := roots.refuse(context.identity)):
                 return refused
             return operation(context, variables, hide_suggestions=not self.suggestions)
         except RequestError:
@@ -211,10 +211,10 @@ class Schema(strawberry.Schema):
         """
         assert prepared.document is not None  # noqa: S101 - there are no errors
         hide_suggestions = not self.suggestions
-        roots = self.documents.root_fields(self._schema, prepared, name)
-        if roots and (refused := roots.refuse(context.identity)):
-            return ExecutionResult(None, refused.errors)
         operation = self.documents.compiled(self._schema, prepared, name)
+        roots = prepared.roots[name]
+        if roots is not None and (refused := roots.refuse(context.identity)):
+            return ExecutionResult(None, refused.errors)
         if errors := operation.variable_errors(variables or {}, hide_suggestions=hide_suggestions):
             return ExecutionResult(None, errors)
         executor = StrawberryGraphQLCoreExecutionContext.build(

@@ -17,8 +17,8 @@ from graphql import (
 from graphql.execution.collect_fields import FragmentDetails, collect_fields
 from graphql.execution.values import VariableValues
 
-from resolvers.identity import Identity
-from resolvers.rules import refusal
+from resolvers.identity import Identity, Role
+from resolvers.rules import RULES, allows, refusal
 
 
 class RootField(NamedTuple):
@@ -36,13 +36,16 @@ class RootFields(NamedTuple):
     type_name: str
     fields: list[RootField]
     is_mutation: bool
+    allowed: frozenset[Role]  # the roles that may use them all
 
     def refuse(self, identity: Identity | None) -> ExecutionResult | None:
         """Answer an operation of which nothing is for the caller, or a mutation of which something is not."""
+        if identity is not None and identity.role in self.allowed:
+            return None
         errors = {
-            field.key: located_error(error, field.nodes, [field.key])
+            field.key: located_error(refusal(field.name, identity), field.nodes, [field.key])
             for field in self.fields
-            if field.name != "__typename" and (error := refusal(field.name, identity))
+            if field.name != "__typename" and not allows(field.name, identity)
         }
         if not errors:
             return None
@@ -78,4 +81,6 @@ def root_fields(schema: GraphQLSchema, document: DocumentNode, name: str | None)
         if field is None or field_name in {"__schema", "__type"}:
             return None
         found.append(RootField(key, field_name, nodes, is_non_null_type(field.type)))
-    return RootFields(root.name, found, definition.operation is OperationType.MUTATION)
+    ruled = [RULES[field.name].keys() for field in found if field.name != "__typename"]
+    allowed = frozenset(role for role in Role if all(role in roles for roles in ruled))
+    return RootFields(root.name, found, definition.operation is OperationType.MUTATION, allowed)

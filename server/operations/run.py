@@ -81,8 +81,9 @@ class Runner:
         Refused where it is not of a kind ``allowed``, or the document does not hold it.
         """
         try:
-            context = self._context(identity)
-            return _whole(await self._schema.run(self._text(asked), asked.variables, context, asked.name, allowed))
+            context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
+            result = await self._schema.run(self._text(asked), asked.variables, context, asked.name, allowed)
+            return _whole(result) if result.errors else result
         except RequestError as error:
             return ExecutionResult(None, [error])
         except CannotGetOperationTypeError as error:
@@ -111,7 +112,7 @@ class Runner:
             raise NotExecuted([error]) from error
 
         def start() -> AsyncGenerator[str, None]:
-            context = self._context(identity)
+            context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
             return self._follow(prepared, name, asked.variables, context, cost)
 
         if _root_field(prepared, definition) == EVENTS:
@@ -152,9 +153,6 @@ class Runner:
             yield encode_result(fault, error_id, self._response_bytes_max)
         finally:
             self._followed.remove(identity, cost)
-
-    def _context(self, identity: Identity | None) -> Context:
-        return Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
 
     def _prepare(self, asked: GraphQLRequest) -> tuple[Prepared, OperationDefinitionNode]:
         try:

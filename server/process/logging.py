@@ -221,9 +221,11 @@ def _request_line(
     nanoseconds: int, method: str, path: str, status: int | None, milliseconds: float, request_id: str
 ) -> str:
     second, microsecond = divmod(nanoseconds // 1000, 1_000_000)
+    is_usual = len(method) + len(path) <= TARGET_CHARACTERS_REMEMBERED
+    target = _usual_target(method, path) if is_usual else _target(method, path)
     return (
         f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
-        f'{_target(method, path)}, "status": {"null" if status is None else status}, '
+        f'{target}, "status": {"null" if status is None else status}, '
         f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
     )
 
@@ -234,11 +236,7 @@ def _shown(second: int) -> str:
 
 
 def _target(method: str, path: str) -> str:
-    return (_usual_target if len(method) + len(path) <= TARGET_CHARACTERS_REMEMBERED else _written_target)(method, path)
-
-
-def _written_target(method: str, path: str) -> str:
     return f'"method": {json.dumps(clean_text(method))}, "path": {json.dumps(clean_text(path))}'
 
 
-_usual_target = lru_cache(64)(_written_target)
+_usual_target = lru_cache(64)(_target)

@@ -97,16 +97,19 @@ def answer(result: ExecutionResult | Result, error_id: str, media_type: str, *, 
     A ``draft`` of GraphQL over HTTP has some statuses that no client knows yet. A result of more than ``bytes_max``
     becomes an error.
     """
-    answered = _answer(result, error_id, media_type, draft=draft)
+    answered = (
+        _with_errors(result, error_id, media_type, draft)
+        if result.errors
+        else Answer({"data": result.data}, 200, media_type)
+    )
     if len(answered.body) > bytes_max:
         too_large = ExecutionResult(None, [response_too_large(bytes_max)])
-        answered = _answer(too_large, error_id, media_type, draft=draft)
+        answered = _with_errors(too_large, error_id, media_type, draft)
     return answered
 
 
-def _answer(result: ExecutionResult | Result, error_id: str, media_type: str, *, draft: bool) -> Answer:
-    if not result.errors:
-        return Answer({"data": result.data}, 200, media_type)
+def _with_errors(result: ExecutionResult | Result, error_id: str, media_type: str, draft: bool) -> Answer:
+    assert result.errors  # noqa: S101 - an answer without any is 200
     errors = [present(error, error_id) for error in result.errors]
     body: dict[str, Any] = {"errors": errors}
     codes = {error["extensions"]["code"] for error in errors}

@@ -72,9 +72,9 @@ MALFORMED: dict[str, object] = {
     "two objects": b'{"query": "{ __typename }"}{}',
     "no UTF-8": b'{"query": "{ __typename } # \xff"}',
     "UTF-16": json.dumps(TYPENAME).encode("utf-16"),
-    "100,000 brackets": b"[" * 100_000,
+    "50,000 brackets": b"[" * 50_000,
     "100,000 brackets, closed": b'{"query": "{ __typename }", "variables": {"a": %s}}'
-    % (b"[" * 100_000 + b"]" * 100_000),
+    % (b"[" * 50_000 + b"]" * 50_000),
     "a number of 5,000 digits": b'{"query": "{ __typename }", "variables": {"a": %s}}' % (b"9" * 5_000),
     "half a character": {"query": "{ __typename } # \ud83d"},
     "no query": {"qeury": "{ __typename }"},
@@ -135,10 +135,14 @@ async def test_a_document_in_error(dsn: str, settings: Settings) -> None:
     """A document in error is 400, or 200 in JSON of old, which has no other; the draft's newest says 422 of most."""
     async with serving(dsn, settings) as api, serving(dsn, replace(settings, draft_status_codes="on")) as newest:
         for name, content in DOCUMENTS_IN_ERROR.items():
-            assert_document_refused(await post(api, content, Accept=JSON), 200)
-            assert_document_refused(await post(api, content, Accept=GRAPHQL), 400)
-            assert_document_refused(await post(newest, content, Accept=JSON), 200)
-            assert_document_refused(await post(newest, content, Accept=GRAPHQL), 400 if name == "syntax" else 422)
+            draft = 400 if name == "syntax" else 422
+            for site, accept, status in (
+                (api, JSON, 200),
+                (api, GRAPHQL, 400),
+                (newest, JSON, 200),
+                (newest, GRAPHQL, draft),
+            ):
+                assert_document_refused(await post(site, content, Accept=accept, **headers("ann")), status)
 
 
 def assert_document_refused(response: httpx2.Response, status: int) -> None:
