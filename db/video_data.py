@@ -80,7 +80,7 @@ class VideoDataRow(NamedTuple):
 
 
 class VideoContentRow(NamedTuple):
-    """The large columns of a video; those that were not wanted are None.
+    """The large columns of a video, JSON as text; those that were not wanted are None.
 
     ``sizes`` has the bytes of each as text, ``total_bytes`` those of all videos. Where these are more than was allowed,
     all are None.
@@ -89,10 +89,10 @@ class VideoContentRow(NamedTuple):
     user_id: UUID
     id: UUID
     script: str | None
-    caption: Any
-    images: Any
-    caption_json: Any
-    config: Any
+    caption: str | None
+    images: str | None
+    caption_json: str | None
+    config: str | None
     sizes: list[int]
     total_bytes: int
 

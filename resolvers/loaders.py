@@ -1,10 +1,12 @@
 """Nested data, gathered: one statement for all keys that are asked for at the same time."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 from strawberry.dataloader import DataLoader
 
 import db.credit_entry
@@ -55,7 +57,7 @@ class ContentLoader:
             if any(row.total_bytes > left for row in found.values()):
                 budget.take(budget.left + 1)
             return [
-                (getattr(found[video], column), found[video].sizes[CONTENT_COLUMNS.index(column)])
+                (_content(column, getattr(found[video], column)), found[video].sizes[CONTENT_COLUMNS.index(column)])
                 for video, column in keys
             ]
 
@@ -64,6 +66,13 @@ class ContentLoader:
     def load(self, video: Video, column: str) -> Awaitable[Any]:
         """Load a column of a video; each time that it is shown counts."""
         return _counted(self._budget, self._loader.load((video, column)))
+
+
+def _content(column: str, text: str | None) -> Any:
+    """Make what a field shows of a column's text: JSON is passed on as it is, for to read and write it takes long."""
+    if text is None or column == "script":
+        return text
+    return json.loads(text) if column == "images" else orjson.Fragment(text)
 
 
 async def _counted(budget: ContentBudget, loaded: Awaitable[tuple[Any, int]]) -> Any:

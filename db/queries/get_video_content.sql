@@ -1,42 +1,47 @@
 -- The large columns of videos, those that are wanted: $1 owners' ids uuid[], $2 videos' ids uuid[], pairwise; $3 the wanted columns'
 -- names text[]; $4 bigint, the most bytes that all of them may have together as text: if they have more, every column is null.
--- In any order. A column that is not wanted is null and is not even read from where PostgreSQL keeps large values.
+-- In any order, JSON as text. A column that is not wanted is null and is not even read from where PostgreSQL keeps large values.
 -- `sizes` has the bytes of each column, `total_bytes` those of all columns of all videos.
-SELECT
-  sized.user_id,
-  sized.id,
-  CASE WHEN sized.total_bytes <= $4 THEN sized.script END AS script,
-  CASE WHEN sized.total_bytes <= $4 THEN sized.caption END AS caption,
-  CASE WHEN sized.total_bytes <= $4 THEN sized.images END AS images,
-  CASE WHEN sized.total_bytes <= $4 THEN sized.caption_json END AS caption_json,
-  CASE WHEN sized.total_bytes <= $4 THEN sized.config END AS config,
-  sized.sizes,
-  sized.total_bytes
-FROM (
+-- Materialized, or each size would be computed wherever it is used: it takes as long as to read the column.
+WITH selected AS (
   SELECT
-    measured.*,
-    sum(measured.sizes[1] + measured.sizes[2] + measured.sizes[3] + measured.sizes[4] + measured.sizes[5]) OVER () AS total_bytes
-  FROM (
-    SELECT
-      selected.*,
-      ARRAY[
-        coalesce(octet_length(selected.script), 0),
-        coalesce(octet_length(selected.caption::text), 0),
-        coalesce(octet_length(selected.images::text), 0),
-        coalesce(octet_length(selected.caption_json::text), 0),
-        coalesce(octet_length(selected.config::text), 0)
-      ] AS sizes
-    FROM (
-      SELECT
-        video_data.user_id,
-        video_data.id,
-        CASE WHEN 'script' = any($3::text[]) THEN video_data.script END AS script,
-        CASE WHEN 'caption' = any($3::text[]) THEN video_data.caption END AS caption,
-        CASE WHEN 'images' = any($3::text[]) THEN video_data.images END AS images,
-        CASE WHEN 'caption_json' = any($3::text[]) THEN video_data.caption_json END AS caption_json,
-        CASE WHEN 'config' = any($3::text[]) THEN video_data.config END AS config
-      FROM unnest($1::uuid[], $2::uuid[]) AS wanted (user_id, id)
-      INNER JOIN video_data ON wanted.user_id = video_data.user_id AND wanted.id = video_data.id
-    ) AS selected
-  ) AS measured
-) AS sized
+    video_data.user_id,
+    video_data.id,
+    CASE WHEN 'script' = any($3::text[]) THEN video_data.script END AS script,
+    CASE WHEN 'caption' = any($3::text[]) THEN video_data.caption END AS caption,
+    CASE WHEN 'images' = any($3::text[]) THEN video_data.images END AS images,
+    CASE WHEN 'caption_json' = any($3::text[]) THEN video_data.caption_json END AS caption_json,
+    CASE WHEN 'config' = any($3::text[]) THEN video_data.config END AS config
+  FROM unnest($1::uuid[], $2::uuid[]) AS wanted (user_id, id)
+  INNER JOIN video_data ON wanted.user_id = video_data.user_id AND wanted.id = video_data.id
+),
+
+measured AS MATERIALIZED (
+  SELECT
+    selected.*,
+    ARRAY[
+      coalesce(octet_length(selected.script), 0),
+      coalesce(octet_length(selected.caption::text), 0),
+      coalesce(octet_length(selected.images::text), 0),
+      coalesce(octet_length(selected.caption_json::text), 0),
+      coalesce(octet_length(selected.config::text), 0)
+    ] AS sizes
+  FROM selected
+),
+
+total AS MATERIALIZED (
+  SELECT sum(size.bytes)::bigint AS bytes FROM measured CROSS JOIN LATERAL unnest(measured.sizes) AS size (bytes)
+)
+
+SELECT
+  measured.user_id,
+  measured.id,
+  CASE WHEN total.bytes <= $4 THEN measured.script END AS script,
+  CASE WHEN total.bytes <= $4 THEN measured.caption::text END AS caption,
+  CASE WHEN total.bytes <= $4 THEN measured.images::text END AS images,
+  CASE WHEN total.bytes <= $4 THEN measured.caption_json::text END AS caption_json,
+  CASE WHEN total.bytes <= $4 THEN measured.config::text END AS config,
+  measured.sizes,
+  total.bytes AS total_bytes
+FROM measured
+CROSS JOIN total

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -118,7 +119,7 @@ class Runner:
         if _root_field(prepared, definition) == EVENTS:
             results = start()
         else:
-            variables = json.dumps(asked.variables, sort_keys=True)
+            variables = sha256(json.dumps(asked.variables, sort_keys=True).encode()).digest()  # They may be long.
             results = self._shared.follow((identity, self._text(asked), name, variables), start)
         async with aclosing(results):
             async for text in results:

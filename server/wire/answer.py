@@ -23,13 +23,16 @@ RETRY = {"Retry-After": "1"}
 _AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_UTC_Z
 
 
-def _as_text(value: object) -> str:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{type(value).__name__} is not JSON serializable")
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)[1:-1].decode()
+def _as_json(value: object) -> Any:
+    match value:
+        case datetime():
+            return orjson.dumps(value, option=orjson.OPT_UTC_Z)[1:-1].decode()
+        case orjson.Fragment():
+            return json.loads(orjson.dumps(value))
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
-_encode_slowly = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_text).encode
+_encode_slowly = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_as_json).encode
 
 
 def encode_utf8(value: Any) -> bytes:

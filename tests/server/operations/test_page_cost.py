@@ -134,7 +134,7 @@ async def test_a_large_column_that_is_not_wanted_is_not_sent(api: Api, database:
     key = decode_id(video_id)
     assert isinstance(key, VideoKey)
     found = (await db.video_data.get_video_content(database, [key], ["config"], 8))[key]
-    assert found == VideoContentRow(*key, None, None, None, None, {"a": 1}, sizes=[0, 0, 0, 0, 8], total_bytes=8)
+    assert found == VideoContentRow(*key, None, None, None, None, '{"a": 1}', sizes=[0, 0, 0, 0, 8], total_bytes=8)
 
 
 async def test_each_mutation_of_a_document_sees_the_newest_state(api: Api) -> None:

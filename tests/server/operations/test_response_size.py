@@ -4,6 +4,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 import db.video_data
@@ -11,6 +12,7 @@ from db.database import Database
 from db.video_data import get_video_content
 from server.operations.document_limits import LIMITS
 from server.process.settings import Settings
+from server.wire.answer import encode_utf8
 from tests.api import Api, serving
 
 pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
@@ -32,7 +34,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     async def note(database: Database, keys: Any, columns: Any, bytes_max: int) -> Any:
         found = await get_video_content(database, keys, columns, bytes_max)
-        noted.append(sum(len(str(row.caption_json)) for row in found.values() if row.caption_json is not None))
+        noted.append(sum(len(row.caption_json or "") for row in found.values()))
         return found
 
     monkeypatch.setattr(db.video_data, "get_video_content", note)
@@ -138,3 +140,15 @@ async def test_the_default_lets_pages_through(dsn: str, settings: Settings) -> N
             await api.create(str(number), caption={"text": "a" * 50_000})
         data = await api.query("{ viewer { videos(first: 100) { nodes { caption } } } }")
         assert len(data["viewer"]["videos"]["nodes"]) == 100
+
+
+async def test_content_beside_what_is_written_slowly(api: Api) -> None:
+    """Content is passed on as it is stored; a response that the fast writer refuses shows the same."""
+    await api.register(credits=100)
+    video = await api.video()
+    stored = {"caption": 1.5, "list": [None, 10**30, "é\u2028"], "": {}}
+    await api.mutate("updateVideoData", recordId=video, captionJson=stored, config=None, images=[])
+    document = "{ viewer { videos { nodes { captionJson config caption images { image } script } } } }"
+    nodes: list[Any] = [{"captionJson": stored, "config": None, "caption": None, "images": [], "script": None}]
+    assert (await api.post(document, subject="ann"))["data"]["viewer"]["videos"]["nodes"] == nodes
+    assert encode_utf8([orjson.Fragment('{"a": 1}'), 10**30]) == b'[{"a":1},1' + b"0" * 30 + b"]"
