@@ -19,6 +19,7 @@ class Varying(Enum):
     VIDEOS = "a list of that video"
     KEY = "a text that was not sent before"
     PROGRESS = "1 percent; one more each time that the videos start over"
+    REQUEST = "a random number, the request's id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +50,13 @@ def _mutation(
         name=field + what,
         document=f"mutation($input: {kind}Input!) {{ {field}(input: $input) {{ {result} }} }}",
         variables={"input": given},
-        statements=(statement,),
+        statements=((*statement, REQUEST),),
         sign=f'"{kind}Success"',
         **{"raised": 1, **more},
     )
 
 
-USER, USERS, VIDEO, VIDEOS, KEY, PROGRESS = Varying
+USER, USERS, VIDEO, VIDEOS, KEY, PROGRESS, REQUEST = Varying
 SCRIPT = "The blue whale is the largest animal that has ever lived, and yet it feeds on some of the smallest. " * 9
 _NEW = {"title": "Whales", "videoStyle": "realistic", "topic": "The sea", "script": SCRIPT, "createdBy": "ann"}
 _NEW_ROW = ("Whales", "realistic", "The sea", SCRIPT, '{"font": "bold"}', "v1", "Vera", "ann")

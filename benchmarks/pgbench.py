@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.cases import KEY, PROGRESS, USER, USERS, VIDEO, VIDEOS, Case, Varying
+from benchmarks.cases import KEY, PROGRESS, REQUEST, USER, USERS, VIDEO, VIDEOS, Case, Varying
 from benchmarks.load import Answer
 from benchmarks.stage import Stage
 from db.database import SESSION_SETTINGS
@@ -22,6 +22,7 @@ _VARYING = {
     VIDEOS: "'{' || lpad(:video, 32, '0') || '}'",
     KEY: ":run::text || '-' || lpad(:n::text, 9, '0')",
     PROGRESS: ":progress",
+    REQUEST: ":request",
 }
 _SCRIPT = r"""\if :k = 0
 \set number :client_id % :users
@@ -31,6 +32,7 @@ SELECT user_id AS user FROM users WHERE subject = 'benchmark-' || :number::text 
 \set k :k + 1
 \set video :n % :videos
 \set progress :n / :videos + 1
+\set request random(0, 9223372036854775806)
 """
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from random import getrandbits
 from secrets import token_urlsafe
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ class Stage(NamedTuple):
         for n in self.numbers(connection):
             passes, number = divmod(n, self.video_count)
             video_id = UUID(f"{number:032}")
-            varying = (user_id, [user_id], video_id, [video_id], key(run, n), passes + 1)
+            varying = (user_id, [user_id], video_id, [video_id], key(run, n), passes + 1, getrandbits(63))
             yield dict(zip(Varying, varying, strict=True))
 
     def token(self, identity: Identity, role: Role = Role.USER) -> str:

@@ -28,7 +28,8 @@ Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
-# Nothing was decided, or nobody can know whether it was: every statement here may be run again (DESIGN: its key tells).
+# Nothing was decided, or nobody can know whether it was: every statement may be run again, since it recognizes its own
+# work (docs/decisions/0015-request-ids.md).
 TRANSIENT = (
     asyncpg.SerializationError,  # 40001
     asyncpg.DeadlockDetectedError,  # 40P01
@@ -109,7 +110,9 @@ class Database:
         Raises RetryLaterError when the database does not answer in time.
         """
         deadline = self._loop.time() + self._timeout_seconds
-        call = Call(query, user_id, (user_id, *arguments), deadline, self._loop.create_future())
+        # Names the request: by it a rerun finds what the first run did (docs/decisions/0015-request-ids.md).
+        request_id = random.getrandbits(63)
+        call = Call(query, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
         if alone or self._group_commit is None:
             return await asyncio.shield(self._run_alone(call))
         self._deadlines.add(call, self._loop)

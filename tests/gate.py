@@ -1,9 +1,12 @@
 """A way to PostgreSQL that a test can shut."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
+
+READY = b"Z\0\0\0\5I"  # What PostgreSQL ends a reply with when it is in no transaction: all of it is committed.
 
 
 class Gate:
@@ -18,6 +21,11 @@ class Gate:
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._sign = b""
+        self._passed = 0
+        self._meanwhile: Callable[[], Awaitable[object]] | None = None
+        self.lost: list[bytes] = []  # replies
 
     async def open(self) -> None:
         self._server = await asyncio.start_unix_server(self._pass, self._socket)
@@ -38,17 +46,42 @@ class Gate:
         """Lose whatever those on the way send from now on, and tell nobody; whoever comes next is let through."""
         self._frozen |= self._passing
 
+    def lose_reply(self, sign: bytes, meanwhile: Callable[[], Awaitable[object]], *, after: int = 0) -> None:
+        """Cut one connection once: when PostgreSQL has committed, and sends a reply that contains ``sign``.
+
+        The reply is lost; ``meanwhile`` is awaited before the client notices. ``after`` such replies pass before it.
+        """
+        self._sign, self._meanwhile, self._passed = sign, meanwhile, -after
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
         writers = {writer, behind_writer}
         self._passing |= writers
+        self._clients.add(writer)
         await asyncio.gather(self._carry(reader, behind_writer), self._carry(behind_reader, writer))
         self._passing -= writers
+        self._clients.remove(writer)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
+                if writer in self._clients and await self._loses(data, reader):
+                    break
                 if writer not in self._frozen:
                     writer.write(data)
                     await writer.drain()
         writer.close()
+
+    async def _loses(self, data: bytes, reader: asyncio.StreamReader) -> bool:
+        """Return whether this is the beginning of the reply to lose, after reading it to its end."""
+        if self._meanwhile is None or self._sign not in data:
+            return False
+        self._passed += 1
+        if self._passed <= 0:
+            return False
+        meanwhile, self._meanwhile = self._meanwhile, None
+        while not data.endswith(READY):
+            data += await reader.read(65_536)
+        self.lost.append(data)
+        await meanwhile()
+        return True

@@ -1,10 +1,12 @@
 -- Add a signed amount to a user's credits, once per idempotency key.
--- $1 user_id, $2 idempotency_key, $3 request_hash (SHA-256 of the canonical arguments), $4 amount in credits, $5 kind, $6 actor, $7 memo.
+-- $1 user_id, $2 idempotency_key, $3 request_hash (SHA-256 of the canonical arguments), $4 amount in credits, $5 kind, $6 actor, $7 memo,
+-- $8 request_id.
 -- Always exactly one row: outcome, the user and the entry as far as they exist. Outcomes in order of precedence:
 --   idempotency_key_reused, replayed, user_not_found, stale, insufficient_credits, credits_out_of_range, adjusted.
 -- Race-free because the account is locked before it is judged, and changed by an increment of its newest version. Two first attempts
 -- under one key meet in the unique constraint (23505: run it again, the answer is a replay). A refusal is final only if no entry was
 -- added between this statement's snapshot and its lock; else it is 'stale': run it again.
+-- A rerun, whose first reply was lost, finds its request id on the entry and answers as the first run did, with the rows as they are now.
 WITH account AS (
   SELECT
     user_id, number, name, email, picture, credits, version, first_purchased_at, created_at, entry_count
@@ -15,7 +17,8 @@ WITH account AS (
 
 earlier AS (
   SELECT
-    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at, request_hash
+    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at, request_hash,
+    request_id
   FROM credit_entries
   WHERE user_id = $1 AND idempotency_key = $2
 ),
@@ -37,8 +40,8 @@ adjusted AS (
 ),
 
 entry AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor, memo)
-  SELECT $1, entry_count, $5, $4, credits, $2, $3, $6, $7 FROM adjusted
+  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor, memo, request_id)
+  SELECT $1, entry_count, $5, $4, credits, $2, $3, $6, $7, $8 FROM adjusted
   RETURNING
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
 ),
@@ -54,6 +57,7 @@ written AS (
 SELECT
   CASE
     WHEN earlier.request_hash <> $3 THEN 'idempotency_key_reused'
+    WHEN earlier.request_id = $8 THEN 'adjusted'
     WHEN earlier.number IS NOT NULL THEN 'replayed'
     WHEN written.number IS NOT NULL THEN 'adjusted'
     WHEN account.user_id IS NULL THEN 'user_not_found'

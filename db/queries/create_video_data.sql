@@ -1,12 +1,13 @@
 -- Create a video for a user and charge what it costs, once per idempotency key.
 -- $1 user_id, $2 idempotency_key, $3 request_hash (SHA-256 of the canonical arguments), $4 cost in credits, $5 actor, $6 title,
--- $7 video_style, $8 topic, $9 script, $10 caption, $11 voice_id, $12 voice_name, $13 created_by.
+-- $7 video_style, $8 topic, $9 script, $10 caption, $11 voice_id, $12 voice_name, $13 created_by, $14 request_id.
 -- Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they exist. Outcomes in order of precedence:
 --   idempotency_key_reused, replayed, user_not_found, stale, insufficient_credits (nothing is left behind, the key stays free), created.
 -- Race-free because the account is locked before it is judged: whoever comes second judges the balance that the first one left.
 -- What the second one may not see is the first one's key (its snapshot is older than its wait). So the video, inserted before the charge,
 -- meets the unique key, and where nothing was inserted although entries were added since the snapshot, the answer is 'stale': run it again.
 -- A refusal under a snapshot that saw the newest entry is final.
+-- A rerun, whose first reply was lost, finds its request id on the entry and answers as the first run did, with the rows as they are now.
 WITH account AS (
   SELECT
     user_id, number, name, email, picture, credits, version, first_purchased_at, created_at, entry_count
@@ -17,7 +18,8 @@ WITH account AS (
 
 earlier AS (
   SELECT
-    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at, request_hash
+    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at, request_hash,
+    request_id
   FROM credit_entries
   WHERE user_id = $1 AND idempotency_key = $2
 ),
@@ -50,8 +52,10 @@ charged AS (
 ),
 
 entry AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor)
-  SELECT created.user_id, charged.entry_count, 'CHARGE', -created.cost, charged.credits, created.id, created.attempt, $2, $3, $5
+  INSERT INTO credit_entries (
+    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor, request_id
+  )
+  SELECT created.user_id, charged.entry_count, 'CHARGE', -created.cost, charged.credits, created.id, created.attempt, $2, $3, $5, $14
   FROM created CROSS JOIN charged
   RETURNING
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
@@ -86,6 +90,7 @@ written AS (
 SELECT
   CASE
     WHEN earlier.request_hash <> $3 THEN 'idempotency_key_reused'
+    WHEN earlier.request_id = $14 THEN 'created'
     WHEN earlier.number IS NOT NULL THEN 'replayed'
     WHEN written.number IS NOT NULL THEN 'created'
     WHEN account.user_id IS NULL THEN 'user_not_found'

@@ -1,13 +1,16 @@
 -- Begin a new attempt at a FAILED or CANCELED video and charge what it costs now, once per idempotency key.
--- $1 user_id, $2 id, $3 idempotency_key, $4 request_hash (SHA-256 of the canonical arguments), $5 cost in credits, $6 actor.
+-- $1 user_id, $2 id, $3 idempotency_key, $4 request_hash (SHA-256 of the canonical arguments), $5 cost in credits, $6 actor,
+-- $7 request_id.
 -- Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they exist. Outcomes in order of precedence:
 --   idempotency_key_reused, replayed, video_data_not_found, stale, illegal_transition, insufficient_credits, restarted.
 -- Race-free because the video and then the account are locked before they are judged: a second retry finds the video QUEUED.
 -- A refusal is final only if neither changed between this statement's snapshot and its locks (the change may have been this very retry,
 -- sent twice); else it is 'stale': run it again. One key on two things at once meets the unique constraint (23505: run it again).
+-- A rerun, whose first reply was lost, finds its request id on the entry and answers as the first run did, with the rows as they are now.
 WITH earlier AS (
   SELECT
-    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at, request_hash
+    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at, request_hash,
+    request_id
   FROM credit_entries
   WHERE user_id = $1 AND idempotency_key = $3
 ),
@@ -78,8 +81,10 @@ charged AS (
 ),
 
 entry AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor)
-  SELECT restarted.user_id, charged.entry_count, 'CHARGE', -restarted.cost, charged.credits, restarted.id, restarted.attempt, $3, $4, $6
+  INSERT INTO credit_entries (
+    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor, request_id
+  )
+  SELECT restarted.user_id, charged.entry_count, 'CHARGE', -restarted.cost, charged.credits, restarted.id, restarted.attempt, $3, $4, $6, $7
   FROM restarted CROSS JOIN charged
   RETURNING
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
@@ -118,6 +123,7 @@ video AS (
 SELECT
   CASE
     WHEN earlier.request_hash <> $4 THEN 'idempotency_key_reused'
+    WHEN earlier.request_id = $7 THEN 'restarted'
     WHEN earlier.number IS NOT NULL THEN 'replayed'
     WHEN video.id IS NULL THEN 'video_data_not_found'
     WHEN written.number IS NOT NULL THEN 'restarted'

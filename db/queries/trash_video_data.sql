@@ -1,12 +1,14 @@
 -- Put a video into the trash ($3 true) or take it out again ($3 false).
--- $1 user_id, $2 id. Always exactly one row: outcome (video_data_not_found, unchanged, changed) and the video, if there is one.
--- Race-free because the video is locked before it is judged.
+-- $1 user_id, $2 id, $4 request_id. Always exactly one row: outcome (video_data_not_found, unchanged, changed) and the video, if there is one.
+-- Race-free because the video is locked before it is judged. A rerun, whose first reply was lost, finds its request id on the video and
+-- changes nothing: the video may have been taken out again meanwhile.
 WITH present AS (
   SELECT
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
     download_url, created_by, status, comments, render_progress, render_id, bucket_name, queue_number, queued_at,
     render_started_at, trashed_at, volume_background_music, volume_voice, attempt, cost, version, created_at,
-    updated_at
+    updated_at,
+    $4 = any(request_ids) AS is_rerun
   FROM video_data
   WHERE user_id = $1 AND id = $2
   FOR NO KEY UPDATE
@@ -16,9 +18,10 @@ changed AS (
   UPDATE video_data SET
     trashed_at = CASE WHEN $3::boolean THEN now() END,
     version = video_data.version + 1,
-    updated_at = now()
+    updated_at = now(),
+    request_ids = with_request_id(video_data.request_ids, $4)
   FROM present
-  WHERE video_data.user_id = present.user_id AND video_data.id = present.id AND (present.trashed_at IS NULL) = $3
+  WHERE video_data.user_id = present.user_id AND video_data.id = present.id AND (present.trashed_at IS NULL) = $3 AND NOT present.is_rerun
   RETURNING
     video_data.user_id, video_data.id, video_data.title, video_data.video_style, video_data.topic,
     video_data.voice_id, video_data.voice_name, video_data.music_track_name, video_data.music_track_url,
@@ -26,7 +29,8 @@ changed AS (
     video_data.render_progress, video_data.render_id, video_data.bucket_name, video_data.queue_number,
     video_data.queued_at, video_data.render_started_at, video_data.trashed_at, video_data.volume_background_music,
     video_data.volume_voice, video_data.attempt, video_data.cost, video_data.version, video_data.created_at,
-    video_data.updated_at
+    video_data.updated_at,
+    FALSE AS is_rerun
 ),
 
 video AS (
@@ -39,7 +43,7 @@ video AS (
 SELECT
   CASE
     WHEN video.id IS NULL THEN 'video_data_not_found'
-    WHEN EXISTS (SELECT FROM changed) THEN 'changed'
+    WHEN video.is_rerun OR EXISTS (SELECT FROM changed) THEN 'changed'
     ELSE 'unchanged'
   END AS outcome,
   video.user_id AS video_user_id, video.id AS video_id, video.title AS video_title,

@@ -1,21 +1,27 @@
 -- Take the commonest report, progress alone: `update_video_record_status` without what it does not need.
--- $1 user_id, $2 id, $3 render_progress, $4 attempt that the report is about (null: the present one).
+-- $1 user_id, $2 id, $3 render_progress, $4 attempt that the report is about (null: the present one), $5 request_id.
 -- Always exactly one row: outcome, the user, the video and the present attempt's REFUND entry as far as they exist. Outcomes in order of
 -- precedence: video_data_not_found, noted, stale_attempt, unchanged (it would fall, or the video has ended), stale.
 -- Race-free because every condition is the UPDATE's own, evaluated on the newest version of the row. Where it changed nothing, the answer
 -- is the snapshot's, whole; if by the snapshot it should have changed something, the row has changed since: 'stale', run it again.
+-- A rerun, whose first reply was lost, finds its request id on the video and answers 'noted' again, whatever happened to it since.
 WITH progressed AS (
-  UPDATE video_data SET render_progress = $3, version = version + 1, updated_at = now()
+  UPDATE video_data SET
+    render_progress = $3,
+    version = version + 1,
+    updated_at = now(),
+    request_ids = with_request_id(request_ids, $5)
   WHERE
     user_id = $1 AND id = $2
     AND render_progress < $3
     AND NOT video_status_is_final(status)
     AND coalesce(attempt = $4, TRUE)
+    AND $5 <> all(request_ids)
   RETURNING
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
     download_url, created_by, status, comments, render_progress, render_id, bucket_name, queue_number, queued_at,
     render_started_at, trashed_at, volume_background_music, volume_voice, attempt, cost, version, created_at,
-    updated_at
+    updated_at, FALSE AS is_rerun
 ),
 
 video AS (
@@ -25,7 +31,7 @@ video AS (
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
     download_url, created_by, status, comments, render_progress, render_id, bucket_name, queue_number, queued_at,
     render_started_at, trashed_at, volume_background_music, volume_voice, attempt, cost, version, created_at,
-    updated_at
+    updated_at, $5 = any(request_ids) AS is_rerun
   FROM video_data
   WHERE user_id = $1 AND id = $2 AND NOT EXISTS (SELECT FROM progressed)
 )
@@ -33,7 +39,7 @@ video AS (
 SELECT
   CASE
     WHEN video.id IS NULL THEN 'video_data_not_found'
-    WHEN EXISTS (SELECT FROM progressed) THEN 'noted'
+    WHEN video.is_rerun OR EXISTS (SELECT FROM progressed) THEN 'noted'
     WHEN video.attempt <> $4 THEN 'stale_attempt'
     WHEN video_status_is_final(video.status) OR video.render_progress >= $3 THEN 'unchanged'
     ELSE 'stale'

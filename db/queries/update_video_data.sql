@@ -1,15 +1,17 @@
 -- Store what the generation job and the editor page store; only the columns named in $4 change, unless somebody else saved first.
 -- $1 user_id, $2 id, $3 expected version (null: any), $4 the columns that are given (text[]), then their values:
 -- $5 script, $6 music_track_name, $7 music_track_url, $8 images, $9 caption_json, $10 config, $11 volume_background_music,
--- $12 volume_voice, $13 audio_url, $14 download_url, $15 render_id, $16 bucket_name.
+-- $12 volume_voice, $13 audio_url, $14 download_url, $15 render_id, $16 bucket_name, $17 request_id.
 -- Always exactly one row: outcome (video_data_not_found, version_conflict, updated) and the video, if there is one.
--- Race-free because the video is locked before its version is compared.
+-- Race-free because the video is locked before its version is compared. A rerun, whose first reply was lost, finds its request id on the
+-- video and changes nothing: the expected version was the one before its own change, and somebody else may have saved since.
 WITH present AS (
   SELECT
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
     download_url, created_by, status, comments, render_progress, render_id, bucket_name, queue_number, queued_at,
     render_started_at, trashed_at, volume_background_music, volume_voice, attempt, cost, version, created_at,
-    updated_at
+    updated_at,
+    $17 = any(request_ids) AS is_rerun
   FROM video_data
   WHERE user_id = $1 AND id = $2
   FOR NO KEY UPDATE
@@ -30,9 +32,10 @@ changed AS (
     render_id = CASE WHEN 'render_id' = any($4) THEN $15 ELSE video_data.render_id END,
     bucket_name = CASE WHEN 'bucket_name' = any($4) THEN $16 ELSE video_data.bucket_name END,
     version = video_data.version + 1,
-    updated_at = now()
+    updated_at = now(),
+    request_ids = with_request_id(video_data.request_ids, $17)
   FROM present
-  WHERE video_data.user_id = present.user_id AND video_data.id = present.id AND coalesce(present.version = $3, TRUE)
+  WHERE video_data.user_id = present.user_id AND video_data.id = present.id AND coalesce(present.version = $3, TRUE) AND NOT present.is_rerun
   RETURNING
     video_data.user_id, video_data.id, video_data.title, video_data.video_style, video_data.topic,
     video_data.voice_id, video_data.voice_name, video_data.music_track_name, video_data.music_track_url,
@@ -40,7 +43,8 @@ changed AS (
     video_data.render_progress, video_data.render_id, video_data.bucket_name, video_data.queue_number,
     video_data.queued_at, video_data.render_started_at, video_data.trashed_at, video_data.volume_background_music,
     video_data.volume_voice, video_data.attempt, video_data.cost, video_data.version, video_data.created_at,
-    video_data.updated_at
+    video_data.updated_at,
+    FALSE AS is_rerun
 ),
 
 video AS (
@@ -53,7 +57,7 @@ video AS (
 SELECT
   CASE
     WHEN video.id IS NULL THEN 'video_data_not_found'
-    WHEN EXISTS (SELECT FROM changed) THEN 'updated'
+    WHEN video.is_rerun OR EXISTS (SELECT FROM changed) THEN 'updated'
     ELSE 'version_conflict'
   END AS outcome,
   video.user_id AS video_user_id, video.id AS video_id, video.title AS video_title,

@@ -1,19 +1,23 @@
 -- Take a report about a video: move it to a status, note its progress, comments and download URL, and give back what the attempt was
 -- charged when it ends in FAILED or CANCELED.
 -- $1 user_id, $2 id, $3 status (null: no move), $4 comments, $5 render_progress, $6 download_url, $7 attempt that the report is about
--- (null: the present one), $8 actor. Always exactly one row: outcome, the user, the video and the REFUND entry as far as they exist.
+-- (null: the present one), $8 actor, $9 request_id. Always exactly one row: outcome, the user, the video and the REFUND entry as far as
+-- they exist.
 -- Outcomes in order of precedence: video_data_not_found, stale_attempt, unchanged (the status again, or nothing to note), stale,
 --   illegal_transition, credits_out_of_range (the refund would not fit the balance; nothing is moved), noted, moved.
 -- Race-free because the video is locked before it is judged, and the refund depends on what the UPDATE itself returns (old and new),
 -- never on a second look: of many failure reports one moves the video, the others find it moved. Locks the video, then its user's account.
 -- A repeated report answers with the refund and balance as they stand, so it is 'stale' (run it again) when its snapshot is older
 -- than the move; so is a refund that does not fit the balance, when its snapshot shows another balance.
+-- A rerun, whose first reply was lost, finds its request id on the video, changes nothing and answers as the first run did, with the rows
+-- as they are now and the refund that it made: the video may have been moved on, or be in another attempt. ('noted' and 'moved' are
+-- shown alike, so that the one stands for the other where a status that came again brought progress.)
 WITH present AS (
   SELECT
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
     download_url, created_by, status, comments, render_progress, render_id, bucket_name, queue_number, queued_at,
     render_started_at, trashed_at, volume_background_music, volume_voice, attempt, cost, version, created_at,
-    updated_at, event_count
+    updated_at, event_count, $9 = any(request_ids) AS is_rerun
   FROM video_data
   WHERE user_id = $1 AND id = $2
   FOR NO KEY UPDATE
@@ -21,8 +25,9 @@ WITH present AS (
 
 judged AS (
   SELECT
-    user_id, id, cost,
+    user_id, id, cost, is_rerun,
     CASE
+      WHEN is_rerun THEN CASE WHEN $3::text IS NULL THEN 'noted' ELSE 'moved' END
       WHEN $7::integer <> attempt THEN 'stale_attempt'
       WHEN $3::text IS NULL AND video_status_is_final(status) THEN 'unchanged'
       WHEN $3 IS NULL AND (
@@ -41,7 +46,7 @@ judged AS (
 account AS (
   SELECT user_id, credits
   FROM users
-  WHERE user_id = $1 AND $3 IN ('FAILED', 'CANCELED') AND (SELECT judged.verdict FROM judged) = 'moved'
+  WHERE user_id = $1 AND $3 IN ('FAILED', 'CANCELED') AND (SELECT judged.verdict = 'moved' AND NOT judged.is_rerun FROM judged)
   FOR NO KEY UPDATE
 ),
 
@@ -63,11 +68,12 @@ changed AS (
     render_started_at = CASE WHEN judged.verdict = 'moved' AND $3 = 'RENDERING' THEN now() ELSE video_data.render_started_at END,
     event_count = video_data.event_count + CASE WHEN judged.verdict = 'moved' THEN 1 ELSE 0 END,
     version = video_data.version + 1,
-    updated_at = now()
+    updated_at = now(),
+    request_ids = with_request_id(video_data.request_ids, $9)
   FROM judged LEFT JOIN account ON TRUE
   WHERE
     video_data.user_id = judged.user_id AND video_data.id = judged.id
-    AND judged.verdict IN ('moved', 'noted')
+    AND judged.verdict IN ('moved', 'noted') AND NOT judged.is_rerun
     AND coalesce(account.credits::bigint + judged.cost <= 2147483647, TRUE)
   RETURNING
     old.status AS status_before, new.event_count AS event_count, new.user_id AS user_id, new.id AS id,
@@ -97,13 +103,14 @@ refunded AS (
 ),
 
 entry AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, video_id, attempt, actor)
+  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, video_id, attempt, actor, request_id)
   SELECT
     refunded.user_id,
     refunded.entry_count,
     'REFUND',
     changed.cost, refunded.credits, changed.id, changed.attempt,
-    $8
+    $8,
+    $9
   FROM changed CROSS JOIN refunded
   RETURNING
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
@@ -126,8 +133,10 @@ written AS (
     refund.user_id, refund.number, refund.kind, refund.amount, refund.balance_after, refund.video_id, refund.attempt,
     refund.idempotency_key, refund.actor, refund.memo, refund.created_at
   FROM present INNER JOIN credit_entries AS refund
-    ON refund.user_id = $1 AND refund.video_id = $2 AND present.attempt = refund.attempt AND refund.kind = 'REFUND'
-  WHERE present.status IN ('FAILED', 'CANCELED')
+    ON refund.user_id = $1 AND refund.video_id = $2 AND refund.kind = 'REFUND'
+  WHERE
+    (present.is_rerun OR present.status IN ('FAILED', 'CANCELED'))
+    AND CASE WHEN present.is_rerun THEN refund.request_id = $9 ELSE refund.attempt = present.attempt END
 ),
 
 owner AS (
@@ -162,12 +171,13 @@ SELECT
   CASE
     WHEN judged.verdict IS NULL THEN 'video_data_not_found'
     WHEN
-      judged.verdict = 'unchanged' AND video_status_is_final(video.status)
+      (judged.is_rerun OR (judged.verdict = 'unchanged' AND video_status_is_final(video.status)))
       AND video.version <> (
         SELECT seen.version FROM video_data AS seen
         WHERE seen.user_id = $1 AND seen.id = $2
       )
       THEN 'stale'
+    WHEN judged.is_rerun THEN judged.verdict
     WHEN judged.verdict = 'moved' AND NOT EXISTS (SELECT FROM changed) AND (SELECT account.credits FROM account) <> owner.credits THEN 'stale'
     WHEN judged.verdict = 'moved' AND NOT EXISTS (SELECT FROM changed) THEN 'credits_out_of_range'
     ELSE judged.verdict

@@ -110,7 +110,7 @@ async def test_connections_that_are_killed(database: Database, dsn: str) -> None
         await asyncio.sleep(0.01)
     await killer.close()
     outcomes = Counter(outcome for outcomes in await race for outcome in outcomes)
-    assert set(outcomes) <= {"created", "replayed"}
+    assert set(outcomes) == {"created"}  # A rerun recognizes its own work.
     assert killed
     charges = [entry.idempotency_key for entry in await account.ledger() if entry.kind == "CHARGE"]
     assert sorted(charges, key=str) == sorted(keys)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from itertools import product
+from random import getrandbits
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -94,7 +95,7 @@ class Unfinished(Database):
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
         assert alone in {True, False}  # It makes no difference here.
-        record = await self._connection.fetchrow(query, user_id, *arguments)
+        record = await self._connection.fetchrow(query, user_id, *arguments, getrandbits(63))
         assert record
         return record
 

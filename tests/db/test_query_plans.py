@@ -73,8 +73,8 @@ async def arguments(
     ways = [(21, False), (21, True)]
     creation = (1, "USER:x", "T", "S", None, None, None, None, None, None)
     return {
-        "adjust_user_credits": [(user, key, hash_, 5, "REWARD", "ADMIN:x", None) for key in keys],
-        "create_video_data": [(user, key, hash_, *creation) for key in keys],
+        "adjust_user_credits": [(user, key, hash_, 5, "REWARD", "ADMIN:x", None, 1) for key in keys],
+        "create_video_data": [(user, key, hash_, *creation, 1) for key in keys],
         "get_credit_entries": [(users, [3, 5])],
         "get_queue_positions": [([queued],)],
         "get_users": [(users,)],
@@ -99,15 +99,15 @@ async def arguments(
             (users, [1, 2], [user, user], videos, [1, 2], users, [21, 21], statuses, [False, None], ["-", "-"], True)
             for statuses in (["FAILED", "RENDERING"], [None, None])
         ],
-        "register_user": [(user_id, "x", "Ann", None, None, 10, "USER:x") for user_id in (user, id_max)],
-        "retry_video_data": [(user, failed, key, hash_, 1, "USER:x") for key in keys],
-        "trash_video_data": [(user, video, True)],
-        "update_render_progress": [(user, video, 50, None)],
-        "update_video_data": [(user, video, 1, ["script"], "Once.", *[None] * 11)],
+        "register_user": [(user_id, "x", "Ann", None, None, 10, "USER:x", 1) for user_id in (user, id_max)],
+        "retry_video_data": [(user, failed, key, hash_, 1, "USER:x", 1) for key in keys],
+        "trash_video_data": [(user, video, True, 1)],
+        "update_render_progress": [(user, video, 50, None, 1)],
+        "update_video_data": [(user, video, 1, ["script"], "Once.", *[None] * 11, 1)],
         "update_video_record_status": [
-            (user, video, "FAILED", None, None, None, None, "WORKER:x"),
-            (user, video, None, '"note"', 50, None, 1, "WORKER:x"),
-            (user, failed, "FAILED", None, None, None, None, "WORKER:x"),
+            (user, video, "FAILED", None, None, None, None, "WORKER:x", 1),
+            (user, video, None, '"note"', 50, None, 1, "WORKER:x", 1),
+            (user, failed, "FAILED", None, None, None, None, "WORKER:x", 1),
         ],
     }
 

@@ -185,24 +185,27 @@ def parameter_types(annotation: object) -> list[object]:
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"poll_changes", "update_render_progress", "update_video_data"}))
 async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
-    """A function's parameters are its statement's, in order and of the annotated types."""
+    """A function's parameters are its statement's, in order and of the annotated types, but for a request's id."""
     (function,) = RUN_BY[name]
     hints = {name: hint for name, hint in get_type_hints(function).items() if name not in {"database", "return"}}
     expected = [part for hint in hints.values() for part in parameter_types(hint)]
+    if OUTCOME in ANSWERS[name]:
+        expected.append(int)  # the request's id, which `Database.answer` adds
     parameters = (await connection.prepare(statement(name))).get_parameters()
     types = [(kind.kind, PYTHON_TYPES[kind.name.removesuffix("[]")]) for kind in parameters]
     assert [(list, type_) if kind == "array" else type_ for kind, type_ in types] == expected
 
 
 async def test_what_an_update_stores_has_its_columns_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """An update's last parameters are the values that it stores, in order, each of its column's type."""
+    """An update's last parameters but one are the values that it stores, in order, each of its column's type."""
     columns = await connection.fetch(
         "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = 'video_data'::regclass AND attnum > 0"
     )
     type_of = {record["attname"]: record["atttypid"] for record in columns}
     parameters = (await connection.prepare(statement("update_video_data"))).get_parameters()
     assert [kind.name for kind in parameters[:4]] == ["uuid", "uuid", "int8", "text[]"]
-    assert [kind.oid for kind in parameters[4:]] == [type_of[column] for column in STORED_COLUMNS]
+    assert parameters[-1].name == "int8"  # the request's id
+    assert [kind.oid for kind in parameters[4:-1]] == [type_of[column] for column in STORED_COLUMNS]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,7 @@ async def test_a_form_for_many_is_its_statements(connection: "asyncpg.Connection
     assert [each for each, kind in enumerate(types) if kind == "jsonb"] == [json_argument][: json_argument is not None]
     # An amount is an int4, although a statement that adds it to a balance first takes it for more.
     narrow = {"jsonb": "text", "int8": "int4"}
-    assert taken == [f"{narrow.get(kind, kind)}[]" for kind in types]
+    assert taken == [*(f"{narrow.get(kind, kind)}[]" for kind in types[:-1]), "int8[]"]  # the last is the request's id
     columns, expected = [
         [(column.name, column.type.name) for column in prepared.get_attributes()] for prepared in (many, one)
     ]

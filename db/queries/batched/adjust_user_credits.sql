@@ -1,5 +1,5 @@
 -- `adjust_user_credits` for many calls at once: all of a user's calls, or none of them.
--- $1 to $7 its parameters, each an array with one element for each call.
+-- $1 to $8 its parameters, each an array with one element for each call.
 -- A row for each call whose amount was added, as `adjust_user_credits` answers it, and `place`, the call's place in the arrays.
 -- Nothing is done, and no row answers, for a user one of whose calls is a replay (of another one here, too), or would leave 0 to
 -- 2,147,483,647, by the snapshot or by now: `adjust_user_credits` is to judge these one by one.
@@ -13,8 +13,8 @@ WITH call AS (
     bool_or(kind = 'PURCHASE') OVER user_calls AS purchased_so_far,
     row_number() OVER user_calls AS nth
   FROM
-    unnest($1::uuid[], $2::text[], $3::bytea[], $4::integer[], $5::text[], $6::text[], $7::text[])
-    WITH ORDINALITY AS given (user_id, idempotency_key, request_hash, amount, kind, actor, memo, place)
+    unnest($1::uuid[], $2::text[], $3::bytea[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+    WITH ORDINALITY AS given (user_id, idempotency_key, request_hash, amount, kind, actor, memo, request_id, place)
   WINDOW user_calls AS (PARTITION BY user_id ORDER BY place ROWS UNBOUNDED PRECEDING)
 ),
 
@@ -76,9 +76,9 @@ done AS (
 ),
 
 entry AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor, memo)
+  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor, memo, request_id)
   SELECT
-    user_id, entry_number, kind, amount, balance, idempotency_key, request_hash, actor, memo
+    user_id, entry_number, kind, amount, balance, idempotency_key, request_hash, actor, memo, request_id
   FROM done
 )
 

@@ -1,5 +1,5 @@
 -- `create_video_data` for many calls at once: all of a user's calls, or none of them.
--- $1 to $13 its parameters, each an array with one element for each call; $10 caption is text[], as JSON.
+-- $1 to $14 its parameters, each an array with one element for each call; $10 caption is text[], as JSON.
 -- A row for each call that created a video, as `create_video_data` answers it, and `place`, the call's place in the arrays.
 -- Nothing is done, and no row answers, for a user one of whose calls is a replay (of another one here, too), or whose credits do not
 -- suffice for all of them, by the snapshot or by now: `create_video_data` is to judge these one by one.
@@ -14,11 +14,11 @@ WITH call AS (
   FROM
     unnest(
       $1::uuid[], $2::text[], $3::bytea[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-      $11::text[], $12::text[], $13::text[]
+      $11::text[], $12::text[], $13::text[], $14::bigint[]
     ) WITH ORDINALITY
       AS given (
         user_id, idempotency_key, request_hash, cost, actor, title, video_style, topic, script, caption, voice_id, voice_name,
-        created_by, place
+        created_by, request_id, place
       )
   WINDOW user_calls AS (PARTITION BY user_id ORDER BY place ROWS UNBOUNDED PRECEDING)
 ),
@@ -83,14 +83,16 @@ created AS (
 ),
 
 entry AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor)
+  INSERT INTO credit_entries (
+    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor, request_id
+  )
   SELECT
     user_id,
     entry_number,
     'CHARGE',
     -cost, balance, video_id,
     1,
-    idempotency_key, request_hash, actor
+    idempotency_key, request_hash, actor, request_id
   FROM paid
 ),
 

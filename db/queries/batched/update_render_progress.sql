@@ -1,13 +1,13 @@
 -- `update_render_progress` for many calls at once, the first of those of each video.
--- $1 to $4 its parameters, each an array with one element for each call.
+-- $1 to $5 its parameters, each an array with one element for each call.
 -- A row for each call whose progress was noted, as `update_render_progress` answers it, and `place`, the call's place in the arrays.
 -- Nothing is done, and no row answers, for any other: `update_render_progress` is to judge these one by one.
 -- Race-free because every condition is the UPDATE's own, evaluated on the newest version of the row; locked in the order of their ids.
 WITH call AS (
   SELECT DISTINCT ON (user_id, id) *
   FROM
-    unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[])
-    WITH ORDINALITY AS given (user_id, id, render_progress, attempt, place)
+    unnest($1::uuid[], $2::uuid[], $3::integer[], $4::integer[], $5::bigint[])
+    WITH ORDINALITY AS given (user_id, id, render_progress, attempt, request_id, place)
   ORDER BY user_id, id, place
 ),
 
@@ -20,13 +20,17 @@ present AS (
 
 video AS (
   UPDATE video_data SET
-    render_progress = present.render_progress, version = video_data.version + 1, updated_at = now()
+    render_progress = present.render_progress,
+    version = video_data.version + 1,
+    updated_at = now(),
+    request_ids = with_request_id(video_data.request_ids, present.request_id)
   FROM present
   WHERE
     video_data.user_id = present.user_id AND video_data.id = present.id
     AND video_data.render_progress < present.render_progress
     AND NOT video_status_is_final(video_data.status)
     AND coalesce(video_data.attempt = present.attempt, TRUE)
+    AND present.request_id <> all(video_data.request_ids)
   RETURNING
     video_data.user_id, video_data.id, video_data.title, video_data.video_style, video_data.topic,
     video_data.voice_id, video_data.voice_name, video_data.music_track_name, video_data.music_track_url,

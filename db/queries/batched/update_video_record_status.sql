@@ -1,20 +1,22 @@
 -- `update_video_record_status` for many calls at once, the first of those of each video, where it moves the video without a refund.
--- $1 to $8 its parameters, each an array with one element for each call; $4 comments is text[], as JSON.
+-- $1 to $9 its parameters, each an array with one element for each call; $4 comments is text[], as JSON.
 -- A row for each call that moved its video, as `update_video_record_status` answers it, and `place`, the call's place in the arrays.
 -- Nothing is done, and no row answers, for any other: `update_video_record_status` is to judge these one by one.
 -- Race-free because every condition is the UPDATE's own, evaluated on the newest version of the row; locked in the order of their ids.
 WITH call AS (
   SELECT DISTINCT ON (user_id, id) *
   FROM
-    unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::integer[], $8::text[])
-    WITH ORDINALITY AS given (user_id, id, status, comments, render_progress, download_url, attempt, actor, place)
+    unnest(
+      $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::integer[], $6::text[], $7::integer[], $8::text[], $9::bigint[]
+    ) WITH ORDINALITY
+      AS given (user_id, id, status, comments, render_progress, download_url, attempt, actor, request_id, place)
   ORDER BY user_id, id, place
 ),
 
 present AS (
   SELECT
     call.user_id, call.id, call.status, call.comments::jsonb AS comments, call.render_progress, call.download_url,
-    call.attempt, call.actor, call.place
+    call.attempt, call.actor, call.request_id, call.place
   FROM call INNER JOIN video_data ON call.user_id = video_data.user_id AND call.id = video_data.id
   ORDER BY call.user_id, call.id
   FOR NO KEY UPDATE OF video_data
@@ -33,13 +35,15 @@ video AS (
     render_started_at = CASE WHEN present.status = 'RENDERING' THEN now() ELSE video_data.render_started_at END,
     event_count = video_data.event_count + 1,
     version = video_data.version + 1,
-    updated_at = now()
+    updated_at = now(),
+    request_ids = with_request_id(video_data.request_ids, present.request_id)
   FROM present
   WHERE
     video_data.user_id = present.user_id AND video_data.id = present.id
     AND present.status NOT IN ('FAILED', 'CANCELED')
     AND video_status_may_follow(video_data.status, present.status)
     AND coalesce(video_data.attempt = present.attempt, TRUE)
+    AND present.request_id <> all(video_data.request_ids)
   RETURNING
     video_data.user_id, video_data.id, video_data.title, video_data.video_style, video_data.topic,
     video_data.voice_id, video_data.voice_name, video_data.music_track_name, video_data.music_track_url,

@@ -4,13 +4,13 @@
 WITH expected AS (
   SELECT unnest(ARRAY[
     'users_user_id_once', 'users_number_once', 'users_sound', 'users_created_at_not_null', 'users_credits_not_null',
-    'users_entry_count_not_null', 'users_number_not_null', 'users_subject_not_null', 'users_user_id_not_null',
-    'users_version_not_null',
+    'users_entry_count_not_null', 'users_number_not_null', 'users_request_ids_not_null', 'users_subject_not_null',
+    'users_user_id_not_null', 'users_version_not_null',
     'video_data_id_once', 'video_data_idempotency_key_once', 'video_data_queue_number_once', 'video_data_user_id_exists',
     'video_data_sound', 'video_data_attempt_not_null', 'video_data_cost_not_null', 'video_data_created_at_not_null',
     'video_data_event_count_not_null', 'video_data_id_not_null', 'video_data_idempotency_key_not_null',
-    'video_data_render_progress_not_null', 'video_data_status_not_null', 'video_data_title_not_null',
-    'video_data_updated_at_not_null', 'video_data_user_id_not_null', 'video_data_version_not_null',
+    'video_data_render_progress_not_null', 'video_data_request_ids_not_null', 'video_data_status_not_null',
+    'video_data_title_not_null', 'video_data_updated_at_not_null', 'video_data_user_id_not_null', 'video_data_version_not_null',
     'video_data_video_style_not_null', 'video_data_volume_background_music_not_null', 'video_data_volume_voice_not_null',
     'credit_entries_number_once', 'credit_entries_idempotency_key_once', 'credit_entries_kind_once', 'credit_entries_user_id_exists',
     'credit_entries_video_id_exists', 'credit_entries_sound', 'credit_entries_actor_not_null', 'credit_entries_amount_not_null',
