@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,7 @@ from db.group_commit import (
 )
 from db.json_text import json_text
 from db.shared_data_loader import READERS, SharedDataLoader
+from db.user_limit import USER_CONNECTIONS_FRACTION, UserLimit
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
@@ -74,7 +76,13 @@ class Database:
         self._connections = connections
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines()
-        self._group_commit = None if writers is None else GroupCommit(self._loop, writers, self._ended)
+        self._user_limit = UserLimit(max(1, connections.pool.get_max_size() // USER_CONNECTIONS_FRACTION))
+        # Users by how many of their calls left a batch that failed, and still run. Most such batches fail because a row
+        # is locked: the next call of that user would make the next batch fail.
+        self._stuck_users: Counter[UUID] = Counter()
+        self._group_commit = (
+            None if writers is None else GroupCommit(self._loop, writers, self._ended, self._stuck_users)
+        )
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
         self._reads: dict[object, SharedDataLoader[Any, Any]] = {}  # those that are waited for, or may stay
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
@@ -82,7 +90,9 @@ class Database:
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
         deadline = self._loop.time() + self._timeout_seconds
-        return await self._until_deadline(deadline, lambda connection: connection.fetch(query, *arguments))
+        return await self._until_deadline(
+            deadline, lambda: self._connections.run(lambda connection: connection.fetch(query, *arguments))
+        )
 
     def row(
         self, fetch: "Callable[..., Awaitable[Mapping[Key, Row]]]", key: Key, *terms: Hashable
@@ -113,10 +123,10 @@ class Database:
         # Names the request: by it a rerun finds what the first run did (docs/decisions/0015-request-ids.md).
         request_id = random.getrandbits(63)
         call = Call(query, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
-        if alone or self._group_commit is None:
+        if alone or self._group_commit is None or user_id in self._stuck_users:
             return await asyncio.shield(self._run_alone(call))
         self._deadlines.add(call, self._loop)
-        self._group_commit.begin(call)
+        self._group_commit.submit(call)
         try:
             answer = await call.answered
         except TimeoutError as error:
@@ -141,8 +151,16 @@ class Database:
         if call.answered.done() and not call.answered.cancelled():
             return  # Its time is up.
         answer = record if record is not None and record["outcome"] != "stale" else self._run_alone(call)
+        if record is None and isinstance(answer, asyncio.Task):
+            self._stuck_users[call.user_id] += 1
+            answer.add_done_callback(partial(self._no_longer_stuck, call.user_id))
         if not call.answered.cancelled():
             call.answered.set_result(answer)
+
+    def _no_longer_stuck(self, user_id: UUID, _: asyncio.Task[asyncpg.Record]) -> None:
+        self._stuck_users[user_id] -= 1
+        if not self._stuck_users[user_id]:
+            del self._stuck_users[user_id]
 
     def _changed(self, call: Call) -> None:
         # Whatever came of it, since what got no answer may have been done: a needless notice changes nothing.
@@ -157,22 +175,26 @@ class Database:
 
     async def _settle(self, call: Call) -> asyncpg.Record:
         try:
-            return await self._until_deadline(call.deadline, lambda connection: _settled(connection, call))
+            return await self._until_deadline(call.deadline, lambda: self._run_within_limit(call))
         finally:
             self._changed(call)
+
+    async def _run_within_limit(self, call: Call) -> asyncpg.Record:
+        async with self._user_limit.slot(call.user_id):
+            return await self._connections.run(lambda connection: _settled(connection, call))
 
     def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:
         self._settling.discard(task)
         if not task.cancelled():
             task.exception()  # Retrieved here, since a caller that was cancelled will not do it.
 
-    async def _until_deadline(self, deadline: float, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
+    async def _until_deadline(self, deadline: float, run: Callable[[], Awaitable[Answer]]) -> Answer:
         pause_seconds = 0.002
         try:
             with self._deadlines.at(deadline):
                 while True:
                     try:
-                        return await self._connections.run(run)
+                        return await run()
                     except TRANSIENT:
                         pass
                     await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads retries

@@ -1,7 +1,18 @@
-"""Calls of one statement that arrive while others are at work are run together: one round trip, one commit."""
+"""Group commit: calls of one statement that arrive while other batches run share one round trip and one commit.
+
+The states of a call, and what leads from one to the next:
+
+    QUEUED ──── a writer takes it ──────────────────────────────► RUNNING
+    QUEUED ──── its caller has left, or its time is up ──────────► dropped: nothing was done
+    QUEUED ──── its user has become stuck ──────────────────────► ALONE
+    RUNNING ─── its batch has a record for it ──────────────────► ANSWERED
+    RUNNING ─── its batch failed, or its record is 'stale' ─────► ALONE: the database runs it by itself
+
+Each of the WRITERS connections is IDLE, or a task runs batch after batch on it until no queued call can run (WORKING).
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -13,8 +24,8 @@ from db.connection_pool import ConnectionPool, PoolConnection
 from db.json_text import json_text
 from db.statement import statement
 
-# Statements that have a form for many calls at once, ``queries/batched``, and which of their arguments is JSON, if any
-# is: asyncpg has no arrays of what it is taught to write, so there it goes as text.
+# Statements with a batched form, in ``queries/batched``, and the index of their JSON argument, if they have one: a
+# batched form takes JSON as text, since asyncpg has no arrays of types with a custom codec.
 BATCHED = {
     statement(name): (statement(f"batched/{name}"), json_argument)
     for name, json_argument in (
@@ -24,48 +35,50 @@ BATCHED = {
         ("update_video_record_status", 3),
     )
 }
-# Such a form is planned once, for tables that may be almost empty then and are not for long.
+# A connection plans a batched form once, perhaps while the tables are almost empty, and keeps the plan when they grow.
 WRITERS_SESSION_SETTINGS = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
 
-WRITERS = 3  # While some wait for their commits, another goes on.
+WRITERS = 3  # While one batch waits for its commit, the next can run.
 BATCH_MAX = 64
-BATCH_SECONDS_MAX = 2  # Those who wait behind a batch that does not end are not to wait for ever.
-LOCK_MILLISECONDS_MAX = 50  # Whoever waits for somebody else's lock holds up all others of its batch.
+BATCH_SECONDS_MAX = 2  # A batch that never ends would hold its connection for ever.
+LOCK_MILLISECONDS_MAX = 50  # A call that waits for a lock delays all others of its batch.
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One call of a statement that changes a user's rows, and what its caller waits for until its time is up.
+    """One call of a statement that changes a user's rows.
 
-    That is the record or, where the batch had none for it, the task that runs the call by itself.
+    ``answered`` resolves to the record or, if the batch has none for this call, to the task that runs it alone.
     """
 
     query: str
     user_id: UUID
-    arguments: tuple[object, ...]  # the user's id among them, as the first
+    arguments: tuple[object, ...]  # The first is the user's id.
     deadline: float
     answered: "asyncio.Future[asyncpg.Record | asyncio.Task[asyncpg.Record]]"
-    row: tuple[int, ...] = field(init=False)  # Which row is locked: a user's, or a user's video.
+    row: tuple[int, ...] = field(init=False)  # The row that the call locks: a user, or a user's video.
 
     def __post_init__(self) -> None:
-        """Read the row from the arguments: of numbers, which are compared and hashed faster than UUIDs."""
+        """Read the row from the arguments, as integers: they compare and hash faster than UUIDs."""
         self.row = tuple([argument.int for argument in self.arguments[:2] if isinstance(argument, UUID)])
 
     def expire(self) -> None:
-        """Tell the caller, if it still waits, that its time is up."""
+        """Raise TimeoutError to the caller, if it still waits."""
         if not self.answered.done():
             self.answered.set_exception(TimeoutError())
 
 
 class GroupCommit:
-    """Runs each statement's calls in batches, on connections of its own, in the order in which they arrive.
+    """Runs calls in batches of one statement each, on connections of its own, in the order of arrival.
 
-    A call that finds a connection idle, and its row in no batch that is at work, goes at once, unless a batch of
-    several is at work: each has a commit of its own, and small ones would keep large ones from theirs. There is no
-    timer: those who wait go when they are almost twice as many, or when a batch is over. In a batch each call sees what
-    those before it did, as if they had been run one after the other. The batch goes by rows, and then by arrival: so no
-    two of them can wait for each other. ``ended`` is called for each call that was begun, with None when it is to be
-    run again by itself: unless the connection was lost, it has done nothing.
+    A call runs at once if a writer is idle, its row is in no running batch, and no running batch has several rows:
+    each batch pays for a commit of its own, and small batches would delay large ones. There is no timer: queued calls
+    start when there are at least 2n - 1 of them (n = the rows of the largest running batch), or when a batch ends.
+    A batch has the effect of its calls run one after the other. It takes its rows in one order, and a row is in one
+    running batch at a time, so batches never wait for each other.
+
+    ``ended`` is called once for each call that is not dropped: with its record, or with None if it has to run alone.
+    A call without a record has done nothing, unless the connection was lost: then the rerun recognizes its own work.
     """
 
     def __init__(
@@ -73,77 +86,87 @@ class GroupCommit:
         loop: asyncio.AbstractEventLoop,
         connections: ConnectionPool,
         ended: Callable[[Call, asyncpg.Record | None], None],
+        stuck_users: Container[UUID],
     ) -> None:
         self._loop = loop
         self._connections = connections
         self._ended = ended
-        self._waiting: dict[str, list[Call]] = {}
-        self._idle = WRITERS
-        self._rows: set[tuple[int, ...]] = set()  # those of the batches that are at work
-        self._sizes: list[int] = []  # how many rows each of these has
+        self._stuck_users = stuck_users  # Their calls would make their batches fail.
+        self._queued: dict[str, list[Call]] = {}  # by statement; the statement that has waited longest is first
+        self._idle_writers = WRITERS
+        self._running_rows: set[tuple[int, ...]] = set()
+        self._running_sizes: list[int] = []  # the number of rows of each running batch
         self._working: set[asyncio.Task[None]] = set()
 
-    def begin(self, call: Call) -> None:
-        """Have a call run as soon as it can, unless its caller has gone before its turn comes."""
-        self._waiting.setdefault(call.query, []).append(call)
-        if self._idle and call.row not in self._rows and self._are_many_enough():
-            self._idle -= 1
+    def submit(self, call: Call) -> None:
+        """Queue a call, and start a writer if the call may run now."""
+        self._queued.setdefault(call.query, []).append(call)
+        if self._idle_writers and call.row not in self._running_rows and self._are_enough_queued():
+            self._idle_writers -= 1
             task = self._loop.create_task(self._work())
             self._working.add(task)
             task.add_done_callback(self._working.discard)
 
-    def _are_many_enough(self) -> bool:
-        """Tell whether enough wait to go beside the batches at work: one beside one, three beside two, and so on."""
-        return sum(map(len, self._waiting.values())) >= min(2 * max(self._sizes, default=1) - 1, BATCH_MAX)
+    def _are_enough_queued(self) -> bool:
+        """Return whether enough calls are queued to run beside the running batches: 1 beside 1, 3 beside 2, …"""
+        return sum(map(len, self._queued.values())) >= min(2 * max(self._running_sizes, default=1) - 1, BATCH_MAX)
 
     async def close(self) -> None:
-        """Let what has begun finish, then close the connections."""
+        """Finish the calls that are queued or running, then close the connections."""
         if self._working:
             await asyncio.wait(self._working)
         await self._connections.close()
 
     async def _work(self) -> None:
-        """Run what waits until nothing does that can be run."""
+        """Run batch after batch until no queued call can run."""
         try:
-            while batch := self._next():
+            while batch := self._next_batch():
                 rows = {call.row for call in batch}
-                self._rows |= rows
-                self._sizes.append(len(rows))
+                assert rows.isdisjoint(self._running_rows)  # noqa: S101 - or two batches could wait for each other
+                self._running_rows |= rows
+                self._running_sizes.append(len(rows))
                 try:
                     records = await run_batch(self._connections, batch[0].query, batch)
                 finally:
-                    self._rows -= rows
-                    self._sizes.remove(len(rows))
+                    self._running_rows -= rows
+                    self._running_sizes.remove(len(rows))
                 for call, record in zip(batch, records, strict=True):
                     self._ended(call, record)
         finally:
-            self._idle += 1
+            self._idle_writers += 1
 
-    def _next(self) -> list[Call]:
-        """Take calls of the statement that has waited for longest; those of them that are too many wait again.
+    def _next_batch(self) -> list[Call]:
+        """Take calls of the statement that has waited longest, at most BATCH_MAX; the others stay queued, last in turn.
 
-        Those whose row is in a batch that is at work wait until it is over. They would only wait for it in PostgreSQL,
-        and whoever waits there for a row that others take one after the other can be passed over again and again.
+        Calls whose row is in a running batch stay queued until it ends. In PostgreSQL they would wait for it too, and a
+        transaction that waits there for a busy row can be overtaken again and again.
         """
-        for query in list(self._waiting):
-            calls = [call for call in self._waiting[query] if not call.answered.done()]
-            batch = [call for call in calls if call.row not in self._rows][:BATCH_MAX]
+        for query in list(self._queued):
+            calls = self._still_queued(self._queued[query])
+            batch = [call for call in calls if call.row not in self._running_rows][:BATCH_MAX]
             if batch or not calls:
-                del self._waiting[query]
+                del self._queued[query]
             if batch:
                 taken = set(map(id, batch))
                 if rest := [call for call in calls if id(call) not in taken]:
-                    self._waiting[query] = rest
+                    self._queued[query] = rest
                 return sorted(batch, key=attrgetter("row"))
         return []
 
+    def _still_queued(self, calls: list[Call]) -> list[Call]:
+        """Drop the calls whose callers have left, and hand over those of stuck users to run alone."""
+        stuck = [call for call in calls if call.user_id in self._stuck_users and not call.answered.done()]
+        for call in stuck:
+            self._ended(call, None)
+        return [call for call in calls if not call.answered.done()]
+
 
 async def run_batch(connections: ConnectionPool, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:
-    """Return the record of each call, or None for each that fails, with all others, or takes too long.
+    """Return each call's record, or None for each call of a transaction that failed or took too long.
 
-    Several calls of a statement that has a form for many are first run by that, which does for most of them what is
-    mostly to be done, and nothing for the others. These follow in a second transaction, as do calls of statements that
-    have none: pipelined, one after the other.
+    The batched form of the statement, if it has one, runs first. It does the common case, and leaves refusals, replays
+    and further calls on the same video undone. Those calls follow in a second transaction, as do all calls of a
+    statement without a batched form: pipelined, one after the other.
     """
     records: list[asyncpg.Record | None] = [None] * len(batch)
 
@@ -152,20 +175,20 @@ async def run_batch(connections: ConnectionPool, query: str, batch: Sequence[Cal
             for record in await connection.fetch(*_batched(query, batch)):
                 records[record["place"] - 1] = record
         rest = [place for place, record in enumerate(records) if record is None]
-        if len(rest) == 1:  # as most are, of a caller who is alone; and cheaper so
+        if len(rest) == 1:  # The most common case, and `fetchrow` is cheaper.
             records[rest[0]] = await connection.fetchrow(query, *batch[rest[0]].arguments)
         elif rest:
             found = await connection.fetchmany(query, [batch[place].arguments for place in rest])
             for place, record in zip(rest, found, strict=True):
                 records[place] = record
 
-    with suppress(Exception):  # Whatever it is, who is to blame for it meets it again, by itself.
+    with suppress(Exception):  # The call at fault raises it again when it runs alone.
         await connections.run(run)
     return records
 
 
 def _batched(query: str, batch: Sequence[Call]) -> tuple[str, *tuple[Sequence[object], ...]]:
-    """Return a statement's form for many calls, and its arguments for these."""
+    """Return a statement's batched form and its arguments: an array for each parameter."""
     text, json_argument = BATCHED[query]
     columns: list[Sequence[object]] = list(zip(*[call.arguments for call in batch], strict=True))
     if json_argument is not None:

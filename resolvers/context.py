@@ -11,7 +11,7 @@ from db.database import Database
 from resolvers import objects
 from resolvers.connection import NEWEST_ENTRY_FIRST, NEWEST_EVENT_FIRST, NEWEST_VIDEO_FIRST, connection, window
 from resolvers.identity import Identity
-from resolvers.live import Live
+from resolvers.live import Live, Watch
 from resolvers.loaders import ContentBudget, ContentLoader, Loaders
 from resolvers.video_filter import wanted
 from schema.connection import Connection, Page
@@ -43,8 +43,14 @@ class Context(schema.context.Context):
         self.loaders = Loaders(database)
         self._budget: ContentBudget | None = None  # These two are made when first needed, which is seldom.
         self._content: ContentLoader | None = None
-        self.rest_seconds = 0.0  # how long a subscription rests between two events, at least
-        self.incomplete = False  # whether a subscription's last event could not be shown whole, and is to come again
+        self.rest_seconds = 0.0  # the shortest time between two events of a subscription
+        self.incomplete = False  # whether fields of a subscription's last event failed, so that it has to be read again
+        self.watch: Watch | None = None  # of a subscription to a state, from before its first reading
+
+    async def refreshed(self) -> None:
+        """Have a subscription to a state read again; return when what was read after this call has been shown."""
+        if self.watch is not None:
+            await self.watch.refreshed()
 
     def new_response(self, loaders: Loaders) -> None:
         """Begin another response, as a subscription does for each event, with what its rows are read with."""

@@ -1,4 +1,4 @@
-"""Subscriptions to a state: what it is at once, and again whenever it is another."""
+"""Subscriptions to a state: the present one at once, then each different one."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
@@ -12,23 +12,25 @@ Found = TypeVar("Found")
 
 
 class Seen(NamedTuple, Generic[Found]):
-    """What was read: the subject with its version, all by which it can differ from what is shown, and what to show."""
+    """One reading: the subject with its version, everything by which the state can differ, and the object to show."""
 
     subject: Subject
     state: object
     found: Found
     in_queue: bool = False
-    is_last: bool = False  # nothing can follow
+    is_last: bool = False  # No other state can follow.
 
 
 async def states(
     context: Context, subject: Subject, read: Callable[[Loaders], Awaitable[Seen[Found]]]
 ) -> AsyncGenerator[Found, None]:
-    """Yield what is read, at once and whenever it is in another state; what it nests is read with the same loaders.
+    """Yield the present state, then each different one. Nested fields read with the same loaders.
 
-    What could not be read, or not be shown whole, is read again when the change feed finds that it has not been seen.
+    After a reading that failed, or that could not be shown in full, the subject counts as unseen: the change feed's
+    next poll wakes the watch again.
     """
     with context.live.watch(subject) as watch:
+        context.watch = watch
         shown: object = None
         while True:
             watch.rest_seconds = context.rest_seconds
@@ -36,15 +38,15 @@ async def states(
             try:
                 seen = await read(loaders)
             except RetryLaterError:
-                watch.subject = subject  # What woke it may have been the queue, which no version tells of again.
+                watch.subject = subject  # The queue may have woken it, and no version shows that again.
                 continue
             watch.subject, watch.in_queue = seen.subject, seen.in_queue
-            if seen.state == shown:
-                continue
-            shown = seen.state
-            context.new_response(loaders)
-            yield seen.found
-            if seen.is_last:
-                return
-            if context.incomplete:
-                watch.subject, shown, context.incomplete = subject, None, False
+            if seen.state != shown:
+                shown = seen.state
+                context.new_response(loaders)
+                yield seen.found
+                if seen.is_last:
+                    return
+                if context.incomplete:
+                    watch.subject, shown, context.incomplete = subject, None, False
+            watch.confirm()

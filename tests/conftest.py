@@ -85,8 +85,8 @@ async def dsn(template: str, new_database: NewDatabase) -> str:
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    """Connect to the test's database with a pool of 60 connections."""
-    opened = await db.database.connect(dsn, pool_size=60, timeout_seconds=60)
+    """Connect to the test's database with a pool so large that 50 calls of one user can run alone at once."""
+    opened = await db.database.connect(dsn, pool_size=210, timeout_seconds=60)
     yield opened
     await opened.close()
 

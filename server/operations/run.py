@@ -32,7 +32,7 @@ from server.operations.document import Prepared
 from server.operations.followed_costs import FollowedCosts
 from server.operations.persisted import persisted_documents
 from server.operations.root_fields import build_schema
-from server.operations.shared_streams import SharedStreams
+from server.operations.shared_streams import SharedStreams, States
 from server.process.settings import Settings
 from server.wire.answer import encode_result
 from server.wire.request import GraphQLRequest, Refused
@@ -112,12 +112,12 @@ class Runner:
         except RequestError as error:
             raise NotExecuted([error]) from error
 
-        def start() -> AsyncGenerator[str, None]:
+        def start() -> States:
             context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
-            return self._follow(prepared, name, asked.variables, context, cost)
+            return States(self._follow(prepared, name, asked.variables, context, cost), context.refreshed)
 
         if _root_field(prepared, definition) == EVENTS:
-            results = start()
+            results = start().texts
         else:
             variables = sha256(json.dumps(asked.variables, sort_keys=True).encode()).digest()  # They may be long.
             results = self._shared.follow((identity, self._text(asked), name, variables), start)

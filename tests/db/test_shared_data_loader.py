@@ -11,7 +11,7 @@ from db.change_feed import UNSEEN, WatchedUser
 from db.database import Database, RetryLaterError
 from db.shared_data_loader import KEYS_MAX, READERS
 from db.user import UserRow
-from resolvers.live import Live, Watch
+from resolvers.live import Live, State, Watch
 from resolvers.loaders import Loaders
 from tests.race import Account
 
@@ -184,7 +184,8 @@ async def test_who_follows_takes_nobody_along(database: Database) -> None:
 
     with live.watch(subject) as one, live.watch(subject) as other:
         first, second = asyncio.create_task(read(one)), asyncio.create_task(read(other))
-        while one._loaders is None or other._loaders is None:  # noqa: ASYNC110, SLF001 - Nothing tells that they are woken.
+        await asyncio.sleep(0)
+        while {one.state, other.state} != {State.BUSY}:  # noqa: ASYNC110 - a watch sets no event
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         first.cancel()
