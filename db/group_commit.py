@@ -108,7 +108,7 @@ class GroupCommit:
             task.add_done_callback(self._working.discard)
 
     def _are_enough_queued(self) -> bool:
-        """Return whether enough calls are queued to run beside the running batches: 1 beside 1, 3 beside 2, …"""
+        """Return whether enough calls are queued to run beside the running batches: 1 beside 1, 3 beside 2."""
         return sum(map(len, self._queued.values())) >= min(2 * max(self._running_sizes, default=1) - 1, BATCH_MAX)
 
     async def close(self) -> None:
