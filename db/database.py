@@ -84,7 +84,7 @@ class Database:
             None if writers is None else GroupCommit(self._loop, writers, self._ended, self._stuck_users)
         )
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
-        self._reads: dict[object, SharedDataLoader[Any, Any]] = {}  # those that are waited for, or may stay
+        self._loaders: dict[object, SharedDataLoader[Any, Any]] = {}  # by `fetch` and terms
         self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
@@ -97,33 +97,33 @@ class Database:
     def row(
         self, fetch: "Callable[..., Awaitable[Mapping[Key, Row]]]", key: Key, *terms: Hashable
     ) -> "asyncio.Future[Row | None]":
-        """Tell what ``fetch`` finds by a key, on these terms; it may be read together with what others ask for.
+        """Load one row, batched with other requests for rows of the same ``fetch`` and terms.
 
-        It is called with this database, a list of keys, and the terms.
+        ``fetch`` is called with this database, a list of keys, and the terms.
         """
-        asked = (fetch, terms)
-        reads = self._reads.get(asked)
-        if reads is None:
-            # Without terms there are as many as there are functions; with them, as many as clients think of.
-            ended = partial(self._reads.pop, asked, None) if terms else None
-            reads = self._reads[asked] = SharedDataLoader(self._loop, lambda keys: fetch(self, keys, *terms), ended)
-        return reads.row(key)
+        kind = (fetch, terms)
+        loader = self._loaders.get(kind)
+        if loader is None:
+            # Without terms there are as many loaders as functions; with terms, as many as clients think of.
+            on_idle = partial(self._loaders.pop, kind, None) if terms else None
+            loader = self._loaders[kind] = SharedDataLoader(self._loop, lambda keys: fetch(self, keys, *terms), on_idle)
+        return loader.row(key)
 
     async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
-        """Return the one row of a statement that changes a user's rows, its first argument.
+        """Run a mutation's statement and return its one row. Its first argument is the id of the user it changes.
 
-        It may share a transaction with others, unless it is to be ``alone``, as must be whatever locks rows of two
-        tables: in a batch these would not be in the one order that keeps batches from waiting for each other.
+        The call may share a transaction with others, unless it runs ``alone``, as each must that locks rows of two
+        tables: batches lock rows in one order, which keeps them from waiting for each other, and this has another.
 
-        It is run again while it is 'stale' or the fault is a passing one.
-        What has begun is finished although the caller is cancelled: it commits or not, and the idempotency key tells.
-        Raises RetryLaterError when the database does not answer in time.
+        It is run again if its outcome is 'stale' or the fault a transient one, and then recognizes its own work.
+        A call that has begun is finished even if its caller is cancelled: it commits or not, and the idempotency key
+        shows which. Raises RetryLaterError if the database does not answer in time.
         """
         deadline = self._loop.time() + self._timeout_seconds
         # Names the request: by it a rerun finds what the first run did (docs/decisions/0015-request-ids.md).
         request_id = random.getrandbits(63)
         call = Call(query, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
-        if alone or self._group_commit is None or user_id in self._stuck_users:
+        if alone or self._group_commit is None or (self._stuck_users and user_id in self._stuck_users):
             return await asyncio.shield(self._run_alone(call))
         self._deadlines.add(call, self._loop)
         self._group_commit.submit(call)
@@ -137,8 +137,8 @@ class Database:
 
     async def close(self) -> None:
         """Let what has begun to change anything finish, break off what is only read, then close the connections."""
-        for reads in self._reads.values():
-            reads.cancel()
+        for loader in self._loaders.values():
+            loader.cancel()
         if self._group_commit is not None:
             await self._group_commit.close()
         if self._settling:
@@ -146,7 +146,7 @@ class Database:
         await self._connections.close()
 
     def _ended(self, call: Call, record: asyncpg.Record | None) -> None:
-        """Tell a call's caller what came of it in its batch, or have it run again by itself."""
+        """Return a batch's record to the caller of one of its calls, or run the call alone."""
         self._changed(call)
         if call.answered.done() and not call.answered.cancelled():
             return  # Its time is up.

@@ -12,7 +12,7 @@ Each of the WRITERS connections is IDLE, or a task runs batch after batch on it 
 """
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -86,7 +86,7 @@ class GroupCommit:
         loop: asyncio.AbstractEventLoop,
         connections: ConnectionPool,
         ended: Callable[[Call, asyncpg.Record | None], None],
-        stuck_users: Container[UUID],
+        stuck_users: Mapping[UUID, int],
     ) -> None:
         self._loop = loop
         self._connections = connections
@@ -155,9 +155,10 @@ class GroupCommit:
 
     def _still_queued(self, calls: list[Call]) -> list[Call]:
         """Drop the calls whose callers have left, and hand over those of stuck users to run alone."""
-        stuck = [call for call in calls if call.user_id in self._stuck_users and not call.answered.done()]
-        for call in stuck:
-            self._ended(call, None)
+        if self._stuck_users:
+            for call in calls:
+                if call.user_id in self._stuck_users and not call.answered.done():
+                    self._ended(call, None)
         return [call for call in calls if not call.answered.done()]
 
 

@@ -1,4 +1,4 @@
-"""Rows asked for by key: one statement reads them for all who ask at the same time, or while others are read."""
+"""A process-wide DataLoader: batches reads by key across requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -7,98 +7,102 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
-READERS = 2  # While one waits for its rows, the other goes on.
+READERS = 2  # While one statement runs, the next can be sent.
 KEYS_MAX = 100
-LATE_SECONDS = 0.05  # A statement that takes longer, on one connection or for one caller, holds up nobody else.
+SLOW_SECONDS = 0.05  # A slower statement no longer counts as one of the READERS, so that it delays no other read.
 
 
 class SharedDataLoader(Generic[Key, Row]):
-    """Reads rows by key for many callers, with at most two statements at a time, but for those that are late.
+    """Loads rows by key for all requests of the process, with one statement for many keys.
 
-    There is no timer: what is asked for is read at the end of the event loop's turn if neither of the two is at work,
-    or one for no more keys. All who ask meanwhile are read for together, by a statement that begins after they asked:
-    nobody misses what was committed before.
+    The usual DataLoader batches the reads of one operation. This one batches those of all operations, and caches
+    nothing: each key is read by a statement that begins after the request for it, so it sees all that was committed
+    before. There is no timer. Requested keys are read at the end of the event loop's iteration if fewer than READERS
+    statements run, none of them for more keys; otherwise they are read together when a statement ends.
+
+    A reader is a task that runs one statement after the other, in one of two states: COUNTED, while it is one of the
+    READERS (`_counted`), or SLOW, from SLOW_SECONDS into a statement until its end, after which it stops.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         fetch: Callable[[list[Key]], Awaitable[Mapping[Key, Row]]],
-        ended: Callable[[], object] | None,
+        on_idle: Callable[[], object] | None,
     ) -> None:
-        """Read by ``fetch``; ``ended`` is called when nobody waits any more."""
+        """Read with ``fetch``; ``on_idle`` is called when the last reader stops."""
         self._loop = loop
         self._fetch = fetch
-        self._ended = ended
-        self._waiting: list[tuple[Key, asyncio.Future[Row | None]]] = []
-        self._beginning = False
-        self._working: set[asyncio.Task[None]] = set()
-        self._in_time: dict[asyncio.Task[None], int] = {}  # with the number of those whom each reads for
+        self._on_idle = on_idle
+        self._requested: list[tuple[Key, asyncio.Future[Row | None]]] = []
+        self._is_starting = False  # whether a reader has been started that has not run yet
+        self._readers: set[asyncio.Task[None]] = set()
+        self._counted: dict[asyncio.Task[None], int] = {}  # with the number of requests that each reads for
 
     def row(self, key: Key) -> "asyncio.Future[Row | None]":
-        """Tell what is found by a key, None if there is nothing; what the statement raises is raised to all."""
+        """Load the row of a key, None if there is none. An error of the statement is raised for all its keys."""
         found: asyncio.Future[Row | None] = self._loop.create_future()
-        self._waiting.append((key, found))
-        self._begin()
+        self._requested.append((key, found))
+        self._start()
         return found
 
     def cancel(self) -> None:
-        """Break off what is being read: nobody is left who waits for it."""
-        for task in self._working:
-            task.cancel()
-        self._beginning = False
+        """Cancel all reads, when the database is closed."""
+        for reader in self._readers:
+            reader.cancel()
+        self._is_starting = False
 
-    def _begin(self) -> None:
-        """Have what waits read, at the end of the event loop's turn, unless both are at it, or one for more."""
+    def _start(self) -> None:
+        """Start a reader if there are requests, and a further statement may run."""
         if (
-            self._waiting
-            and not self._beginning
-            and len(self._in_time) < READERS
-            and len(self._waiting) >= max(self._in_time.values(), default=0)
+            self._requested
+            and not self._is_starting
+            and len(self._counted) < READERS
+            and len(self._requested) >= max(self._counted.values(), default=0)
         ):
-            self._beginning = True
-            task = self._loop.create_task(self._work())
-            self._working.add(task)
-            self._in_time[task] = 0
-            task.add_done_callback(self._end)
+            self._is_starting = True
+            reader = self._loop.create_task(self._read_all())
+            self._readers.add(reader)
+            self._counted[reader] = 0
+            reader.add_done_callback(self._stop)
 
-    async def _work(self) -> None:
-        """Read until nothing waits, or for as long as it takes where that is too long."""
-        self._beginning = False
-        task = asyncio.current_task(self._loop)
-        assert task is not None  # noqa: S101 - only a task runs this
-        while task in self._in_time and (batch := self._next()):
-            self._in_time[task] = len(batch)
-            self._begin()
-            late = self._loop.call_later(LATE_SECONDS, self._let_others, task)
+    async def _read_all(self) -> None:
+        """Read until there are no more requests, or until one statement was slow."""
+        self._is_starting = False
+        reader = asyncio.current_task(self._loop)
+        assert reader is not None  # noqa: S101 - only a task runs this
+        while reader in self._counted and (batch := self._next_batch()):
+            self._counted[reader] = len(batch)
+            self._start()
+            timer = self._loop.call_later(SLOW_SECONDS, self._discount, reader)
             await self._read(batch)
-            late.cancel()
+            timer.cancel()
 
-    def _next(self) -> "list[tuple[Key, asyncio.Future[Row | None]]]":
-        if not self._waiting:
+    def _next_batch(self) -> "list[tuple[Key, asyncio.Future[Row | None]]]":
+        if not self._requested:
             return []
-        waiting = [each for each in self._waiting if not each[1].done()]  # Some may have been cancelled.
-        batch, self._waiting = waiting[:KEYS_MAX], waiting[KEYS_MAX:]
+        requested = [each for each in self._requested if not each[1].done()]  # Some may have been cancelled.
+        batch, self._requested = requested[:KEYS_MAX], requested[KEYS_MAX:]
         return batch
 
-    def _let_others(self, task: "asyncio.Task[None]") -> None:
-        self._in_time.pop(task, None)
-        self._begin()
+    def _discount(self, reader: "asyncio.Task[None]") -> None:
+        self._counted.pop(reader, None)
+        self._start()
 
-    def _end(self, task: "asyncio.Task[None]") -> None:
-        self._working.discard(task)
-        self._let_others(task)
-        if not self._working and self._ended is not None:
-            self._ended()
+    def _stop(self, reader: "asyncio.Task[None]") -> None:
+        self._readers.discard(reader)
+        self._discount(reader)
+        if not self._readers and self._on_idle is not None:
+            self._on_idle()
 
     async def _read(self, batch: "list[tuple[Key, asyncio.Future[Row | None]]]") -> None:
         try:
             found = await self._fetch(list(dict.fromkeys(key for key, _ in batch)))
-        except Exception as error:  # noqa: BLE001 - it is raised to those who asked
-            for _, answered in batch:
-                if not answered.done():
-                    answered.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - it is raised for each key
+            for _, requested in batch:
+                if not requested.done():
+                    requested.set_exception(error)
         else:
-            for key, answered in batch:
-                if not answered.done():
-                    answered.set_result(found.get(key))
+            for key, requested in batch:
+                if not requested.done():
+                    requested.set_result(found.get(key))

@@ -1,4 +1,4 @@
-"""Nested data, gathered: one statement for all keys that are asked for at the same time."""
+"""DataLoaders for nested fields: one statement for all keys that are requested at the same time."""
 
 import asyncio
 import json
@@ -82,18 +82,18 @@ async def _counted(budget: ContentBudget, loaded: Awaitable[tuple[Any, int]]) ->
 
 
 class Loaders:
-    """Live for one operation, which sees each row as it was read first; the database gathers what all of them ask for.
+    """Loads rows for one operation, and caches them for its lifetime; the database batches across operations.
 
-    In a mutation they live for one root field, so that it shows what those before it changed.
-    No loader refers to its Loaders: they are gone as soon as they are used no more. A cycle of them would keep what was
-    read until the garbage collector comes, which halts the process for long where thousands follow something.
+    In a mutation, each root field has its own, so that it shows what the fields before it changed. No loader refers
+    to its Loaders, so that they are freed as soon as nothing uses them: a reference cycle would keep the rows until
+    the garbage collector runs, which pauses the process for long when thousands of subscriptions have read.
     """
 
     def __init__(self, database: Database, *, shared: bool = False) -> None:
-        """Load for one operation, or ``shared`` by several, none of which takes the others along when it ends."""
+        """Load for one operation, or ``shared`` by several: cancelling one then cancels no read of the others."""
         self._database = database
         self._shared = shared
-        self._asked: dict[Hashable, asyncio.Future[Any]] = {}
+        self._rows: dict[Hashable, asyncio.Future[Any]] = {}
 
     def user(self, user_id: UUID) -> Awaitable[UserRow | None]:
         return self._row(db.user.get_users, user_id)
@@ -132,8 +132,8 @@ class Loaders:
     def _row(
         self, fetch: Callable[..., Awaitable[Mapping[Key, Row]]], key: Key, *terms: Hashable
     ) -> Awaitable[Row | None]:
-        asked = (fetch, key, terms)
-        row = self._asked.get(asked)
+        requested = (fetch, key, terms)
+        row = self._rows.get(requested)
         if row is None:
-            row = self._asked[asked] = self._database.row(fetch, key, *terms)
+            row = self._rows[requested] = self._database.row(fetch, key, *terms)
         return asyncio.shield(row) if self._shared else row

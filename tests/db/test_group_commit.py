@@ -18,9 +18,10 @@ from db.credit_entry import CreditEntryRow
 from db.database import Database, RetryLaterError
 from db.group_commit import BATCH_MAX, WRITERS, Call
 from db.user import AdjustUserCreditsRow, UserRow
+from db.user_limit import USER_CONNECTIONS_FRACTION
 from db.video_data import UPDATE_VIDEO_RECORD_STATUS, VideoDataRow
 from resolvers.objects import required
-from tests.race import Account, Told, charged, check_told, check_verified, run_alone, waiting
+from tests.race import Account, Told, blocked, charged, check_told, check_verified, run_alone, waiting
 
 Answer = TypeVar("Answer")
 STATUSES = [None, "GENERATING_AUDIO", "GENERATING_IMAGES", "READY", "RENDER_QUEUED", "RENDERING", "COMPLETED"]
@@ -300,13 +301,13 @@ async def test_a_strangers_lock_delays_its_user_alone(
     database = await db.database.connect(dsn, pool_size=20, timeout_seconds=60)
     held, free = [await Account.open(database, 100) for _ in range(2)]
     async with held.locked(), asyncio.timeout(30):
-        blocked = [asyncio.create_task(held.create(f"key {each}")) for each in range(5)]
+        locked_out = [asyncio.create_task(held.create(f"key {each}")) for each in range(5)]
         for round_ in range(5):
             answers = await asyncio.gather(*(free.create(f"{round_}: {each}") for each in range(10)))
             assert {answer.outcome for answer in answers} == {"created"}
-        await waiting(database.pool, blocked)
-        assert not any(task.done() for task in blocked)
-    assert {answer.outcome for answer in await asyncio.gather(*blocked)} == {"created"}
+        await blocked(database, database.pool.get_max_size() // USER_CONNECTIONS_FRACTION)
+        assert not any(task.done() for task in locked_out)
+    assert {answer.outcome for answer in await asyncio.gather(*locked_out)} == {"created"}
     assert ((await held.user()).credits, (await free.user()).credits) == (95, 50)
     await database.close()
 
@@ -457,9 +458,9 @@ async def test_migrations_wait_for_no_connection_that_is_idle(database: Database
     with pytest.raises(asyncpg.CharacterNotInRepertoireError):
         await account.create("key", "Wha\0les")
     async with account.locked():
-        blocked = asyncio.create_task(account.adjust("key", 1))
-        await waiting(database.pool, [blocked])
-    await blocked
+        adjusting = asyncio.create_task(account.adjust("key", 1))
+        await waiting(database.pool, [adjusting])
+    await adjusting
     await migration.execute(f"BEGIN; LOCK TABLE {TABLES} IN ACCESS EXCLUSIVE MODE NOWAIT; ROLLBACK")
     await migration.close()
 

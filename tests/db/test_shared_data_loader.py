@@ -127,7 +127,7 @@ async def test_nothing_is_kept_of_what_nobody_waits_for(database: Database) -> N
     given_up.cancel()
     for _ in range(3):
         await asyncio.sleep(0)
-    assert database._reads == {}  # noqa: SLF001 - what it keeps shows nowhere else.
+    assert database._loaders == {}  # noqa: SLF001 - what it keeps shows nowhere else.
 
 
 async def test_what_was_written_before_is_read(database: Database) -> None:
