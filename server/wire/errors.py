@@ -32,16 +32,27 @@ def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
             shown["message"] = cause.message
         case RetryLaterError():
             extensions = {"code": "RETRY"}
-            shown["message"] = (
-                "The server could not finish in time, and what you asked for may or may not have happened: "
-                "send it again, with the same idempotency key if it has one."
-            )
+            shown["message"] = _retry(error.path or [])
             log.warning("retry", path=error.path, exc_info=cause)
         case _:
             extensions = {"code": "INTERNAL_SERVER_ERROR"}
             shown["message"] = "The server made a mistake. It is logged under this errorId."
             log.error("fault", path=error.path, exc_info=cause)
     return {**shown, "extensions": {**extensions, "errorId": error_id}}
+
+
+def _retry(path: list[str | int]) -> str:
+    """Say what may have happened. Mutations run one after the other, and their nested fields only read."""
+    if len(path) > 1:
+        return (
+            "The server could not read this field in time. If it is in a mutation, that has happened, and so have "
+            "those before it: read the field again, without repeating them."
+        )
+    message = (
+        "The server could not finish in time, and what you asked for may or may not have happened: "
+        "send it again, with the same idempotency key if it has one."
+    )
+    return f"{message} Mutations before it in the same request have happened." if path else message
 
 
 def _cut(message: str) -> str:

@@ -9,13 +9,14 @@ import asyncpg
 import httpx2
 import pytest
 
-from db.database import Database
+from db.database import Database, RetryLaterError
+from resolvers.identity import Identity, Role
 from server.auth.tokens import TokenVerifier
 from server.process.settings import Settings
 from tests.api import MUTATIONS, Api, headers, serving
 from tests.gate import Gate
 from tests.log import Log, serving_logged
-from tests.race import BLOCKED, blocked
+from tests.race import BLOCKED, Account, blocked
 from tests.rows import every_row
 
 pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
@@ -281,3 +282,41 @@ async def test_a_statement_whose_connection_is_cut_happens_once(
         assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 9)
     rows = await every_row(database)
     assert (len(rows["video_data"]), len(rows["credit_entries"])) == (1, 2)
+
+
+async def test_retry_says_which_mutations_have_happened(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RETRY for the second of two mutations says that the first has happened; for a nested field, that its own has."""
+    for name in ("ann", "bob"):
+        await api.register(name, credits=5)
+    ids = {name: (await api.query("{ viewer { id } }", subject=name))["viewer"]["id"] for name in ("ann", "bob")}
+    document = """mutation($ann: ID!, $bob: ID!) {
+      bob: adjustUserCredits(input: {userId: $bob, amount: 1, kind: REWARD, idempotencyKey: "bob"}) { __typename }
+      ann: adjustUserCredits(input: {userId: $ann, amount: 1, kind: REWARD, idempotencyKey: "ann"}) { __typename }
+    }"""
+    monkeypatch.setattr(api.app.state.database, "_timeout_seconds", 0.3)  # A request's own would end all of it.
+    async with Account(database, Identity("ann", Role.USER).user_id).locked():
+        body = await api.post(document, ids, subject="root", role=Role.ADMIN)
+    (error,) = body["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["ann"], "RETRY")
+    assert "Mutations before it in the same request have happened." in error["message"]
+    balance = "{ viewer { credits } }"
+    assert (await api.query(balance, subject="bob"))["viewer"]["credits"] == 6
+
+    async def unanswered(*_: object) -> Any:
+        raise RetryLaterError
+
+    monkeypatch.setattr(api.app.state.database, "rows", unanswered)
+    document = """mutation($input: CreateVideoDataInput!) {
+      createVideoData(input: $input) { ... on CreateVideoDataSuccess { user { creditEntries { nodes { number } } } } }
+    }"""
+    body = await api.post(document, {"input": VIDEO}, subject="ann")
+    (error,) = body["errors"]
+    assert (error["path"][:2], error["extensions"]["code"]) == (["createVideoData", "user"], "RETRY")
+    assert "If it is in a mutation, that has happened" in error["message"]
+    monkeypatch.undo()
+    assert [
+        video["title"]
+        for video in (await api.query("{ viewer { videos { nodes { title } } } }"))["viewer"]["videos"]["nodes"]
+    ] == ["Whales"]
