@@ -31,7 +31,7 @@ Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
 # Nothing was decided, or nobody can know whether it was: every statement may be run again, since it recognizes its own
-# work (docs/decisions/0015-request-ids.md).
+# work (docs/decisions/0016-request-ids.md).
 TRANSIENT = (
     asyncpg.SerializationError,  # 40001
     asyncpg.DeadlockDetectedError,  # 40P01
@@ -120,7 +120,7 @@ class Database:
         shows which. Raises RetryLaterError if the database does not answer in time.
         """
         deadline = self._loop.time() + self._timeout_seconds
-        # Names the request: by it a rerun finds what the first run did (docs/decisions/0015-request-ids.md).
+        # Names the request: by it a rerun finds what the first run did (docs/decisions/0016-request-ids.md).
         request_id = random.getrandbits(63)
         call = Call(query, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
         if alone or self._group_commit is None or (self._stuck_users and user_id in self._stuck_users):

@@ -1,5 +1,5 @@
 -- The ids of requests, so that a statement that is run again after its reply was lost recognizes what it did the first time
--- (docs/decisions/0015-request-ids.md). Code of before this migration goes on working: the new columns have defaults or may be null.
+-- (docs/decisions/0016-request-ids.md). Code of before this migration goes on working: the new columns have defaults or may be null.
 
 -- All at once, so that nothing is looked through while one is still waited for.
 LOCK TABLE users, video_data, credit_entries;
