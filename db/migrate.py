@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from db.connection_pool import CLOSE_SECONDS_MAX
+
 if TYPE_CHECKING:
     import sqlalchemy
 
@@ -18,6 +20,13 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 CONNECT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 60.0
 DEADLOCKS_MAX = 10
+# A database that this code's migrations have not reached yet has no column for the oldest code that may run on it.
+RECORDED = "SELECT version_num, to_jsonb(recorded) ->> 'oldest_code' FROM alembic_version AS recorded"
+# The last command of a migration, since it holds up whoever asks whether the database is fit.
+RECORD_OLDEST_CODE = """
+ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text;
+UPDATE alembic_version SET oldest_code = '{}';
+"""
 DEADLOCK_PAUSE_SECONDS = 0.5  # For those whom it has held up: PostgreSQL looks for one only after a second.
 
 
@@ -29,6 +38,7 @@ async def migrate(dsn: str) -> None:
     """Bring the database up to this code, wholly or not at all.
 
     Harmless when there is nothing to do, which costs a connection and one statement, and from many processes at once.
+    There is nothing to do either when newer code has migrated the database, if this code may run on it.
     Who is at work goes on meanwhile: it waits for tables that are being changed, and a deadlock with it is no failure.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
     """
@@ -37,8 +47,10 @@ async def migrate(dsn: str) -> None:
         settings = connection.get_settings()
         if fault := server_fault(settings.server_version, settings.server_encoding):
             raise DatabaseUnfit(fault)
-        if await _recorded_revision(connection) != shipped_revisions()[-1]:
+        if await unfit_reason(connection) is not None:
             await _upgrade_despite_deadlocks(connection)
+            if reason := await unfit_reason(connection):
+                raise DatabaseUnfit(reason)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
         raise DatabaseUnfit(
             f"The role that videocredits connects as may not make its tables here ({error.args[0]}): "
@@ -63,20 +75,31 @@ async def migrate(dsn: str) -> None:
             f"{DEADLOCKS_MAX} times in a row: try again when less is going on."
         ) from error
     finally:
-        await connection.close()
+        with suppress(TimeoutError):
+            await connection.close(timeout=CLOSE_SECONDS_MAX)
 
 
-async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record] | asyncpg.Pool[asyncpg.Record]") -> str | None:
+async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
     """Say what keeps this code from working on the database, or ``None`` when it is migrated: one cheap statement.
 
-    A database that newer code has migrated since will do: in a rolling deployment the old processes go on serving.
-    Not for use within a transaction: on an empty database the statement fails.
+    A database that newer code has migrated will do if its migrations say so: in a rolling deployment the old processes
+    go on serving, and may be restarted. Not for use within a transaction: on an empty database the statement fails.
     """
-    recorded, shipped = await _recorded_revision(connection), shipped_revisions()
+    try:
+        recorded = await connection.fetchrow(RECORDED)
+    except asyncpg.UndefinedTableError:
+        recorded = None
     if recorded is None:
         return "The database has no tables yet: run `videocredits migrate`."
-    if recorded in shipped[:-1]:
-        return f"The database is at migration {recorded}, this code at {shipped[-1]}: run `videocredits migrate`."
+    revision, oldest_code = recorded
+    shipped = shipped_revisions()
+    if revision in shipped[:-1]:
+        return f"The database is at migration {revision}, this code at {shipped[-1]}: run `videocredits migrate`."
+    if revision != shipped[-1] and (oldest_code is None or oldest_code > shipped[-1]):
+        return (
+            f"The database is at migration {revision}, too new for this code, which is at {shipped[-1]}: "
+            "run the newer videocredits that migrated it, or restore a backup from before that."
+        )
     return None
 
 
@@ -103,12 +126,16 @@ def shipped_revisions() -> list[str]:
 def run_sql_beside(revision_file: str) -> None:
     """Run the ``.sql`` file beside a revision, whole, in the transaction that alembic works in."""
     from alembic import op
+
+    run_sql(op.get_bind(), Path(revision_file).with_suffix(".sql").read_text("utf-8"))
+
+
+def run_sql(alchemy: "sqlalchemy.Connection", sql: str) -> None:
+    """Run commands, without preparing them as SQLAlchemy does: only one at a time can be."""
     from sqlalchemy import AdaptedConnection
 
-    sql = Path(revision_file).with_suffix(".sql").read_text("utf-8")
-    connection = op.get_bind().connection.dbapi_connection
+    connection = alchemy.connection.dbapi_connection
     assert isinstance(connection, AdaptedConnection)  # noqa: S101 - Says to mypy what `_upgrade` gave to alembic.
-    # SQLAlchemy prepares what it runs, and only one command can be prepared at a time.
     connection.run_async(lambda driver_connection: driver_connection.execute(sql))
 
 
@@ -153,16 +180,6 @@ async def connecting() -> AsyncIterator[None]:
         ) from None
 
 
-async def _recorded_revision(
-    connection: "asyncpg.Connection[asyncpg.Record] | asyncpg.Pool[asyncpg.Record]",
-) -> str | None:
-    try:
-        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-    except asyncpg.UndefinedTableError:
-        return None
-    return revision
-
-
 async def _upgrade_despite_deadlocks(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Upgrade, and begin anew when a deadlock has undone all of it, unless it is the last of DEADLOCKS_MAX.
 
@@ -183,6 +200,7 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     from alembic.command import upgrade
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import StaticPool
@@ -190,15 +208,14 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
 
+    oldest_code = max(each.module.oldest_code for each in ScriptDirectory.from_config(config).walk_revisions())
+
     def upgrade_within(alchemy: "sqlalchemy.Connection") -> None:
         recorded = MigrationContext.configure(alchemy).get_current_revision()
-        if recorded is not None and recorded not in shipped_revisions():
-            raise DatabaseUnfit(
-                f"The database is at migration {recorded}, which this code does not know: "
-                "run the newer videocredits that migrated it, or restore a backup from before that."
-            )
-        config.attributes["connection"] = alchemy
-        upgrade(config, "head")
+        if recorded is None or recorded in shipped_revisions():  # Else newer code has migrated it, at the same time.
+            config.attributes["connection"] = alchemy
+            upgrade(config, "head")
+            run_sql(alchemy, RECORD_OLDEST_CODE.format(oldest_code))
 
     async def the_connection() -> "asyncpg.Connection[asyncpg.Record]":
         return connection

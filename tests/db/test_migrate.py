@@ -67,10 +67,10 @@ def with_login(dsn: str, login: str) -> str:
 
 
 @pytest.fixture
-def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Make this code ship one revision more, with the SQL that is given."""
 
-    def ship(sql: str) -> None:
+    def ship(sql: str, oldest_code: str | None = None) -> None:
         migrations = tmp_path / "100% migrations"
         shutil.copytree(module.MIGRATIONS, migrations)
         newest = shipped_revisions()[-1]
@@ -78,7 +78,7 @@ def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Non
         (migrations / "versions" / f"{revision}_more.sql").write_text(sql)
         (migrations / "versions" / f"{revision}_more.py").write_text(
             "from db.migrate import run_sql_beside\n"
-            f"revision, down_revision = {revision!r}, {newest!r}\n"
+            f"revision, down_revision, oldest_code = {revision!r}, {newest!r}, {oldest_code or newest!r}\n"
             "def upgrade():\n    run_sql_beside(__file__)\n"
         )
         monkeypatch.setattr(module, "MIGRATIONS", migrations)
@@ -127,7 +127,7 @@ async def test_at_once_under_a_strict_isolation_level(new_database: NewDatabase)
     await asyncio.gather(*(migrate(dsn) for _ in range(5)))
 
 
-async def test_next_revision(new_database: NewDatabase, ship: Callable[[str], None]) -> None:
+async def test_next_revision(new_database: NewDatabase, ship: Callable[..., None]) -> None:
     """A database at an older revision is unfit until it is migrated, then has what the newer ones bring."""
     dsn = await new_database()
     await migrate(dsn)
@@ -142,14 +142,14 @@ async def test_next_revision(new_database: NewDatabase, ship: Callable[[str], No
         assert await connection.fetchval("SELECT obj_description('more'::regclass)") == "of $$two$$ commands"
 
 
-async def test_statement_timeout(new_database: NewDatabase, ship: Callable[[str], None]) -> None:
+async def test_statement_timeout(new_database: NewDatabase, ship: Callable[..., None]) -> None:
     """A limit on the time of everyday statements does not cut a migration short."""
     dsn = await new_database()
     ship("DO $$ BEGIN ASSERT current_setting('statement_timeout') = '0'; END $$")
     await migrate(f"{dsn}&statement_timeout=60000")
 
 
-async def test_half_failing_revision(new_database: NewDatabase, ship: Callable[[str], None]) -> None:
+async def test_half_failing_revision(new_database: NewDatabase, ship: Callable[..., None]) -> None:
     """A revision that fails halfway leaves nothing behind, not even the revisions that went before it."""
     dsn = await new_database()
     ship("CREATE TABLE half (); SELECT 1 / 0;")
@@ -158,7 +158,7 @@ async def test_half_failing_revision(new_database: NewDatabase, ship: Callable[[
     assert await relations(dsn) == set()
 
 
-async def test_cancelled(new_database: NewDatabase, ship: Callable[[str], None]) -> None:
+async def test_cancelled(new_database: NewDatabase, ship: Callable[..., None]) -> None:
     """A migration that is cancelled leaves nothing behind."""
     dsn = await new_database()
     ship("CREATE TABLE half (); SELECT pg_sleep(600);")
@@ -182,17 +182,47 @@ async def test_unfit_until_migrated(new_database: NewDatabase) -> None:
         assert await unfit_reason(connection) is None
 
 
-async def test_newer_database(new_database: NewDatabase) -> None:
-    """A database that newer code migrated is refused and left as it is; who serves from it already may go on."""
+@pytest.mark.parametrize("is_compatible", [True, False])
+async def test_newer_database(
+    new_database: NewDatabase, ship: Callable[..., None], monkeypatch: pytest.MonkeyPatch, is_compatible: bool
+) -> None:
+    """A database that newer code migrated is left as it is, and used if the newest migration allows this code to."""
+    dsn = await new_database()
+    shipped, migrations = shipped_revisions()[-1], module.MIGRATIONS
+    newest = f"{int(shipped) + 1:04}"
+    ship("CREATE TABLE more ()", shipped if is_compatible else newest)
+    await migrate(dsn)
+    monkeypatch.setattr(module, "MIGRATIONS", migrations)
+    async with connected(dsn) as connection:
+        if is_compatible:
+            await migrate(dsn)
+            assert await unfit_reason(connection) is None
+        else:
+            sentence = await refusal(dsn)
+            assert f"at migration {newest}, too new for this code, which is at {shipped}" in sentence
+            assert await unfit_reason(connection) == sentence
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == newest
+
+
+async def test_a_newer_database_that_does_not_say_who_may_use_it(new_database: NewDatabase) -> None:
+    """A migration that this code does not know, of which nothing is recorded, is refused."""
     dsn = await new_database()
     await migrate(dsn)
     async with connected(dsn) as connection:
-        await connection.execute("UPDATE alembic_version SET version_num = '9876'")
-        sentence = await refusal(dsn)
-        assert "9876" in sentence
-        assert "run the newer videocredits" in sentence
-        assert await unfit_reason(connection) is None
+        await connection.execute("UPDATE alembic_version SET version_num = '9876', oldest_code = NULL")
+        assert "run the newer videocredits" in await refusal(dsn)
         assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9876"
+
+
+def test_each_migration_states_the_oldest_code() -> None:
+    """Each migration states which code may run on the database after it, never one that is newer than itself."""
+    stated = {
+        each.revision: each.module.oldest_code for each in ScriptDirectory(str(module.MIGRATIONS)).walk_revisions()
+    }
+    assert set(stated) == set(shipped_revisions())
+    for revision, oldest_code in stated.items():
+        assert oldest_code in shipped_revisions()
+        assert oldest_code <= revision
 
 
 async def test_stuck_lock(new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,9 +260,7 @@ async def deadlock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     await connection.execute("LOCK TABLE users; COMMIT")
 
 
-async def test_deadlocks(
-    new_database: NewDatabase, ship: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_deadlocks(new_database: NewDatabase, ship: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that deadlocks with somebody at work have undone begins anew, and is done when there is none."""
     dsn = await new_database()
     await migrate(dsn)
@@ -249,7 +277,7 @@ async def test_deadlocks(
 
 
 async def test_nothing_but_deadlocks(
-    new_database: NewDatabase, ship: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    new_database: NewDatabase, ship: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A migration that is undone by one deadlock after the other gives up, says so, and has changed nothing."""
     dsn = await new_database()

@@ -243,16 +243,16 @@ def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
 
 
 async def test_an_unfit_database_is_told_in_a_sentence(new_database: NewDatabase, tmp_path: Path) -> None:
-    """`serve` and `migrate` refuse a database that is missing, or newer than the code."""
+    """`serve` and `migrate` refuse a database that is missing, or too new for the code."""
     dsn = await new_database()
     done = await asyncio.to_thread(run, tmp_path, "migrate", DATABASE_URL=dsn)
     assert (done.stderr, done.returncode) == ("", 0)
     connection = await asyncpg.connect(dsn)
-    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.execute("UPDATE alembic_version SET version_num = '9999', oldest_code = '9999'")
     await connection.close()
     for command in ("serve", "migrate"):
         told = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn)
-        assert "The database is at migration 9999, which this code does not know" in told
+        assert "The database is at migration 9999, too new for this code" in told
         told = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn.replace("/test_", "/no_"))
         assert "does not exist): create it" in told
 
