@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from db.connection_pool import CLOSE_SECONDS_MAX
-
 if TYPE_CHECKING:
     import sqlalchemy
 
@@ -76,7 +74,7 @@ async def migrate(dsn: str) -> None:
         ) from error
     finally:
         with suppress(TimeoutError):
-            await connection.close(timeout=CLOSE_SECONDS_MAX)
+            await connection.close(timeout=1)
 
 
 async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
