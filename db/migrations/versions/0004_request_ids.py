@@ -4,6 +4,7 @@ from db.migrate import run_sql_beside
 
 revision = "0004"
 down_revision = "0003"
+oldest_code = "0001"  # The newest migration of the oldest release that may run on tables so migrated.
 
 
 def upgrade() -> None:
