@@ -5,10 +5,12 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from base64 import b64encode
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx2
+import jwt
 import pytest
 from websockets.asyncio.client import connect
 
@@ -139,6 +141,37 @@ async def test_clients_that_do_not_read(command: Command, api: Api, dsn: str, tm
             await asyncio.sleep(0.5)
             served.process.send_signal(signal.SIGTERM)
             assert "rror" not in await ended(served)
+
+
+async def test_keys_that_do_not_arrive(command: Command, dsn: str, tmp_path: Path) -> None:
+    """An identity provider that sends a byte now and then does not delay the end; who waits for it is told to retry."""
+    asked = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        asked.set()
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+
+    provider = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{provider.sockets[0].getsockname()[1]}/keys"
+    settings = {"JWKS_URL": url, "JWT_AUDIENCE": "app", "JWT_ISSUER": "id", "DATABASE_URL": dsn}
+    token = jwt.encode({}, SECRET).split(".")
+    token[0] = b64encode(b'{"alg":"RS256","kid":"new"}').decode().rstrip("=")
+    with command(tmp_path, **settings, REQUEST_TIMEOUT_SECONDS="3600") as served:
+        async with httpx2.AsyncClient(timeout=60) as client:
+            sent = {"Authorization": "Bearer " + ".".join(token)}
+            query = asyncio.create_task(client.post(served.address, json={"query": "{ __typename }"}, headers=sent))
+            await asked.wait()
+            served.process.send_signal(signal.SIGTERM)
+            response = await query
+            assert response.json()["errors"][0]["extensions"]["code"] in {"RETRY", "UNAUTHENTICATED"}
+        _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
+        assert served.process.returncode == 0, logged
+    provider.close()
 
 
 def test_threads_that_do_not_end() -> None:
