@@ -6,12 +6,14 @@ import math
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 import asyncpg
 import structlog
 
+from db.connection_pool import PoolConnection, is_read_only, open_connection
 from db.database import SESSION_SETTINGS
 from db.statement import statement
 
@@ -26,7 +28,7 @@ POLL_SECONDS = 1.0
 # Whoever has not answered for so long is taken for gone: with the pause between two polls, less than 2 seconds after
 # the last sign of life.
 ANSWER_SECONDS = 0.75
-CONNECT_SECONDS = 3.0
+ANSWER_SECONDS_MAX = 3.0
 USERS_PER_NOTICE = 360  # 16 bytes each, written in base64; PostgreSQL takes less than 8,000.
 
 UNSEEN = -1  # The version of what has not been read yet: no row has it.
@@ -161,12 +163,7 @@ class ChangeFeed:
     async def _run(self) -> None:
         while True:
             try:
-                connection = await asyncpg.connect(
-                    self._dsn,
-                    timeout=CONNECT_SECONDS,
-                    command_timeout=CONNECT_SECONDS,
-                    server_settings=_session_settings(self._notify),
-                )
+                connection = await open_connection(self._dsn, server_settings=_session_settings(self._notify))
                 try:
                     await self._follow(connection)
                 finally:
@@ -174,28 +171,35 @@ class ChangeFeed:
                     self._others_listen = True  # Nothing tells, until there is another connection, that one has come.
             except Exception as error:  # Whatever it was: all that is followed is compared anew.
                 if self._failures == 0:
-                    log.warning("change_feed_lost", exc_info=error)
-            await asyncio.sleep(min(0.05 * 2**self._failures, 1))
-            self._failures = min(self._failures + 1, 10)
+                    if isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+                        log.warning("change_feed_lost", reason=f"{type(error).__name__}: {error}")
+                    else:
+                        log.warning("change_feed_lost", exc_info=error)
+                await asyncio.sleep(min(0.05 * 2**self._failures, 1))
+                self._failures = min(self._failures + 1, 10)
 
-    async def _follow(self, connection: Connection) -> None:
-        """Announce, hear and poll until the connection is lost."""
+    async def _follow(self, connection: PoolConnection) -> None:
+        """Announce, hear and poll until the connection is lost, or another may lead to a server that takes changes."""
+        own_pid = connection.get_server_pid()  # Once the connection is lost, asyncpg cannot tell.
 
         def hear(_: object, pid: int, __: str, payload: object) -> None:
-            if pid != connection.get_server_pid():  # What this process changed, it knows.
+            if pid != own_pid:  # What this process changed, it knows.
                 self._others_listen = True
                 self._heard(_users_in(str(payload)))
 
         connection.add_termination_listener(lambda _: self._stirred.set())
-        if self._notify:
-            await connection.execute(GREET)
-            await connection.add_listener(CHANNEL, hear)
+        if is_read_only(connection):  # A standby has no NOTIFY.
+            connection.mark_refused_change()
+        elif self._notify:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                await connection.execute(GREET)
+                await connection.add_listener(CHANNEL, hear)
         now = asyncio.get_running_loop().time
         polls_at = -math.inf
         while True:
             self._stirred.clear()
             # Patience grows with the failures: a database that is merely slow must get to answer in the end.
-            async with asyncio.timeout(min(ANSWER_SECONDS * 2**self._failures, CONNECT_SECONDS)):
+            async with asyncio.timeout(min(ANSWER_SECONDS * 2**self._failures, ANSWER_SECONDS_MAX)):
                 if polls_at <= now():
                     polls_at = now() + POLL_SECONDS
                     await self._poll(connection)
@@ -209,6 +213,8 @@ class ChangeFeed:
                     await asyncio.sleep(GATHER_SECONDS)
             if connection.is_closed():
                 raise ConnectionResetError("The database has closed the connection.")
+            if connection.is_outdated(monotonic()):
+                return
 
     async def _poll(self, connection: Connection) -> None:
         if self._notify:
@@ -220,11 +226,11 @@ class ChangeFeed:
         if moved and queue_digest is not None:
             self._queue_moved()
 
-    async def _send(self, connection: Connection) -> None:
+    async def _send(self, connection: PoolConnection) -> None:
         # Whoever changes again while this is on its way is announced again.
-        sending, self._outgoing = self._outgoing, set()
-        if not sending:
+        if not self._outgoing or connection.refused_change:
             return
+        sending, self._outgoing = self._outgoing, set()
         try:
             await connection.execute(ANNOUNCE, CHANNEL, _payloads(sending))
         except BaseException:

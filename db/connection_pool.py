@@ -1,34 +1,154 @@
-"""A pool's connections, of which a few are kept at hand."""
+"""Pooled connections: the last few used are kept at hand, dead ones are given up, and no wait is without an end."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from time import monotonic
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
+import structlog
+
+from db.transient import READ_ONLY, TRANSIENT
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
+Prepare: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
 
 AT_HAND_SECONDS_MAX = 240  # Routers on the way forget what is idle for longer, and tell nobody. (asyncpg: 300.)
+POOL_CONNECT_SECONDS_MAX = 3
+CONNECT_AGAIN_SECONDS = 0.75  # A server that is back is found so soon, whatever became of the attempts before.
+# A healthy server takes milliseconds to confirm that it has canceled a statement.
+RELEASE_SECONDS_MAX = 0.5
+READ_ONLY_SECONDS_MAX = 1  # The address may lead to another server meanwhile, that takes changes.
+READ_ONLY_CHECK_SECONDS = 0.25
+CLOSE_SECONDS_MAX = 1
+
+log = structlog.get_logger()
+
+
+class PoolConnection(asyncpg.Connection):
+    """A connection that knows what the pool judges it by."""
+
+    __slots__ = ("answered_at", "opened_at", "refused_change")
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.opened_at = self.answered_at = monotonic()
+        self.refused_change = False
+
+    def mark_answered(self, now: float) -> None:
+        """Note a sign of life; a method, since no attribute can be set through asyncpg's proxy."""
+        self.answered_at = now
+
+    def mark_refused_change(self) -> None:
+        """Note that the server takes no changes, although it has not reported so."""
+        self.refused_change = True
+
+    def is_outdated(self, now: float) -> bool:
+        """Tell whether a new connection might lead to a server that takes changes, as this one does not."""
+        return (self.refused_change or is_read_only(self)) and now - self.opened_at >= READ_ONLY_SECONDS_MAX
+
+
+def is_read_only(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Tell whether the server takes no changes: it reports these two whenever they change, after the next statement."""
+    settings = connection.get_settings()
+    return "on" in (getattr(settings, "in_hot_standby", ""), getattr(settings, "default_transaction_read_only", ""))
+
+
+async def open_connection(dsn: str | None, prepare: Prepare | None = None, **options: Any) -> PoolConnection:
+    """Connect, and prepare the connection, within POOL_CONNECT_SECONDS_MAX.
+
+    While an attempt gets no answer, another begins every CONNECT_AGAIN_SECONDS: those before may never get one, if the
+    server was frozen or cut off when they began, while a server that is merely slow answers one of them.
+    """
+
+    async def attempt() -> PoolConnection:
+        async with asyncio.timeout(POOL_CONNECT_SECONDS_MAX):
+            connection: PoolConnection = await asyncpg.connect(dsn, **options | {"connection_class": PoolConnection})
+            try:
+                if prepare is not None:
+                    await prepare(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+    attempts: list[asyncio.Task[PoolConnection]] = []
+    try:
+        while True:
+            attempts.append(asyncio.create_task(attempt()))
+            done, _ = await asyncio.wait(attempts, timeout=CONNECT_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                first = done.pop()
+                attempts.remove(first)
+                return first.result()
+    finally:
+        for other in attempts:
+            other.cancel()
+            other.add_done_callback(_end_attempt)
+
+
+def _end_attempt(attempt: asyncio.Task[PoolConnection]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()
 
 
 class ConnectionPool:
-    """Runs statements on a pool's connections, none of which has anything to reset after one.
+    """Runs statements on pooled connections. Statements never change session state, so connections are not reset.
 
-    To take one from the pool and give it back takes as long as all else of a small statement. So a few that were used
-    last are not given back, but at hand for the next.
+    Taking one from the pool and giving it back takes as long as all else of a small statement. So the last few used
+    are not given back, but kept at hand for the next.
     """
 
     def __init__(self, pool: Pool, at_hand_max: int) -> None:
         self.pool = pool
         self._at_hand_max = at_hand_max
         self._at_hand: list[tuple[PoolConnection, float]] = []  # with the time since when each is idle
+        self._silent_since = 0.0  # Connections that have not answered since then may be dead, as another one was.
+        self._checked_at = 0.0  # When those at hand were last looked through for outdated ones.
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(cls, dsn: str, size: int, at_hand_max: int, prepare: Prepare, **options: Any) -> "ConnectionPool":
+        """Open a pool, with one connection at first."""
+        is_lost = False
+
+        async def connect(dsn: str | None = None, **options: Any) -> PoolConnection:
+            nonlocal is_lost
+            try:
+                connection = await open_connection(dsn, prepare, **options)
+            except Exception as error:
+                if not is_lost:
+                    log.warning("database_lost", reason=f"{type(error).__name__}: {error}")
+                is_lost = True
+                raise
+            if is_lost:
+                log.info("database_back")
+            is_lost = False
+            return connection
+
+        # asyncpg would keep up a minimum by itself, with a traceback for each attempt that fails.
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            init_size=1,
+            max_size=size,
+            connect=connect,
+            reset=_keep,
+            connection_class=PoolConnection,
+            **options,
+        )
+        return cls(pool, at_hand_max)
 
     async def run(self, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
-        """Return what is made of a connection; raise ConnectionError where the server had ended it before."""
-        connection = await self._take(monotonic())
+        """Return the result of ``run`` on a connection; raise ConnectionError where there is none, or it is lost.
+
+        When ``run`` fails or is cancelled, nobody waits for what becomes of its connection.
+        """
+        connection = await self._take()
+        began = monotonic()
         is_sound = False
         try:
             answer = await run(connection)
@@ -41,29 +161,85 @@ class ConnectionPool:
             if not _is_gone(connection):
                 raise  # The statement was called wrongly: running it again would not help.
             raise ConnectionError from error
+        except asyncpg.PostgresError as error:
+            _judge(connection, error)
+            raise
         finally:
             if is_sound and len(self._at_hand) < self._at_hand_max:
                 self._at_hand.append((connection, monotonic()))
+            elif is_sound:
+                await self._release(connection, began)
             else:
-                await self.pool.release(connection)
+                releasing = asyncio.create_task(self._release(connection, began))
+                self._releasing.add(releasing)
+                releasing.add_done_callback(self._releasing.discard)
         return answer
 
     async def close(self) -> None:
-        """Let what has begun finish, then close the connections."""
+        """Let statements finish and close the connections, within CLOSE_SECONDS_MAX; then end those that are left."""
         self._at_hand_max = 0
-        while self._at_hand:
-            await self.pool.release(self._at_hand.pop()[0])
-        await self.pool.close()
+        with suppress(Exception):  # asyncpg has ended all of them then.
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                while self._at_hand:
+                    await self._release(self._at_hand.pop()[0], monotonic())
+                await self.pool.close()
+        self.pool.terminate()
 
-    async def _take(self, now: float) -> PoolConnection:
+    async def _take(self) -> PoolConnection:
+        now = monotonic()
+        if now - self._checked_at >= READ_ONLY_CHECK_SECONDS:
+            self._drop_outdated(now)
         while self._at_hand:
             connection, since = self._at_hand.pop()
-            if now - since < AT_HAND_SECONDS_MAX and not _is_gone(connection):
+            if now - since < AT_HAND_SECONDS_MAX and since >= self._silent_since and not _is_gone(connection):
                 return connection
+            _end(connection)
+        while True:
+            try:
+                connection = cast("PoolConnection", await self.pool.acquire())
+            except (asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
+                # Whatever the reason, such as a password that is being changed: no statement has begun.
+                raise ConnectionError(f"No connection: {type(error).__name__}: {error}") from error
+            if connection.answered_at >= self._silent_since and not connection.is_outdated(monotonic()):
+                return connection
+            connection.terminate()
+
+    def _drop_outdated(self, now: float) -> None:
+        self._checked_at = now
+        for each in list(self._at_hand):
+            if not _is_gone(each[0]) and each[0].is_outdated(now):
+                self._at_hand.remove(each)
+                _end(each[0])
+
+    async def _release(self, connection: PoolConnection, began: float) -> None:
+        """Give a connection back to the pool; one that does not even confirm a cancellation is dead.
+
+        Then others may be dead too, and nobody should wait for each to find out: those that have not answered since
+        are replaced when they are taken.
+        """
+        try:
             if not _is_gone(connection):
-                connection.terminate()
-            await self.pool.release(connection)
-        return await self.pool.acquire()
+                connection.mark_answered(monotonic())
+            await self.pool.release(connection, timeout=RELEASE_SECONDS_MAX)  # type: ignore[arg-type]  # It is a proxy.
+        except TimeoutError:
+            self._silent_since = max(self._silent_since, began)
+        except Exception as error:  # noqa: BLE001 - asyncpg has ended the connection, whatever it is
+            log.debug("connection_ended", reason=repr(error))
+
+
+def _judge(connection: PoolConnection, error: asyncpg.PostgresError) -> None:
+    fault = TRANSIENT.get(error.sqlstate or "")
+    if fault is None or not fault.drops_connection or _is_gone(connection):
+        return
+    if error.sqlstate == READ_ONLY:
+        connection.mark_refused_change()  # Dropped when it is older, so that there is one new connection a second.
+    else:
+        connection.terminate()
+
+
+def _end(connection: PoolConnection) -> None:
+    with suppress(asyncpg.InterfaceError):  # The pool took it back when it was closed.
+        connection.terminate()
 
 
 def _is_gone(connection: PoolConnection) -> bool:
@@ -71,3 +247,7 @@ def _is_gone(connection: PoolConnection) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:  # The pool took it back when it was closed.
         return True
+
+
+async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Spare the round trip by which asyncpg resets a session after each use: no statement leaves anything to reset."""

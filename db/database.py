@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping
@@ -24,26 +25,18 @@ from db.group_commit import (
 )
 from db.json_text import json_text
 from db.shared_data_loader import READERS, SharedDataLoader
+from db.transient import transient
 from db.user_limit import USER_CONNECTIONS_FRACTION, UserLimit
 
 Answer = TypeVar("Answer")
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
-# Nothing was decided, or nobody can know whether it was: every statement may be run again, since it recognizes its own
-# work (docs/decisions/0016-request-ids.md).
-TRANSIENT = (
-    asyncpg.SerializationError,  # 40001
-    asyncpg.DeadlockDetectedError,  # 40P01
-    asyncpg.LockNotAvailableError,  # 55P03
-    asyncpg.PostgresConnectionError,  # 08xxx
-    asyncpg.AdminShutdownError,  # 57P01
-    asyncpg.CrashShutdownError,  # 57P02
-    asyncpg.CannotConnectNowError,  # 57P03
-    asyncpg.IdleSessionTimeoutError,  # 57P05
-    asyncpg.TooManyConnectionsError,  # 53300
-    OSError,
-)
+# A statement that gets no answer is canceled and rerun, on another connection if this one is dead. Each attempt may
+# take twice as long as the one before, which may only have waited for a lock. (Deadlocks are resolved after 1 s.)
+ATTEMPT_SECONDS = 1.5
+FINISH_SECONDS_MAX = 2  # What is being changed when the database is closed has so long to finish.
+DISK_FULL_SECONDS = 5.0  # For so long after the last report of a full disk it is taken for full.
 
 SESSION_SETTINGS = {
     "jit": "off",  # No statement here runs long enough to be worth compiling.
@@ -76,6 +69,8 @@ class Database:
         self._connections = connections
         self._timeout_seconds = timeout_seconds
         self._deadlines = Deadlines()
+        self._reading_deadlines = Deadlines()
+        self._disk_full_until = -math.inf
         self._user_limit = UserLimit(max(1, connections.pool.get_max_size() // USER_CONNECTIONS_FRACTION))
         # Users by how many of their calls left a batch that failed, and still run. Most such batches fail because a row
         # is locked: the next call of that user would make the next batch fail.
@@ -90,9 +85,27 @@ class Database:
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
         deadline = self._loop.time() + self._timeout_seconds
-        return await self._until_deadline(
-            deadline, lambda: self._connections.run(lambda connection: connection.fetch(query, *arguments))
+        return await self._until(
+            deadline,
+            self._reading_deadlines,
+            lambda: self._connections.run(lambda connection: connection.fetch(query, *arguments)),
         )
+
+    async def probe(self, run: Callable[[PoolConnection], Awaitable[Answer]], seconds: float) -> Answer:
+        """Return the result of ``run`` on a connection; raise TimeoutError, or whatever else shows that there is none.
+
+        Only a connection that was lost before is replaced.
+        """
+        with self._reading_deadlines.at(self._loop.time() + seconds):
+            try:
+                return await self._connections.run(run)
+            except ConnectionError:
+                return await self._connections.run(run)
+
+    @property
+    def is_disk_full(self) -> bool:
+        """Whether the server has reported a full disk within the last DISK_FULL_SECONDS."""
+        return self._loop.time() < self._disk_full_until
 
     def row(
         self, fetch: "Callable[..., Awaitable[Mapping[Key, Row]]]", key: Key, *terms: Hashable
@@ -136,14 +149,20 @@ class Database:
         return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
 
     async def close(self) -> None:
-        """Let what has begun to change anything finish, break off what is only read, then close the connections."""
-        for loader in self._loaders.values():
-            loader.cancel()
+        """Let changes finish, break off reads, then close the connections, whether the server answers or not.
+
+        What has not finished within FINISH_SECONDS_MAX ends in RetryLaterError, as does whatever is asked later.
+        """
+        now = self._loop.time()
+        self._reading_deadlines.end_by(now)
+        self._deadlines.end_by(now + FINISH_SECONDS_MAX)
+        pools = [self._connections]
         if self._group_commit is not None:
-            await self._group_commit.close()
+            await self._group_commit.finish(FINISH_SECONDS_MAX)
+            pools.append(self._group_commit.connections)
         if self._settling:
             await asyncio.wait(self._settling)
-        await self._connections.close()
+        await asyncio.gather(*(pool.close() for pool in pools))
 
     def _ended(self, call: Call, record: asyncpg.Record | None) -> None:
         """Return a batch's record to the caller of one of its calls, or run the call alone."""
@@ -175,7 +194,7 @@ class Database:
 
     async def _settle(self, call: Call) -> asyncpg.Record:
         try:
-            return await self._until_deadline(call.deadline, lambda: self._run_within_limit(call))
+            return await self._until(call.deadline, self._deadlines, lambda: self._run_within_limit(call))
         finally:
             self._changed(call)
 
@@ -188,19 +207,30 @@ class Database:
         if not task.cancelled():
             task.exception()  # Retrieved here, since a caller that was cancelled will not do it.
 
-    async def _until_deadline(self, deadline: float, run: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _until(self, deadline: float, deadlines: Deadlines, run: Callable[[], Awaitable[Answer]]) -> Answer:
+        now = began = self._loop.time()
         pause_seconds = 0.002
-        try:
-            with self._deadlines.at(deadline):
-                while True:
-                    try:
-                        return await run()
-                    except TRANSIENT:
-                        pass
-                    await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads retries
-                    pause_seconds = min(2 * pause_seconds, 0.25)
-        except (TimeoutError, asyncpg.QueryCanceledError) as error:
-            raise RetryLaterError from error
+        attempt_seconds = ATTEMPT_SECONDS
+        last_fault: Exception | None = None
+        while True:
+            try:
+                with deadlines.at(min(deadline, now + attempt_seconds)):
+                    return await run()
+            except Exception as error:
+                fault = transient(error)
+                if fault is None:
+                    raise
+                now = self._loop.time()
+                if isinstance(error, asyncpg.DiskFullError):
+                    self._disk_full_until = now + DISK_FULL_SECONDS
+                if last_fault is None or not isinstance(error, TimeoutError):
+                    last_fault = error
+                if now - began >= fault.rerun_seconds or now >= min(deadline, deadlines.latest):
+                    raise RetryLaterError from last_fault
+            await asyncio.sleep(min(pause_seconds * random.uniform(0.5, 1.5), deadline - now))  # noqa: S311 - only spreads retries
+            pause_seconds = min(2 * pause_seconds, 0.25)
+            attempt_seconds *= 2
+            now = self._loop.time()
 
 
 async def _settled(connection: PoolConnection, call: Call) -> asyncpg.Record:
@@ -220,7 +250,6 @@ async def _settled(connection: PoolConnection, call: Call) -> asyncpg.Record:
 
 async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Database:
     """Open a database with at most ``pool_size`` connections whose statements take at most ``timeout_seconds``."""
-    open_pool = partial(asyncpg.create_pool, dsn, init=_teach_types, reset=_keep)
     settings = {
         "application_name": "videocredits",
         "statement_timeout": str(round(timeout_seconds * 1000)),
@@ -228,19 +257,19 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
     }
     grouped = pool_size >= GROUPED_POOL_SIZE_MIN
     size = pool_size - WRITERS if grouped else pool_size
-    pool = await open_pool(min_size=min(2, size), max_size=size, server_settings=settings)
-    connections = ConnectionPool(
-        pool, min(READERS, size // 4)
-    )  # Of few, none is kept: others may want one of the pool.
+    # Of few, none is kept at hand: others may want one of the pool.
+    connections = await ConnectionPool.open(dsn, size, min(READERS, size // 4), _teach_types, server_settings=settings)
     if not grouped:
         return Database(connections, timeout_seconds)
-    writers = await open_pool(
-        min_size=1,
-        max_size=WRITERS,
+    writers = await ConnectionPool.open(
+        dsn,
+        WRITERS,
+        WRITERS,
+        _teach_types,
         server_settings=settings | WRITERS_SESSION_SETTINGS | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
         command_timeout=BATCH_SECONDS_MAX,
     )
-    return Database(connections, timeout_seconds, ConnectionPool(writers, WRITERS))
+    return Database(connections, timeout_seconds, writers)
 
 
 async def _teach_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -249,7 +278,3 @@ async def _teach_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None
     await connection.set_type_codec(
         "timestamptz", schema="pg_catalog", encoder=datetime.isoformat, decoder=datetime.fromisoformat
     )
-
-
-async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Spare the round trip by which asyncpg resets a session after each use: no statement leaves anything to reset."""

@@ -1,6 +1,7 @@
 """Deadlines, of which one timer watches over all."""
 
 import asyncio
+import math
 from asyncio import CancelledError
 from operator import attrgetter
 from types import TracebackType
@@ -27,6 +28,13 @@ class Deadlines:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_time = 0.0
+        self.latest = math.inf  # No deadline is later.
+
+    def end_by(self, time: float) -> None:
+        """Let no deadline, of now or later, be after this time."""
+        self.latest = time
+        if self._open and self.loop is not None:
+            self._set_timer(self.loop, min(time, self._timer_time))
 
     def at(self, time: float) -> "Section":
         """Return what is to be entered with `with`: until it is left, its task has to be done by this time.
@@ -40,8 +48,9 @@ class Deadlines:
         self._open.add(due)
         if self.loop is not loop:  # The timer, if there is one, ended with its loop.
             self.loop, self._timer = loop, None
-        if self._timer is None or due.deadline < self._timer_time:
-            self._set_timer(loop, due.deadline)
+        time = min(due.deadline, self.latest)
+        if self._timer is None or time < self._timer_time:
+            self._set_timer(loop, time)
 
     def remove(self, due: Due) -> None:
         """Watch over it no more; the timer stays: to set it anew each time would be to have one for each."""
@@ -63,8 +72,9 @@ class Deadlines:
         self._timer = None
         now = loop.time()
         for due in sorted(self._open, key=attrgetter("deadline")):
-            if due.deadline > now:
-                self._set_timer(loop, due.deadline)
+            time = min(due.deadline, self.latest)
+            if time > now:
+                self._set_timer(loop, time)
                 return
             self._open.remove(due)
             due.expire()

@@ -89,7 +89,7 @@ class GroupCommit:
         stuck_users: Mapping[UUID, int],
     ) -> None:
         self._loop = loop
-        self._connections = connections
+        self.connections = connections
         self._ended = ended
         self._stuck_users = stuck_users  # Their calls would make their batches fail.
         self._queued: dict[str, list[Call]] = {}  # by statement; the statement that has waited longest is first
@@ -111,11 +111,14 @@ class GroupCommit:
         """Return whether enough calls are queued to run beside the running batches: 1 beside 1, 3 beside 2."""
         return sum(map(len, self._queued.values())) >= min(2 * max(self._running_sizes, default=1) - 1, BATCH_MAX)
 
-    async def close(self) -> None:
-        """Finish the calls that are queued or running, then close the connections."""
+    async def finish(self, seconds: float) -> None:
+        """Let batches finish, and break off those that do not within this time."""
         if self._working:
-            await asyncio.wait(self._working)
-        await self._connections.close()
+            _, late = await asyncio.wait(self._working, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _work(self) -> None:
         """Run batch after batch until no queued call can run."""
@@ -126,7 +129,7 @@ class GroupCommit:
                 self._running_rows |= rows
                 self._running_sizes.append(len(rows))
                 try:
-                    records = await run_batch(self._connections, batch[0].query, batch)
+                    records = await run_batch(self.connections, batch[0].query, batch)
                 finally:
                     self._running_rows -= rows
                     self._running_sizes.remove(len(rows))

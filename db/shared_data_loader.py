@@ -46,12 +46,6 @@ class SharedDataLoader(Generic[Key, Row]):
         self._start()
         return found
 
-    def cancel(self) -> None:
-        """Cancel all reads, when the database is closed."""
-        for reader in self._readers:
-            reader.cancel()
-        self._is_starting = False
-
     def _start(self) -> None:
         """Start a reader if there are requests, and a further statement may run."""
         if (

@@ -1,17 +1,15 @@
 """The ASGI application: routes, middleware, and the lifespan that owns the database."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,13 +18,14 @@ import server.pages.graphiql
 import server.pages.quickstart
 import server.process.logging
 from db.change_feed import ChangeFeed
-from db.migrate import connecting, unfit_reason
+from db.migrate import connecting
 from resolvers.live import Live
 from server.auth.tokens import TokenVerifier
 from server.gates.admission import Admission
 from server.gates.rate_limit import Quotas, open_redis
 from server.gates.sockets import SocketLimits, raise_descriptor_limit
 from server.gates.streams import Streams
+from server.health import Readiness, livez
 from server.operations.run import Runner
 from server.pipeline import Pipeline
 from server.process.settings import Settings, StartError
@@ -39,11 +38,8 @@ from server.wire.answer import refusal
 from server.wire.headers import cors, forwarded
 from server.wire.request import Refused
 
-log = structlog.get_logger()
-
 # A statement ends before its request has to be answered: what was told to be sent again is then not still under way.
 STATEMENT_SHARE = 0.9
-READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as good as no database.
 
 
 def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> Starlette:
@@ -112,8 +108,8 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             *server.pages.graphiql.routes(settings),
             *server.pages.quickstart.routes(settings),
             # Health checks are answered however busy the server is.
-            Route("/livez", _livez),
-            Route("/readyz", _readyz),
+            Route("/livez", livez),
+            Route("/readyz", Readiness().readyz),
         ],
         lifespan=lifespan,
     )
@@ -146,24 +142,6 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         here = scope["type"] == "http" and scope["path"] == self._path and not scope.get("root_path")
         await (self._target if here else self._otherwise)(scope, receive, send)
-
-
-async def _livez(_: Request) -> Response:
-    """Answer whether the process runs."""
-    return JSONResponse({"status": "ok"})
-
-
-async def _readyz(request: Request) -> Response:
-    """Answer whether requests can be served: the database is reachable, and migrated to what this code expects."""
-    try:
-        async with asyncio.timeout(READY_SECONDS_MAX):
-            reason = await unfit_reason(request.app.state.database.pool)
-    except TimeoutError:
-        reason = f"The database has not answered for {READY_SECONDS_MAX} seconds: it is busy, or cannot be reached."
-    except Exception as error:
-        log.warning("not_ready", exc_info=error)
-        reason = "The database cannot be reached."
-    return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

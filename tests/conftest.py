@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -20,6 +20,8 @@ from server.postgres.embedded import embedded_postgres
 from server.process.settings import Settings
 from tests.api import SECRET, Api, Transport, serving
 from tests.gate import Gate
+
+CLUSTER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
 
 
 class NewDatabase(Protocol):
@@ -43,6 +45,13 @@ def _memory_directory() -> str | None:
     """Return a directory in memory if it has enough room: cloning a database there takes a tenth of the time."""
     shared = Path("/dev/shm")
     return str(shared) if shared.is_dir() and disk_usage(shared).free > 2 * 2**30 else None
+
+
+@pytest.fixture(scope="session")
+def cluster_postmaster(cluster_dsn: str) -> int:
+    """Name the process that accepts connections to the tests' PostgreSQL."""
+    (directory,) = parse_qs(urlsplit(cluster_dsn).query)["host"]
+    return int((Path(directory) / "postmaster.pid").read_text().split()[0])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A way to PostgreSQL that a test can shut."""
+"""A way to PostgreSQL that a test can shut, silence, or lead elsewhere."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,14 +10,11 @@ READY = b"Z\0\0\0\5I"  # What PostgreSQL ends a reply with when it is in no tran
 
 
 class Gate:
-    """Leads to PostgreSQL; when shut, whoever is on the way is cut off, and whoever comes is turned away."""
+    """Leads to PostgreSQL; when shut, connections are cut and new ones are refused."""
 
     def __init__(self, dsn: str, directory: Path) -> None:
-        address = urlsplit(dsn)
-        (behind,) = parse_qs(address.query)["host"]
-        self._behind = f"{behind}/.s.PGSQL.5432"
         self._socket = directory / ".s.PGSQL.5432"
-        self.dsn = address._replace(query=urlencode({"host": str(directory)})).geturl()
+        self.dsn = urlsplit(dsn)._replace(query=urlencode({"host": str(directory)})).geturl()
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.StreamWriter] = set()
         self._frozen: set[asyncio.StreamWriter] = set()
@@ -26,24 +23,32 @@ class Gate:
         self._passed = 0
         self._meanwhile: Callable[[], Awaitable[object]] | None = None
         self.lost: list[bytes] = []  # replies
+        self._is_silent = False
+        self.arrivals = asyncio.Semaphore(0)  # released for each new connection
+        self.lead_to(dsn)
+
+    def lead_to(self, dsn: str) -> None:
+        """Lead new connections to another cluster; those that are open stay where they are."""
+        (behind,) = parse_qs(urlsplit(dsn).query)["host"]
+        self._behind = f"{behind}/.s.PGSQL.5432"
 
     async def open(self) -> None:
         self._server = await asyncio.start_unix_server(self._pass, self._socket)
 
     def shut(self) -> None:
-        """Cut off whoever is on the way, and turn away whoever comes."""
+        """Cut all connections, and refuse new ones."""
         if self._server is not None:
             self._server.close()
         self._socket.unlink(missing_ok=True)
         self.cut()
 
     def cut(self) -> None:
-        """Cut off whoever is on the way; whoever comes next is let through."""
+        """Cut all connections; new ones are let through."""
         for writer in self._passing:
             writer.transport.abort()
 
     def freeze(self) -> None:
-        """Lose whatever those on the way send from now on, and tell nobody; whoever comes next is let through."""
+        """Lose all that is sent from now on over open connections, and tell nobody; new ones are let through."""
         self._frozen |= self._passing
 
     def lose_reply(self, sign: bytes, meanwhile: Callable[[], Awaitable[object]], *, after: int = 0) -> None:
@@ -53,11 +58,23 @@ class Gate:
         """
         self._sign, self._meanwhile, self._passed = sign, meanwhile, -after
 
+    def silence(self) -> None:
+        """Lose all that is sent over any connection, new ones too, and tell nobody."""
+        self._is_silent = True
+        self.freeze()
+
+    def heal(self) -> None:
+        """Let new connections through; those that were silenced stay so."""
+        self._is_silent = False
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
         writers = {writer, behind_writer}
         self._passing |= writers
         self._clients.add(writer)
+        if self._is_silent:
+            self._frozen |= writers
+        self.arrivals.release()
         await asyncio.gather(self._carry(reader, behind_writer), self._carry(behind_reader, writer))
         self._passing -= writers
         self._clients.remove(writer)

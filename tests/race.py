@@ -155,7 +155,7 @@ async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asynci
 async def run_alone(database: Database) -> None:
     """Have each call run on a connection of its own from now on."""
     assert database._group_commit is not None  # noqa: SLF001 - no setting turns it off
-    await database._group_commit.close()  # noqa: SLF001 - as above
+    await database._group_commit.connections.close()  # noqa: SLF001 - as above
     database._group_commit = None  # noqa: SLF001 - as above
 
 

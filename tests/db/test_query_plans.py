@@ -12,9 +12,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from asyncpg.pool import PoolConnectionProxy
 
 import db.database
-from db.connection_pool import PoolConnection
 from db.group_commit import BATCHED, WRITERS_SESSION_SETTINGS
 from db.statement import statement
 
@@ -48,7 +48,7 @@ def full_dsn(cluster_dsn: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def connection(full_dsn: str) -> AsyncIterator[PoolConnection]:
+async def connection(full_dsn: str) -> AsyncIterator["PoolConnectionProxy[asyncpg.Record]"]:
     """Connect as the server does, with its settings."""
     database = await db.database.connect(full_dsn, pool_size=1, timeout_seconds=60)
     async with database.pool.acquire() as acquired:
@@ -57,7 +57,7 @@ async def connection(full_dsn: str) -> AsyncIterator[PoolConnection]:
 
 
 async def arguments(
-    connection: "PoolConnection | asyncpg.Connection[asyncpg.Record]",
+    connection: "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]",
 ) -> dict[str, list[tuple[Any, ...]]]:
     """Give each statement arguments as they are mostly sent, but for a user who has tens of thousands of videos."""
     sample = """SELECT user_id, id, idempotency_key FROM video_data
@@ -132,14 +132,14 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(part)
 
 
-async def test_every_statement_is_looked_at(connection: PoolConnection) -> None:
+async def test_every_statement_is_looked_at(connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
     """Every statement is explained below but the admin page's count of all videos, which has to see them all."""
     assert set(await arguments(connection)) == set(NAMES) - {"count_video_data"}
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "count_video_data"])
-async def test_no_whole_table_is_read(connection: PoolConnection, name: str, mode: str) -> None:
+async def test_no_whole_table_is_read(connection: "PoolConnectionProxy[asyncpg.Record]", name: str, mode: str) -> None:
     """A statement scans no table, and touches few blocks, whether it is planned for its arguments or for any."""
     await connection.execute(f"SET plan_cache_mode = {mode}")
     await connection.execute(f"PREPARE explained AS {statement(name)}")
