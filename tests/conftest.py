@@ -21,9 +21,6 @@ from server.process.settings import Settings
 from tests.api import SECRET, Api, Transport, serving
 from tests.gate import Gate
 
-CLUSTER_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
-
-
 class NewDatabase(Protocol):
     """Creates an empty database, which is dropped when the test ends, and returns its DSN."""
 
