@@ -21,6 +21,7 @@ from server.process.settings import Settings
 from tests.api import SECRET, Api, Transport, serving
 from tests.gate import Gate
 
+
 class NewDatabase(Protocol):
     """Creates an empty database, which is dropped when the test ends, and returns its DSN."""
 
