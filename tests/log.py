@@ -35,7 +35,7 @@ class Log:
 
 
 def _is_slow_change_feed(line: dict[str, Any]) -> bool:
-    lost = line["event"] == "change_feed_lost" and str(line["exception"]).endswith("TimeoutError")
+    lost = line["event"] == "change_feed_lost" and str(line.get("reason")).startswith("TimeoutError")
     return lost or line["event"] == "change_feed_back"
 
 
