@@ -10,6 +10,9 @@ import pytest
 import db.video_data
 from db.database import Database
 from db.video_data import get_video_content
+from resolvers.loaders import ContentBudget, ContentLoader
+from schema.error import RequestError
+from schema.node import VideoKey, decode_id
 from server.operations.document_limits import LIMITS
 from server.process.settings import Settings
 from server.wire.answer import encode_utf8
@@ -152,3 +155,15 @@ async def test_content_beside_what_is_written_slowly(api: Api) -> None:
     nodes: list[Any] = [{"captionJson": stored, "config": None, "caption": None, "images": [], "script": None}]
     assert (await api.post(document, subject="ann"))["data"]["viewer"]["videos"]["nodes"] == nodes
     assert encode_utf8([orjson.Fragment('{"a": 1}'), 10**30]) == b'[{"a":1},1' + b"0" * 30 + b"]"
+
+
+async def test_what_is_shown_again_counts_before_it_is_written(api: Api, database: Database) -> None:
+    """A large column that is shown again is refused where the budget ends, before a response is written."""
+    (video,) = await with_videos(api, 1)
+    key = decode_id(video)
+    assert isinstance(key, VideoKey)
+    content = ContentLoader(database, ContentBudget(11_000))
+    for _ in range(2):
+        await content.load(key, "caption_json")
+    with pytest.raises(RequestError, match="more than 11,000 bytes"):
+        await content.load(key, "caption_json")
