@@ -415,6 +415,7 @@ class Protocol(asyncio.Protocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._limit_closing()
             return
         self._since = self.loop.time()
         if self._is_in_message:
@@ -469,7 +470,7 @@ class Protocol(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.resume_reading()
-            self.timer = self.loop.call_later(REFUSED_SECONDS_MAX, self.transport.close)
+            self.timer = self.loop.call_later(REFUSED_SECONDS_MAX, self._close)
         else:
             self.transport.close()
 
@@ -547,7 +548,20 @@ class Protocol(asyncio.Protocol):
         elif self._is_in_head and not self.write_paused:
             self._refuse(Refused(408, f"The head took longer than {HEAD_SECONDS_MAX} seconds."))
         else:
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection now: its client has had the time to read what it was sent."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
             self.transport.close()
+
+    def _limit_closing(self) -> None:
+        """Limit how long a connection that is being closed waits for its client to read the rest."""
+        if not self.write_paused and self.transport.get_write_buffer_size():
+            self._stop_timers()
+            self.timer = self.loop.call_later(UNREAD_SECONDS_MAX, self.transport.abort)
 
     def _stop_timers(self) -> None:
         for timer in (self.timer, self._unread_timer):
@@ -591,6 +605,9 @@ class Protocol(asyncio.Protocol):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+        if self.transport.is_closing():
+            self._limit_closing()
+            return
         self.resume_reading()
         self._go_on()
 

@@ -66,6 +66,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.read_paused:
             self.transport.resume_reading()
 
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        if not self.writable.is_set():
+            self.transport.abort()  # Its client does not read, and closing would wait for that.
+
     async def run_asgi(self) -> None:
         """Run the application; that its client has left, or was refused, is no fault of it."""
         try:

@@ -214,6 +214,7 @@ async def test_a_head_that_does_not_come(reached: Site, what: str, after_another
         if after_another:
             client.send(request())
             assert (await client.receive())[0] == 200
+            await asyncio.sleep(0.7)  # Longer than the first head might have taken.
         client.send(start)
         dripping = asyncio.create_task(_drip(client, b"\r\n" if status == 0 else b"a"))
         if status:
@@ -244,6 +245,9 @@ async def test_a_connection_that_is_kept(reached: Site) -> None:
 async def test_a_body_that_is_answered_before_it_has_come(reached: Site) -> None:
     """Where the response did not need the body, the rest of it has as much time to arrive as a head."""
     async with opened(reached) as client:
+        client.send(LIVEZ)
+        assert (await client.receive())[0] == 200
+        await asyncio.sleep(0.7)  # Longer than the first head might have taken.
         client.send(b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n")
         assert (await client.receive())[0] == 405
         dripping = asyncio.create_task(_drip(client, b"a"))
@@ -407,7 +411,10 @@ async def test_pipelined_requests_wait(reached: Site, database: Database, monkey
             assert (await client.receive())[0] == 200
 
 
-async def test_a_response_that_is_read_too_slowly(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_a_response_that_is_read_too_slowly(
+    reached: Site, monkeypatch: pytest.MonkeyPatch, connection: str
+) -> None:
     """A client that reads much less than it is sent loses its connection, and what waited for it is freed."""
     monkeypatch.setattr(server.transports.http_protocol, "UNREAD_SECONDS_MAX", 1)
     monkeypatch.setattr(server.transports.http_protocol, "READ_BYTES_PER_SECOND_MIN", 2**30)
@@ -417,7 +424,7 @@ async def test_a_response_that_is_read_too_slowly(reached: Site, monkeypatch: py
 
     monkeypatch.setattr(Runner, "execute", execute)
     async with opened(reached, limit=1024) as client:
-        client.send(request())
+        client.send(request(connection=connection))
         async with asyncio.timeout(30):
             with suppress(ConnectionError):
                 while await client.reader.read(10_000):  # noqa: ASYNC110 - the client is slow

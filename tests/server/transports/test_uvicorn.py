@@ -59,6 +59,7 @@ async def test_the_websocket() -> None:
     replaced = vars(WebSocketProtocol).keys() & vars(WebSocketsSansIOProtocol).keys()
     assert replaced - {"__init__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__"} == {
         *("connection_lost", "data_received", "pause_writing", "resume_writing", "run_asgi", "send", "receive"),
+        "keepalive_timeout",
     }
     config = Config(app)
     config.load()
