@@ -132,14 +132,14 @@ def examples(ids: Mapping[str, str]) -> list[Example]:
     ]
 
 
-async def page(database: Database, settings: Settings, host: str | None) -> Response:
-    """Make the page for a browser that asks for it by this Host header.
+async def page(database: Database, settings: Settings, host: str | None, client: tuple[str, int] | None) -> Response:
+    """Make the page for a ``client`` that asks for it by this Host header.
 
     With development keys, and for a browser on this machine alone, it holds tokens, and its tabs ids of the seed.
     """
     if not BUILT.exists():
         return PlainTextResponse(_NOT_BUILT, 404)
-    signed_in = tokens(settings, host)
+    signed_in = tokens(settings, host, client)
     ids = await seeded_ids(database) if signed_in else {}
     data = {
         "version": version("videocredits"),

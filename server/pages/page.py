@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette_compress import CompressMiddleware
 
 from server.auth.development import IDENTITIES, development_token
+from server.process.environment import is_loopback
 from server.process.settings import Settings
 from server.wire.compression import COMPRESSED_BYTES_MIN
 
@@ -25,12 +26,13 @@ BUILT = Path(__file__).parent / "built"  # By `explorer/build.py`; the wheel shi
 _THIS_MACHINE = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
-def tokens(settings: Settings, host: str | None) -> dict[str, str]:
-    """Sign a token of each role for a page that a browser asks for by this Host header.
+def tokens(settings: Settings, host: str | None, client: tuple[str, int] | None) -> dict[str, str]:
+    """Sign a token of each role for a page that a ``client`` asks for by this Host header.
 
     There are none but with development keys, and for a browser on this machine alone.
     """
-    if not settings.development_keys or host is None or _THIS_MACHINE.fullmatch(host) is None:
+    is_near = client is not None and is_loopback(client[0]) and host is not None and _THIS_MACHINE.fullmatch(host)
+    if not settings.development_keys or not is_near:
         return {}
     return {role.name: development_token(settings, identity) for role, identity in IDENTITIES.items()}
 

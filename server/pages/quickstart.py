@@ -22,7 +22,7 @@ def routes(settings: Settings) -> list[Route]:
     """List what leads to the page and its files: nothing, unless development keys are in use."""
 
     async def page(request: Request) -> Response:
-        signed_in = tokens(settings, request.headers.get("Host"))
+        signed_in = tokens(settings, request.headers.get("Host"), request.scope["client"])
         if not signed_in:
             raise HTTPException(404)
         if not _BUILT.exists():

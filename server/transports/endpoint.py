@@ -83,9 +83,10 @@ class Endpoint:
     ) -> Response | EventStream:
         parameters = read_url(scope, self.settings.body_bytes_max)
         if self._is_for_graphiql(parameters, _text(headers, b"accept")):
-            await self._pipeline.admit_address(scope.get("client"))
+            client = scope.get("client")
+            await self._pipeline.admit_address(client)
             host = _text(headers, b"host") if b"host" in headers else None
-            return await server.pages.graphiql.page(scope["app"].state.database, self.settings, host)
+            return await server.pages.graphiql.page(scope["app"].state.database, self.settings, host, client)
         return await self._pipeline.answer(_Get(self, scope, receive, headers, accepts, parameters))
 
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:

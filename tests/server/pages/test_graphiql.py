@@ -25,6 +25,7 @@ from tests.api import SECRET, Api, serving
 
 ROOT = Path(__file__).parents[3]
 Tab = dict[str, str]
+NEAR = ("127.0.0.1", 1)  # a client on this machine
 HOST = "127.0.0.1:8000"
 NAMES = [example.name for example in examples({})]
 
@@ -153,7 +154,7 @@ def test_the_documents() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LocalHost", "[::1]:8000"])
 async def test_this_machine_gets_tokens(database: Database, settings: Settings, host: str) -> None:
     """By any name of this machine, the page has a token of each role."""
-    response = await page(database, settings, host)
+    response = await page(database, settings, host, NEAR)
     tokens = read(bytes(response.body).decode())["tokens"]
     claims = {role: jwt.decode(token, options={"verify_signature": False}) for role, token in tokens.items()}
     assert {role: each["role"] for role, each in claims.items()} == {role: role for role in Role}
@@ -178,10 +179,18 @@ async def test_this_machine_gets_tokens(database: Database, settings: Settings, 
 async def test_another_name_gets_no_tokens(database: Database, settings: Settings, host: str | None) -> None:
     """Under any other name, which may be a stranger's for this machine, the page has neither tokens nor ids."""
     await seed(database, Terms(settings.signup_credits, settings.video_cost))
-    html = bytes((await page(database, settings, host)).body).decode()
+    html = bytes((await page(database, settings, host, NEAR)).body).decode()
     assert "eyJ" not in html
     assert "video_" not in html
     assert read(html)["tokens"] == {}
+
+
+@pytest.mark.parametrize("client", [None, ("192.168.1.5", 1), ("2001:db8::1", 1), ("testclient", 1)])
+async def test_another_machine_gets_no_tokens(
+    database: Database, settings: Settings, client: tuple[str, int] | None
+) -> None:
+    """A client on another machine gets no tokens, whatever it writes into its Host header."""
+    assert read(bytes((await page(database, settings, HOST, client)).body).decode())["tokens"] == {}
 
 
 async def test_an_odd_host_over_http(developer: Api) -> None:
@@ -192,7 +201,7 @@ async def test_an_odd_host_over_http(developer: Api) -> None:
 
 async def test_production(database: Database) -> None:
     """With keys of one's own there are no tokens and no ids, even on this machine; each tab says how to sign in."""
-    html = bytes((await page(database, Settings(jwt_secret=SECRET), HOST)).body).decode()
+    html = bytes((await page(database, Settings(jwt_secret=SECRET), HOST, NEAR)).body).decode()
     data = read(html)
     assert data["tokens"] == {}
     for tab in data["examples"]:
@@ -212,7 +221,7 @@ async def test_hostile_text(database: Database, settings: Settings, monkeypatch:
     """Whatever text an example holds arrives in its tab unchanged, and as nothing but text."""
     hostile = "</script><script>alert(1)</script><!--<script>&lt;\u2028\"'\\"
     monkeypatch.setattr(server.pages.graphiql, "examples", lambda _: [Example("Viewer", Role.USER, {"text": hostile})])
-    html = bytes((await page(database, settings, HOST)).body).decode()
+    html = bytes((await page(database, settings, HOST, NEAR)).body).decode()
     assert "<script>alert" not in html
     (tab,) = read(html)["examples"]
     assert json.loads(tab["variables"]) == {"text": hostile}
