@@ -97,6 +97,7 @@ class Protocol(asyncio.Protocol):
         self._is_expecting_100 = False
         self._is_in_head = False
         self._is_in_message = False
+        self._refused: Refused | None = None  # why a method that the parser calls has failed
         self._received_bytes = 0  # of its head so far, then of its body so far
         self._content_bytes = 0
         self._trailer_lines = 0
@@ -215,7 +216,7 @@ class Protocol(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[start + upgrade.args[0] :])
         except (httptools.HttpParserError, Refused) as error:
-            self._refuse(_reason(error))
+            self._refuse(self._reason(error))
         self._data = b""
         if self._held is not None and not self.transport.is_closing():
             self._take_asgi_path(self._held)
@@ -268,7 +269,8 @@ class Protocol(asyncio.Protocol):
         self._is_in_head = False
         self._received_bytes = 0
         if len(self._headers) > HEAD_LINES_MAX:
-            raise Refused(431, _TOO_LONG, code="LIMIT_EXCEEDED")
+            self._refused = Refused(431, _TOO_LONG, code="LIMIT_EXCEEDED")
+            raise self._refused
         if self._parser.should_upgrade():  # Here the parser stops, and says where.
             return
         if self._fast_path is not None and self._may_take_fast_path():
@@ -367,7 +369,8 @@ class Protocol(asyncio.Protocol):
             url = httptools.parse_url(self._url)
             path = (url.path or b"/").decode("ascii")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
-            raise Refused(400, "The request's URL is invalid.") from error
+            self._refused = Refused(400, "The request's URL is invalid.")
+            raise self._refused from error
         method, http_version = self._parser.get_method(), self._parser.get_http_version()
         scope: Scope = {
             "type": "http",
@@ -451,6 +454,7 @@ class Protocol(asyncio.Protocol):
         client might not see the answer.
         """
         incomplete, self._receiving, self._held = self._receiving, None, None
+        self._known = None  # Nothing that follows is a request.
         self._is_in_head = self._is_in_message = False
         if incomplete is not None and incomplete is self.cycle:
             if incomplete.response_started and not incomplete.response_complete:
@@ -473,6 +477,21 @@ class Protocol(asyncio.Protocol):
             self.timer = self.loop.call_later(REFUSED_SECONDS_MAX, self._close)
         else:
             self.transport.close()
+
+    def _reason(self, error: Exception) -> Refused:
+        """Say why a request cannot be parsed.
+
+        The parser's own error does not say what one of our methods has raised: its context is replaced by any error
+        that is being handled meanwhile.
+        """
+        if isinstance(error, Refused):
+            return error
+        if not isinstance(error, httptools.HttpParserCallbackError):
+            return Refused(400, "This is not a valid HTTP/1.1 request.")
+        if self._refused is not None:
+            return self._refused
+        log.error("fault", exc_info=error)
+        return fault()
 
     def _refusal(self, refused: Refused) -> bytes:
         request_id = new_request_id()
@@ -630,19 +649,6 @@ def _shed(connections: Iterable[object]) -> None:
     closable = [each for each in connections if isinstance(each, Protocol) and each.is_without_request]
     for connection in nsmallest(max(8, len(closable) // 16), closable, key=lambda each: each.shed_order):
         connection.transport.abort()
-
-
-def _reason(error: Exception) -> Refused:
-    """Say why a request cannot be parsed. What is raised by what the parser calls is the context of its own error."""
-    if isinstance(error, Refused):
-        return error
-    cause = error.__context__
-    if isinstance(cause, Refused):
-        return cause
-    if cause is not None:
-        log.error("fault", exc_info=cause)
-        return fault()
-    return Refused(400, "This is not a valid HTTP/1.1 request.")
 
 
 class _FastPathCycle:

@@ -20,6 +20,7 @@ from db.database import Database
 from server.gates.sockets import DESCRIPTORS_RESERVED
 from server.operations.run import Runner
 from server.process.settings import Settings
+from server.transports.fast_path import FastPath
 from server.transports.http_protocol import FRAMING_BYTES_MAX, HEAD_BYTES_MAX, HEAD_LINES_MAX, Protocol
 from server.transports.websocket_protocol import WebSocketProtocol
 from tests.race import blocked
@@ -29,6 +30,8 @@ from tests.sockets import Site, logged_site, site
 POST = b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+NOWHERE = b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n"
+LONG = POST + b"a: b\r\n" * HEAD_LINES_MAX + b"\r\n"
 UPGRADE = b"upgrade: websocket\r\nconnection: Upgrade\r\n"
 KEY = b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 HANDSHAKE = b"GET /graphql HTTP/1.1\r\nhost: x\r\n" + UPGRADE + KEY
@@ -472,6 +475,8 @@ INVALID: dict[str, tuple[bytes, list[int]]] = {
     "broken chunks behind a request": (request() + CHUNKED + b"zz\r\n", [200, 400]),
     "garbage after a request": (request() + b"garbage\r\n\r\n", [200, 400]),
     "garbage after a request by ASGI": (LIVEZ + b"garbage\r\n\r\n", [200, 400]),
+    "garbage after many for nothing": (NOWHERE * 200 + b"\0", [404] * 200 + [400]),
+    "a long head after many for nothing": (NOWHERE * 200 + LONG, [404] * 200 + [431]),
     "garbage after many requests": (LIVEZ * 500 + request() + b"\0", [200] * 501 + [400]),
     "a handshake without a key": (b"GET /graphql HTTP/1.1\r\nhost: x\r\n" + UPGRADE + b"\r\n", [400]),
     "a handshake of an old version": ((HANDSHAKE + b"\r\n").replace(b"13", b"8"), [400]),
@@ -498,6 +503,28 @@ async def test_what_is_invalid(settings: Settings, dsn: str, what: str) -> None:
         await until(lambda: not reached.server.server_state.connections)
         await until(lambda: not reached.server.server_state.tasks)
         assert [line for line in log.read() if line["level"] != "info"] == []
+
+
+async def test_nothing_follows_a_refusal(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a refusal no request is executed, although its head is that of an earlier one."""
+    begun = 0
+    begin = FastPath.begin
+
+    def note(*given: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        return begin(*given)
+
+    monkeypatch.setattr(FastPath, "begin", note)
+    async with opened(reached) as client:
+        client.send(request())
+        assert (await client.receive())[0] == 200
+        client.send(b"garbage\r\n\r\n")
+        assert await client.refused() == 400
+        client.send(request())
+        (connection,) = connections(reached)
+        await until(lambda: connection._refused_bytes == len(request()))  # noqa: SLF001 - what it ignores
+        assert begun == 1
 
 
 ABRUPT = {
