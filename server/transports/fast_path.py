@@ -146,10 +146,9 @@ class FastRequest(Request[Response]):
             raise
         headers, content = response.raw_headers, bytes(response.body)
         sender = compressed(response, self._head.given)
-        crosses = path.cors is not None and b"origin" in self._head.given
-        if sender is not response or crosses:
+        if sender is not response or path.cors is not None:
             scope["state"] = {"response": sender}
-            headers, content = await _sent(path.cors if crosses and path.cors else sender, scope)
+            headers, content = await _sent(path.cors or sender, scope)
         (_, length), *others = headers  # The length comes first in an `Answer`.
         own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (self._request_id.encode(), length)
         self._log(response.status_code, started)
