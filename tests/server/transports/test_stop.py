@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from base64 import b64encode
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
 import httpx2
@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 
 from db.database import Database
 from tests.api import MUTATIONS, SECRET, Api, headers
+from tests.gate import Gate
 from tests.race import blocked
 from tests.server.test_cli import Served
 from tests.server.test_serve import Command, command
@@ -141,6 +142,29 @@ async def test_clients_that_do_not_read(command: Command, api: Api, dsn: str, tm
             await asyncio.sleep(0.5)
             served.process.send_signal(signal.SIGTERM)
             assert "rror" not in await ended(served)
+
+
+async def test_a_silent_database(command: Command, api: Api, dsn: str, tmp_path: Path) -> None:
+    """A database that falls silent delays the end for a bounded time; what waits for it is answered RETRY."""
+    await api.register()
+    gate = Gate(dsn, tmp_path)
+    await gate.open()
+    settings = {"JWT_SECRET": SECRET, "DATABASE_URL": gate.dsn, "REQUEST_TIMEOUT_SECONDS": "3600"}
+    document = {"query": MUTATIONS["createVideoData"], "variables": {"input": VIDEO}}
+    server = command(tmp_path / "data", **settings)
+    async with AsyncExitStack() as stack:
+        served = await asyncio.to_thread(server.__enter__)  # The gate has to work meanwhile.
+        stack.push(server.__exit__)
+        async with httpx2.AsyncClient(timeout=60) as client:
+            gate.silence()
+            creation = asyncio.create_task(client.post(served.address, json=document, headers=headers("ann")))
+            await asyncio.sleep(0.5)
+            served.process.send_signal(signal.SIGTERM)
+            response = await creation
+            assert (response.status_code, response.headers.get("Retry-After")) == (503, "1"), response.text
+        _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
+        assert served.process.returncode == 0, logged
+    gate.shut()
 
 
 async def test_keys_that_do_not_arrive(command: Command, dsn: str, tmp_path: Path) -> None:
