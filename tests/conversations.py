@@ -57,12 +57,13 @@ class Conversation(NamedTuple):
 class Writer:
     """Writes a conversation, the same for the same seed.
 
-    It has a user of its own, whose answers depend on no other conversation.
+    It has users of its own, whose answers depend on no other conversation.
     """
 
     def __init__(self, seed: int, *, may_leave: bool = True) -> None:
         self.random = Random(seed)
         self.name = f"user-{seed}"
+        self.peer = f"peer-{seed}"  # another user, whose token is as long
         self.address = f"10.{seed >> 16 & 255}.{seed >> 8 & 255}.{seed & 255}"
         self.user_id = encode_id(UserKey(Identity(self.name, Role.USER).user_id))
         self.style: dict[str, str] = {}
@@ -112,13 +113,21 @@ class Writer:
         random = self.random
         if random.random() < right:
             role = random.choices(list(Role), [8, 1, 1])[0]
-            return f"Bearer {token(self.name if role is Role.USER else role.value, role)}"
+            subject = random.choice([self.name, self.name, self.peer]) if role is Role.USER else role.value
+            return f"Bearer {token(subject, role)}"
         return random.choice(WRONG_TOKENS)()
+
+    def _change_token(self) -> None:
+        for name in self.style:
+            if name.lower() == "authorization":
+                self.style[name] = self._authorization(0.9)
 
     def _message(self) -> bytes:
         random = self.random
         body = self._body()
         if random.random() < 0.6:
+            if random.random() < 0.3:
+                self._change_token()
             return message("POST /graphql HTTP/1.1", [*self.style.items(), ("Content-Length", str(len(body)))], body)
         line = random.choice(LINES) if random.random() < 0.4 else "POST /graphql HTTP/1.1"
         headers = list(self.style.items())

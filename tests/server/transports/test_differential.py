@@ -258,6 +258,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
         documents_file=documents,
         cors_origins=(ORIGIN,),
         trusted_proxies=("127.0.0.1",),
+        draft_status_codes="on",
         log_level="critical",
         notify="off",
     )
@@ -337,9 +338,7 @@ def test_random_conversations(dsns: list[str], settings: Settings, taken: list[o
 @pytest.mark.usefixtures("without_polling")
 def test_with_rate_limits(dsns: list[str], settings: Settings, taken: list[object], seeds: range) -> None:
     """Both count the same requests, of the same addresses and users, before the same checks."""
-    limited = replace(
-        settings, rate_limit_per_identity=per_hour(3), rate_limit_per_address=per_hour(4), draft_status_codes="on"
-    )
+    limited = replace(settings, rate_limit_per_identity=per_hour(3), rate_limit_per_address=per_hour(4))
 
     async def compare() -> int:
         async with serving_both(limited, dsns) as sides:
