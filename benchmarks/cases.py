@@ -60,6 +60,7 @@ USER, USERS, VIDEO, VIDEOS, KEY, PROGRESS, REQUEST = Varying
 SCRIPT = "The blue whale is the largest animal that has ever lived, and yet it feeds on some of the smallest. " * 9
 _NEW = {"title": "Whales", "videoStyle": "realistic", "topic": "The sea", "script": SCRIPT, "createdBy": "ann"}
 _NEW_ROW = ("Whales", "realistic", "The sea", SCRIPT, '{"font": "bold"}', "v1", "Vera", "ann")
+CREATIONS_MAX, STORAGE_MAX = 2_147_483_647, 999_999_999_999_999  # What no benchmark reaches.
 _CAPTIONS = {"words": [{"text": "whale", "start": n / 2, "end": n / 2 + 0.4} for n in range(100)]}
 _HASH, _ACTOR = bytes(32), "USER:benchmark"
 _NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, False, None, False)
@@ -75,7 +76,7 @@ CASES = (
     _mutation(
         *("createVideoData", _BOTH),
         {**_NEW, "caption": {"font": "bold"}, "voice": {"voiceId": "v1", "name": "Vera"}, "idempotencyKey": KEY},
-        *("create_video_data", USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW),
+        *("create_video_data", USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW, CREATIONS_MAX, STORAGE_MAX),
         raised=2,
         amount=-1,
     ),
@@ -122,6 +123,7 @@ CASES = (
     _mutation(
         *("updateVideoData", _STATE, {"recordId": VIDEO, "captionJson": _CAPTIONS}),
         *("update_video_data", USER, VIDEO, None, ["caption_json"], *[None] * 4, json.dumps(_CAPTIONS), *[None] * 7),
+        *(STORAGE_MAX, False),
     ),
     _mutation(
         *("cancelVideoData", _BOTH, {"recordId": VIDEO}),
@@ -133,7 +135,7 @@ CASES = (
     _mutation("restoreVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, False, trashed=True),
     _mutation(
         *("retryVideoData", _BOTH, {"recordId": VIDEO, "idempotencyKey": KEY}),
-        *("retry_video_data", USER, VIDEO, KEY, _HASH, 1, _ACTOR),
+        *("retry_video_data", USER, VIDEO, KEY, _HASH, 1, _ACTOR, CREATIONS_MAX),
         raised=2,
         amount=-1,
         status="FAILED",

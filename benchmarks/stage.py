@@ -24,7 +24,7 @@ import click
 
 import db.database
 import db.user
-from benchmarks.cases import SCRIPT, Varying
+from benchmarks.cases import CREATIONS_MAX, SCRIPT, STORAGE_MAX, Varying
 from db.database import SESSION_SETTINGS
 from db.migrate import migrate
 from resolvers.identity import Identity, Role
@@ -157,6 +157,8 @@ def served(stage: Stage) -> Iterator[Stage]:
     """Run the server as its command does, on the stage's database; yield the stage with it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {f"{PREFIX}RATE_LIMIT_PER_IDENTITY": "off", f"{PREFIX}RATE_LIMIT_PER_ADDRESS": "off"}
+    environment |= {f"{PREFIX}CREATIONS_PER_DAY_MAX": str(CREATIONS_MAX)}
+    environment |= {f"{PREFIX}STORAGE_BYTES_PER_USER_MAX": str(STORAGE_MAX)}
     environment |= {f"{PREFIX}DATABASE_URL": stage.dsn, f"{PREFIX}JWT_SECRET": stage.jwt_secret, f"{PREFIX}PORT": "0"}
     with running(stage, OURS, COMMAND, environment) as running_stage:
         yield running_stage

@@ -111,14 +111,30 @@ class VideoDataCountsRow(NamedTuple):
     trashed: int
 
 
+class QuotaRow(NamedTuple):
+    """How much is used of the quota that refused a call, and when it starts anew, if it does."""
+
+    used: int
+    resets_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class CreateVideoDataRow:
     """What became of a creation, with the objects as far as they exist."""
 
-    outcome: Literal["idempotency_key_reused", "replayed", "user_not_found", "insufficient_credits", "created"]
+    outcome: Literal[
+        "idempotency_key_reused",
+        "replayed",
+        "user_not_found",
+        "creations_exceeded",
+        "storage_exceeded",
+        "insufficient_credits",
+        "created",
+    ]
     user: UserRow | None
     video: VideoDataRow | None
     entry: CreditEntryRow | None
+    quota: QuotaRow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +164,14 @@ class RetryVideoDataRow:
         "replayed",
         "video_data_not_found",
         "illegal_transition",
+        "creations_exceeded",
         "insufficient_credits",
         "restarted",
     ]
     user: UserRow | None
     video: VideoDataRow | None
     entry: CreditEntryRow | None
+    quota: QuotaRow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +186,9 @@ class TrashVideoDataRow:
 class UpdateVideoDataRow:
     """What became of an update, and the video as it is now."""
 
-    outcome: Literal["video_data_not_found", "version_conflict", "updated"]
+    outcome: Literal["video_data_not_found", "version_conflict", "storage_exceeded", "updated"]
     video: VideoDataRow | None
+    quota: QuotaRow | None
 
 
 async def create_video_data(
@@ -187,8 +206,10 @@ async def create_video_data(
     voice_id: str | None,
     voice_name: str | None,
     created_by: str | None,
+    creations_max: int | None = None,
+    storage_max: int | None = None,
 ) -> CreateVideoDataRow:
-    """Create a video and charge its user, once per key, if the credits suffice."""
+    """Create a video and charge its user, once per key, if the credits and the user's quotas suffice."""
     record = await database.answer(
         CREATE_VIDEO_DATA,
         user_id,
@@ -204,8 +225,10 @@ async def create_video_data(
         voice_id,
         voice_name,
         created_by,
+        creations_max,
+        storage_max,
     )
-    return CreateVideoDataRow(record["outcome"], *_objects(record))
+    return CreateVideoDataRow(record["outcome"], *_objects(record), _quota(record))
 
 
 async def update_video_record_status(
@@ -240,13 +263,20 @@ async def update_video_record_status(
 
 
 async def retry_video_data(
-    database: Database, user_id: UUID, video_id: UUID, idempotency_key: str, request_hash: bytes, cost: int, actor: str
+    database: Database,
+    user_id: UUID,
+    video_id: UUID,
+    idempotency_key: str,
+    request_hash: bytes,
+    cost: int,
+    actor: str,
+    creations_max: int | None = None,
 ) -> RetryVideoDataRow:
     """Begin a new attempt at a FAILED or CANCELED video and charge for it, once per key."""
     record = await database.answer(
-        RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor, alone=True
+        RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor, creations_max, alone=True
     )
-    return RetryVideoDataRow(record["outcome"], *_objects(record))
+    return RetryVideoDataRow(record["outcome"], *_objects(record), _quota(record))
 
 
 async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
@@ -258,19 +288,24 @@ async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, tr
 
 
 async def update_video_data(
-    database: Database, user_id: UUID, video_id: UUID, expected_version: int | None, stored: Mapping[str, Any]
+    database: Database,
+    user_id: UUID,
+    video_id: UUID,
+    expected_version: int | None,
+    stored: Mapping[str, Any],
+    storage_max: int | None = None,
 ) -> UpdateVideoDataRow:
-    """Store the given columns of a video and no others, unless somebody else saved first."""
-    record = await database.answer(
-        UPDATE_VIDEO_DATA,
-        user_id,
-        video_id,
-        expected_version,
-        list(stored),
-        *(stored.get(column) for column in STORED_COLUMNS),
-    )
+    """Store the given columns of a video and no others, unless somebody else saved first or the quota is used up."""
+    values = [stored.get(column) for column in STORED_COLUMNS]
+    arguments = (video_id, expected_version, list(stored), *values, storage_max)
+    # Most updates leave the video as many blocks as it holds: they lock no user's row, so they may share a transaction.
+    record = await database.answer(UPDATE_VIDEO_DATA, user_id, *arguments, False)
+    if record["outcome"] == "not_counted":
+        record = await database.answer(UPDATE_VIDEO_DATA, user_id, *arguments, True, alone=True)
     return UpdateVideoDataRow(
-        record["outcome"], None if record["video_id"] is None else VideoDataRow._make(record[1:29])
+        record["outcome"],
+        None if record["video_id"] is None else VideoDataRow._make(record[1:29]),
+        _quota(record),
     )
 
 
@@ -355,3 +390,8 @@ def _objects(record: asyncpg.Record) -> tuple[UserRow | None, VideoDataRow | Non
         None if record["video_id"] is None else VideoDataRow._make(record[10:38]),
         None if record["entry_number"] is None else CreditEntryRow._make(record[38:49]),
     )
+
+
+def _quota(record: asyncpg.Record) -> QuotaRow | None:
+    """Take the quota that refused out of an answer, if one did: its last columns."""
+    return None if record["quota_used"] is None else QuotaRow._make(record[-2:])

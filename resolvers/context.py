@@ -22,11 +22,23 @@ from schema.video_event import VideoEvent
 
 
 @dataclass(frozen=True, slots=True)
+class Quotas:
+    """What one user may begin and store; None is no limit."""
+
+    creations_per_day_max: int | None = None
+    storage_bytes_per_user_max: int | None = None
+
+
+NO_QUOTAS = Quotas()
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """What the operator has set about credits."""
+    """What the operator has set about credits and quotas."""
 
     signup_credits: int
     video_cost: int
+    quotas: Quotas = NO_QUOTAS
 
 
 class Context(schema.context.Context):

@@ -1,13 +1,18 @@
 """Refusals, each with its code and the sentence that developers read."""
 
+from typing import Literal
+
 from db.user import UserRow
-from db.video_data import VideoDataRow
+from db.video_data import QuotaRow, VideoDataRow
 from resolvers import objects
+from resolvers.context import Quotas
 from schema.error import (
     CreditsOutOfRange,
     IdempotencyKeyReused,
     InsufficientCredits,
     OperationRefused,
+    Quota,
+    QuotaExceeded,
     UserNotFound,
     VersionConflict,
     VideoDataNotFound,
@@ -31,6 +36,25 @@ def insufficient_credits(user: UserRow, required: int) -> InsufficientCredits:
         message=f"It takes {required:,} credits, and the balance is {user.credits:,}.",
         balance=user.credits,
         required=required,
+    )
+
+
+def quota_exceeded(
+    outcome: Literal["creations_exceeded", "storage_exceeded"], quota: QuotaRow, quotas: Quotas
+) -> QuotaExceeded:
+    if outcome == "creations_exceeded":
+        which, limit = Quota.CREATIONS_PER_DAY, objects.required(quotas.creations_per_day_max)
+        message = f"The user may begin {limit:,} attempts at videos a day, and has begun {quota.used:,} today."
+    else:
+        which, limit = Quota.STORAGE_BYTES, objects.required(quotas.storage_bytes_per_user_max)
+        message = f"The user's videos may hold {limit:,} bytes, and hold {quota.used:,}: store less with some of them."
+    return QuotaExceeded(
+        code="QUOTA_EXCEEDED",
+        message=message,
+        quota=which,
+        limit=limit,
+        used=quota.used,
+        resets_at=quota.resets_at,
     )
 
 

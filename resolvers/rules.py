@@ -6,7 +6,7 @@ from uuid import UUID
 
 from graphql import OperationType
 
-from resolvers.context import Info
+from resolvers.context import NO_QUOTAS, Info, Quotas
 from resolvers.identity import Identity, Role
 from schema.error import RequestError
 
@@ -87,6 +87,11 @@ def admit(info: Info) -> Access:
     if info.operation.operation is OperationType.MUTATION:
         info.context.read_anew()
     return Access(identity, reach)
+
+
+def quotas_of(info: Info, access: Access) -> Quotas:
+    """Return the quotas that may refuse the caller: only a USER. A worker's result counts, but must not be lost."""
+    return info.context.terms.quotas if access.identity.role is USER else NO_QUOTAS
 
 
 def sees(access: Access, field: str, user_id: UUID) -> bool:

@@ -18,7 +18,7 @@ from resolvers.idempotency import request_hash
 from resolvers.identity import Role
 from resolvers.loaders import Loaders
 from resolvers.objects import required
-from resolvers.rules import WORKERS_COLUMNS, Access, admit
+from resolvers.rules import WORKERS_COLUMNS, Access, admit, quotas_of
 from resolvers.states import Seen, states
 from resolvers.video_filter import wanted
 from schema.connection import After, Before, Connection, First, Last, Page
@@ -154,6 +154,7 @@ async def create_video_data(
         return refusals.user_not_found()
     voice = input.voice
     cost = info.context.terms.video_cost
+    quotas = quotas_of(info, access)
     row = await db.video_data.create_video_data(
         info.context.database,
         key.user_id,
@@ -178,12 +179,16 @@ async def create_video_data(
         None if voice is None else voice.voice_id,
         None if voice is None else voice.name,
         input.created_by,
+        quotas.creations_per_day_max,
+        quotas.storage_bytes_per_user_max,
     )
     match row.outcome:
         case "idempotency_key_reused":
             return refusals.idempotency_key_reused(input.idempotency_key)
         case "user_not_found":
             return refusals.user_not_found()
+        case "creations_exceeded" | "storage_exceeded":
+            return refusals.quota_exceeded(row.outcome, required(row.quota), quotas)
         case "insufficient_credits":
             return refusals.insufficient_credits(required(row.user), cost)
         case "created" | "replayed":
@@ -273,7 +278,7 @@ async def cancel_video_data(
             assert_never(row.outcome)
 
 
-async def retry_video_data(
+async def retry_video_data(  # noqa: PLR0911 - each outcome is answered in its own way
     info: Info, input: Annotated[RetryVideoDataInput, strawberry.argument(description="Which video.")]
 ) -> RetryVideoDataResult:
     access = admit(info)
@@ -281,6 +286,7 @@ async def retry_video_data(
     if key is None:
         return refusals.video_data_not_found()
     cost = info.context.terms.video_cost
+    quotas = quotas_of(info, access)
     row = await db.video_data.retry_video_data(
         info.context.database,
         key.user_id,
@@ -289,6 +295,7 @@ async def retry_video_data(
         request_hash("retryVideoData", record_id=input.record_id),
         cost,
         access.identity.actor,
+        quotas.creations_per_day_max,
     )
     match row.outcome:
         case "idempotency_key_reused":
@@ -297,6 +304,8 @@ async def retry_video_data(
             return refusals.video_data_not_found()
         case "illegal_transition":
             return refusals.illegal_transition(required(row.video), VideoStatus.QUEUED)
+        case "creations_exceeded":
+            return refusals.quota_exceeded(row.outcome, required(row.quota), quotas)
         case "insufficient_credits":
             return refusals.insufficient_credits(required(row.user), cost)
         case "restarted" | "replayed":
@@ -343,14 +352,22 @@ async def update_video_data(
     key = _within_reach(access, input.record_id)
     if key is None:
         return refusals.video_data_not_found()
+    quotas = quotas_of(info, access)
     row = await db.video_data.update_video_data(
-        info.context.database, key.user_id, key.video_id, input.expected_version, stored
+        info.context.database,
+        key.user_id,
+        key.video_id,
+        input.expected_version,
+        stored,
+        quotas.storage_bytes_per_user_max,
     )
     match row.outcome:
         case "video_data_not_found":
             return refusals.video_data_not_found()
         case "version_conflict":
             return refusals.version_conflict(required(row.video), required(input.expected_version))
+        case "storage_exceeded":
+            return refusals.quota_exceeded(row.outcome, required(row.quota), quotas)
         case "updated":
             return UpdateVideoDataSuccess(video_data=objects.video_data(required(row.video)))
         case _:

@@ -1,5 +1,7 @@
 """What can go wrong: refusals, which are data, and errors, which stand in the response's `errors`."""
 
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import strawberry
@@ -43,6 +45,31 @@ class Error:
 class InsufficientCredits(Error):
     balance: int = strawberry.field(description="The credits that the user has.")
     required: int = strawberry.field(description="The credits that it takes.")
+
+
+@strawberry.enum(description="What is bounded for each user.")
+class Quota(Enum):
+    CREATIONS_PER_DAY = strawberry.enum_value(
+        "CREATIONS_PER_DAY",
+        description="Attempts at videos, by `createVideoData` and `retryVideoData`, on a day of UTC.",
+    )
+    STORAGE_BYTES = strawberry.enum_value(
+        "STORAGE_BYTES",
+        description="What the user's videos hold together: script, caption, images, captionJson and config, in whole "
+        "blocks of 65,536 bytes, and at least one for each video.",
+    )
+
+
+@strawberry.type(
+    description="The user has used up what the server allows. Nothing has changed, and an idempotency key stays free."
+)
+class QuotaExceeded(Error):
+    quota: Quota = strawberry.field(description="Which quota it is.")
+    limit: float = strawberry.field(description="How much it allows: a whole number of attempts or bytes.")
+    used: float = strawberry.field(description="How much of it is used.")
+    resets_at: datetime | None = strawberry.field(
+        description="When it starts anew; null for storage, which is freed by storing less."
+    )
 
 
 @strawberry.type(description="There is no such user, or it is not yours to see.")

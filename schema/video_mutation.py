@@ -11,6 +11,7 @@ from schema.error import (
     IdempotencyKeyReused,
     InsufficientCredits,
     OperationRefused,
+    QuotaExceeded,
     UserNotFound,
     VersionConflict,
     VideoDataNotFound,
@@ -106,7 +107,12 @@ class CreateVideoDataSuccess:
 
 
 CreateVideoDataResult = Annotated[
-    CreateVideoDataSuccess | IdempotencyKeyReused | UserNotFound | InsufficientCredits | OperationRefused,
+    CreateVideoDataSuccess
+    | IdempotencyKeyReused
+    | UserNotFound
+    | QuotaExceeded
+    | InsufficientCredits
+    | OperationRefused,
     strawberry.union("CreateVideoDataResult", description=f"What became of the creation. {_ORDER}"),
 ]
 
@@ -199,6 +205,7 @@ RetryVideoDataResult = Annotated[
     | IdempotencyKeyReused
     | VideoDataNotFound
     | IllegalTransition
+    | QuotaExceeded
     | InsufficientCredits
     | OperationRefused,
     strawberry.union("RetryVideoDataResult", description=f"What became of the retry. {_ORDER}"),
@@ -269,6 +276,6 @@ class UpdateVideoDataSuccess:
 
 
 UpdateVideoDataResult = Annotated[
-    UpdateVideoDataSuccess | VideoDataNotFound | VersionConflict | OperationRefused,
+    UpdateVideoDataSuccess | VideoDataNotFound | VersionConflict | QuotaExceeded | OperationRefused,
     strawberry.union("UpdateVideoDataResult", description=f"What became of the update. {_ORDER}"),
 ]

@@ -31,6 +31,7 @@ ENTRY = """fragment entry on CreditEntry {
 REFUSAL = """fragment refusal on Error {
   code message
   ... on InsufficientCredits { balance required }
+  ... on QuotaExceeded { quota limit used resetsAt }
   ... on CreditsOutOfRange { balance maximum }
   ... on IllegalTransition { currentStatus videoData { ...video } }
   ... on StaleAttempt { currentAttempt }

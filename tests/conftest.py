@@ -1,7 +1,8 @@
 """One PostgreSQL for the whole run (one per process, under pytest-xdist), and a database of its own for each test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from shutil import disk_usage
 from tempfile import TemporaryDirectory
@@ -14,8 +15,8 @@ import pytest
 
 import db.change_feed
 import db.database
+import db.migrate
 from db.database import Database
-from db.migrate import migrate
 from server.postgres.embedded import embedded_postgres
 from server.process.settings import Settings
 from tests.api import SECRET, Api, Transport, serving
@@ -78,7 +79,7 @@ def template(cluster_dsn: str) -> str:
         administrator = await asyncpg.connect(cluster_dsn)
         await administrator.execute(f"CREATE DATABASE {name}")
         await administrator.close()
-        await migrate(urlsplit(cluster_dsn)._replace(path=f"/{name}").geturl())
+        await db.migrate.migrate(urlsplit(cluster_dsn)._replace(path=f"/{name}").geturl())
 
     asyncio.run(make())
     return name
@@ -128,6 +129,26 @@ async def api(dsn: str, settings: Settings) -> AsyncIterator[Api]:
     """Serve the test's database and return a client of its HTTP API."""
     async with serving(dsn, settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Make this code ship one revision more, with the SQL that is given."""
+
+    def ship(sql: str, oldest_code: str | None = None) -> None:
+        migrations = tmp_path / "100% migrations"
+        shutil.copytree(db.migrate.MIGRATIONS, migrations)
+        newest = db.migrate.shipped_revisions()[-1]
+        revision = f"{int(newest) + 1:04}"
+        (migrations / "versions" / f"{revision}_more.sql").write_text(sql)
+        (migrations / "versions" / f"{revision}_more.py").write_text(
+            "from db.migrate import run_sql_beside\n"
+            f"revision, down_revision, oldest_code = {revision!r}, {newest!r}, {oldest_code or newest!r}\n"
+            "def upgrade():\n    run_sql_beside(__file__)\n"
+        )
+        monkeypatch.setattr(db.migrate, "MIGRATIONS", migrations)
+
+    return ship
 
 
 @pytest.fixture

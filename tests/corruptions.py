@@ -154,6 +154,7 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
             Found("balances_are_newest", None, 15, "credits are 17, balance_after of the newest entry is 20"),
             Found("balances_are_sums", None, None, "credits are 17, the entries sum to 20"),
             Found("charges", "queued", None, "the present attempt is 1, charged are: none"),
+            Found("creations", None, None, "creations is 8, the day has 7 CHARGEs"),
             Found("entry_counts", None, None, "entry_count is 16, the newest entry is number 15"),
         ],
     ),
@@ -343,6 +344,7 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
             Found("charges", "done", None, "the present attempt is 1, charged are: 1, 1"),
             Found("costs", "done", 5, "cost is 1, the CHARGE of attempt 1 is -8"),
             Found("creation_keys", "done", 5, "the video's idempotency key is not that of its first CHARGE"),
+            Found("creations", None, None, "creations is 8, the day has 9 CHARGEs"),
         ],
     ),
     "an attempt is begun without a charge": (
@@ -450,7 +452,36 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
         [
             Found("owners", "queued", 1, "an event of a video that the user does not have"),
             Found("owners", "queued", 16, "an entry of a video that the user does not have"),
+            Found("stored_bytes", None, None, "stored_bytes is 458752, the videos hold 393216"),
         ],
+    ),
+    "a creation is not counted": (
+        "UPDATE users SET creations = 7 WHERE user_id = {ann}",
+        [Found("creations", None, None, "creations is 7, the day has 8 CHARGEs")],
+    ),
+    "creations are counted for another day": (
+        "UPDATE users SET creations_day = creations_day - 1 WHERE user_id = {ann}",
+        [Found("creations", None, None, "creations_day is not that of the newest CHARGE")],
+    ),
+    "the newest charges are of another day": (
+        LEDGER.format("created_at = created_at - interval '1 day'", 13),
+        [Found("creations", None, None, "creations is 8, the day has 3 CHARGEs")],
+    ),
+    "creations are counted of a user who has none": (
+        "UPDATE users SET creations = 1 WHERE user_id = {cyd}",
+        [Found("creations", None, None, "creations is 1, the day has 0 CHARGEs", "cyd")],
+    ),
+    "a video's content is not counted": (
+        VIDEO.format("script = 'Once upon a time'", "queued"),
+        [Found("content_bytes", "queued", None, "script_bytes is 8, the content has 16")],
+    ),
+    "a large content is not counted": (
+        VIDEO.format("script_bytes = 65537, script = repeat('x', 65537)", "queued"),
+        [Found("stored_bytes", None, None, "stored_bytes is 458752, the videos hold 524288")],
+    ),
+    "storage is counted of a user who has none": (
+        "UPDATE users SET stored_bytes = 65536 WHERE user_id = {cyd}",
+        [Found("stored_bytes", None, None, "stored_bytes is 65536, the videos hold 0", "cyd")],
     ),
     "a charge is for somebody else's video": (
         LEDGER.format("video_id = {bob's queued}", 16),

@@ -3,9 +3,11 @@
 Objects and answers are what clients see over HTTP, but for times, of which only whether there is one is told here.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -15,6 +17,7 @@ from schema.node import EntryKey, UserKey, VideoKey, decode_id, encode_id
 Answer: TypeAlias = dict[str, Any]
 
 CREDITS_MAX = 2**31 - 1
+BLOCK_BYTES = 65_536
 STAGES = (
     *("QUEUED", "GENERATING_AUDIO", "GENERATING_CAPTIONS", "GENERATING_IMAGE_PROMPTS", "GENERATING_IMAGES"),
     *("READY", "RENDER_QUEUED", "RENDERING", "COMPLETED"),
@@ -34,6 +37,10 @@ class Video:
     events: list[tuple[str, int, str, Any]] = field(default_factory=list)
     refund: Answer | None = None  # Of the present attempt.
 
+    @property
+    def blocks(self) -> int:
+        return blocks(self.script)
+
     def take_status(self, status: str, actor: str, comments: Any) -> None:
         self.shown["status"] = status
         self.events.append((status, self.shown["attempt"], actor, comments))
@@ -47,6 +54,7 @@ class User:
     shown: Answer
     entries: list[Answer] = field(default_factory=list)
     keys: dict[str, tuple[object, Answer, Video | None]] = field(default_factory=dict)
+    creations: Counter[date] = field(default_factory=Counter)
 
     def write(self, kind: str, amount: int, actor: str, **more: Any) -> Answer:
         """Change the balance by an entry."""
@@ -73,11 +81,12 @@ class User:
 class Model:
     """The server as it should be; ``queued_before`` videos of others wait in the render queue."""
 
-    def __init__(self, signup_credits: int, queued_before: int) -> None:
+    def __init__(self, signup_credits: int, queued_before: int, storage_max: int) -> None:
         self.users: dict[UUID, User] = {}
         self.videos: dict[str, Video] = {}
         self._signup_credits = signup_credits
         self._queued_before = queued_before
+        self._storage_max = storage_max
         self._queue_numbers = 0
 
     def register(self, subject: str, name: str | None, email: str | None) -> Answer:
@@ -112,7 +121,7 @@ class Model:
         user.keys[key] = (arguments, entry, None)
         return self._success("AdjustUserCredits", user=user, entry=entry, replayed=False)
 
-    def create(self, subject: str, key: str, title: str, cost: int, new_id: str | None) -> Answer:
+    def create(self, subject: str, key: str, title: str, cost: int, creations_max: int, new_id: str | None) -> Answer:
         """Create a video; ``new_id`` is the id that it has been given if it is a new one."""
         identity = Identity(subject, Role.USER)
         user = self.users.get(identity.user_id)
@@ -120,6 +129,8 @@ class Model:
             return _refusal("UserNotFound", "USER_NOT_FOUND")
         if key in user.keys:
             return self._used("CreateVideoData", user, key, ("create", title))
+        if refusal := _too_many(user, creations_max) or self._too_much(user, 1):
+            return refusal
         if user.shown["credits"] < cost:
             return _insufficient(user, cost)
         assert new_id is not None
@@ -143,6 +154,7 @@ class Model:
         shown |= dict.fromkeys(("createdAt", "updatedAt"), True)
         video = self.videos[new_id] = Video(user, shown)
         video.take_status("QUEUED", identity.actor, None)
+        user.creations[today()] += 1
         entry = user.write("CHARGE", -cost, identity.actor, attempt=1, idempotencyKey=key)
         user.keys[key] = (("create", title), entry, video)
         return self._success("CreateVideoData", video=video, user=user, entry=entry, replayed=False)
@@ -191,7 +203,7 @@ class Model:
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
         return self.report("CancelVideoData", identity.actor, id, status="CANCELED")
 
-    def retry(self, subject: str, id: str, key: str, cost: int) -> Answer:
+    def retry(self, subject: str, id: str, key: str, cost: int, creations_max: int) -> Answer:  # noqa: PLR0911 - one for each refusal
         identity = Identity(subject, Role.USER)
         user = self.users.get(identity.user_id)
         key_of_id = decode_id(id)
@@ -204,6 +216,8 @@ class Model:
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
         if video.shown["status"] not in REFUNDED:
             return self._illegal(video)
+        if refusal := _too_many(user, creations_max):
+            return refusal
         if user.shown["credits"] < cost:
             return _insufficient(user, cost)
         video.shown |= dict.fromkeys(("comments", "renderId", "bucketName", "downloadUrl"))
@@ -213,6 +227,7 @@ class Model:
         video.refund = None
         video.take_status("QUEUED", identity.actor, None)
         attempt = video.shown["attempt"]
+        user.creations[today()] += 1
         entry = user.write("CHARGE", -cost, identity.actor, attempt=attempt, idempotencyKey=key)
         user.keys[key] = (("retry", id), entry, video)
         return self._success("RetryVideoData", video=video, user=user, entry=entry, replayed=False)
@@ -226,15 +241,18 @@ class Model:
         video.shown["version"] += changes
         return self._success("TrashVideoData" if trashed else "RestoreVideoData", video=video, replayed=not changes)
 
-    def update(self, id: str, expected_version: int | None, stored: Mapping[str, Any]) -> Answer:
-        """Store what a worker stores; `script` is not shown."""
+    def update(self, caller: Identity, id: str, expected_version: int | None, stored: Mapping[str, Any]) -> Answer:
+        """Store what a worker or the owner stores; `script` is not shown."""
         video = self.videos.get(id)
-        if video is None:
+        if video is None or (caller.role is Role.USER and not self._reaches(caller, id)):
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
         version = video.shown["version"]
         if expected_version not in {None, version}:
             details = {"expectedVersion": expected_version, "currentVersion": version}
             return _refusal("VersionConflict", "VERSION_CONFLICT", **details)
+        more = blocks(stored.get("script", video.script)) - video.blocks
+        if caller.role is Role.USER and more > 0 and (refusal := self._too_much(video.owner, more)):
+            return refusal
         video.shown |= {name: value for name, value in stored.items() if name != "script"}
         video.script = stored.get("script", video.script)
         video.shown["version"] += 1
@@ -263,6 +281,12 @@ class Model:
             cost, attempt = video.shown["cost"], video.shown["attempt"]
             video.refund = video.owner.write("REFUND", cost, actor, attempt=attempt)
 
+    def _too_much(self, user: User, blocks: int) -> Answer | None:
+        used = BLOCK_BYTES * sum(video.blocks for video in self.videos.values() if video.owner is user)
+        if used + BLOCK_BYTES * blocks <= self._storage_max:
+            return None
+        return _quota_exceeded("STORAGE_BYTES", self._storage_max, used)
+
     def _reaches(self, identity: Identity, id: str) -> bool:
         return id in self.videos and self.videos[id].owner.identity == identity
 
@@ -290,6 +314,27 @@ def may_follow(present: str, following: str) -> bool:
     if present in FINAL:
         return False
     return following in REFUNDED or STAGES.index(following) > STAGES.index(present)
+
+
+def blocks(script: str | None) -> int:
+    """Count the blocks that a video with this script holds."""
+    return max(1, -(-len((script or "").encode()) // BLOCK_BYTES))
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _too_many(user: User, creations_max: int) -> Answer | None:
+    used = user.creations[today()]
+    return None if used < creations_max else _quota_exceeded("CREATIONS_PER_DAY", creations_max, used)
+
+
+def _quota_exceeded(quota: str, limit: int, used: int) -> Answer:
+    resets = quota == "CREATIONS_PER_DAY"
+    return _refusal(
+        "QuotaExceeded", "QUOTA_EXCEEDED", quota=quota, limit=float(limit), used=float(used), resetsAt=resets
+    )
 
 
 def _insufficient(user: User, required: int) -> Answer:

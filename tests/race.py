@@ -68,10 +68,34 @@ class Account:
             self.database, self.user_id, key, arguments, amount, kind, "ADMIN:root", None
         )
 
-    async def create(self, key: str, title: str = "Whales", cost: int = 1) -> CreateVideoDataRow:
-        arguments = request_hash("createVideoData", title=title)
+    async def create(
+        self,
+        key: str,
+        title: str = "Whales",
+        cost: int = 1,
+        *,
+        script: str | None = None,
+        creations_max: int | None = None,
+        storage_max: int | None = None,
+    ) -> CreateVideoDataRow:
+        arguments = request_hash("createVideoData", title=title, script=script)
         return await db.video_data.create_video_data(
-            self.database, self.user_id, key, arguments, cost, "USER:racer", title, "realistic", *[None] * 6
+            self.database,
+            self.user_id,
+            key,
+            arguments,
+            cost,
+            "USER:racer",
+            title,
+            "realistic",
+            None,
+            script,
+            None,
+            None,
+            None,
+            None,
+            creations_max,
+            storage_max,
         )
 
     async def report(
@@ -87,17 +111,23 @@ class Account:
             self.database, self.user_id, video_id, status, comments, progress, None, attempt, "WORKER:render-1"
         )
 
-    async def retry(self, video_id: UUID, key: str, cost: int = 1) -> RetryVideoDataRow:
+    async def retry(
+        self, video_id: UUID, key: str, cost: int = 1, *, creations_max: int | None = None
+    ) -> RetryVideoDataRow:
         arguments = request_hash("retryVideoData", record_id=str(video_id))
         return await db.video_data.retry_video_data(
-            self.database, self.user_id, video_id, key, arguments, cost, "USER:racer"
+            self.database, self.user_id, video_id, key, arguments, cost, "USER:racer", creations_max
         )
 
     async def trash(self, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
         return await db.video_data.trash_video_data(self.database, self.user_id, video_id, trashed)
 
-    async def store(self, video_id: UUID, expected_version: int | None, **stored: object) -> UpdateVideoDataRow:
-        return await db.video_data.update_video_data(self.database, self.user_id, video_id, expected_version, stored)
+    async def store(
+        self, video_id: UUID, expected_version: int | None, storage_max: int | None = None, **stored: object
+    ) -> UpdateVideoDataRow:
+        return await db.video_data.update_video_data(
+            self.database, self.user_id, video_id, expected_version, stored, storage_max
+        )
 
     async def user(self) -> UserRow:
         return (await db.user.get_users(self.database, [self.user_id]))[self.user_id]

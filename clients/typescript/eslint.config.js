@@ -44,7 +44,7 @@ export default [
               'PageInfo',
               // Refusals are answers, not objects.
               ...['CreditsOutOfRange', 'IdempotencyKeyReused', 'IllegalTransition', 'InsufficientCredits'],
-              ...['OperationRefused', 'StaleAttempt', 'UserNotFound', 'VersionConflict', 'VideoDataNotFound'],
+              ...['OperationRefused', 'QuotaExceeded', 'StaleAttempt', 'UserNotFound', 'VersionConflict', 'VideoDataNotFound'],
               // Values of a video, which come and go with it.
               ...['MusicTrack', 'VideoImage', 'Voice', 'Volume'],
               // What is counted or told as of one moment.

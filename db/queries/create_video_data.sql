@@ -1,8 +1,11 @@
 -- Create a video for a user and charge what it costs, once per idempotency key.
 -- $1 user_id, $2 idempotency_key, $3 request_hash (SHA-256 of the canonical arguments), $4 cost in credits, $5 actor, $6 title,
--- $7 video_style, $8 topic, $9 script, $10 caption, $11 voice_id, $12 voice_name, $13 created_by, $14 request_id.
--- Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they exist. Outcomes in order of precedence:
---   idempotency_key_reused, replayed, user_not_found, stale, insufficient_credits (nothing is left behind, the key stays free), created.
+-- $7 video_style, $8 topic, $9 script, $10 caption, $11 voice_id, $12 voice_name, $13 created_by, $14 creations_max (of a day; null: any
+-- number), $15 storage_max (bytes that the user's videos may hold together; null: any number), $16 request_id.
+-- Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they exist; when a quota refuses, how much of it is
+-- used and when it starts anew. Outcomes in order of precedence:
+--   idempotency_key_reused, replayed, user_not_found, stale, creations_exceeded, storage_exceeded, insufficient_credits, created.
+-- A refusal leaves nothing behind, and the key stays free.
 -- Race-free because the account is locked before it is judged: whoever comes second judges the balance that the first one left.
 -- What the second one may not see is the first one's key (its snapshot is older than its wait). So the video, inserted before the charge,
 -- meets the unique key, and where nothing was inserted although entries were added since the snapshot, the answer is 'stale': run it again.
@@ -10,7 +13,14 @@
 -- A rerun, whose first reply was lost, finds its request id on the entry and answers as the first run did, with the rows as they are now.
 WITH account AS (
   SELECT
-    user_id, number, name, email, picture, credits, version, first_purchased_at, created_at, entry_count
+    user_id, number, name, email, picture, credits, version, first_purchased_at, created_at, entry_count,
+    creations_today(creations_day, creations) AS creations, stored_bytes,
+    coalesce(octet_length($9), 0) AS script_bytes, json_bytes($10) AS caption_bytes,
+    CASE
+      WHEN creations_today(creations_day, creations) >= $14 THEN 'creations_exceeded'
+      WHEN stored_bytes + video_stored_bytes(coalesce(octet_length($9), 0) + json_bytes($10)) > $15 THEN 'storage_exceeded'
+      WHEN credits < $4 THEN 'insufficient_credits'
+    END AS refusal
   FROM users
   WHERE user_id = $1
   FOR NO KEY UPDATE
@@ -26,11 +36,12 @@ earlier AS (
 
 created AS (
   INSERT INTO video_data (
-    user_id, idempotency_key, cost, title, video_style, topic, script, caption, voice_id, voice_name, created_by
+    user_id, idempotency_key, cost, title, video_style, topic, script, caption, voice_id, voice_name, created_by, script_bytes,
+    caption_bytes
   )
-  SELECT account.user_id, $2, $4, $6, $7, $8, $9, $10, $11, $12, $13
+  SELECT account.user_id, $2, $4, $6, $7, $8, $9, $10, $11, $12, $13, account.script_bytes, account.caption_bytes
   FROM account
-  WHERE account.credits >= $4 AND NOT EXISTS (SELECT FROM earlier)
+  WHERE account.refusal IS NULL AND NOT EXISTS (SELECT FROM earlier)
   ON CONFLICT ON CONSTRAINT video_data_idempotency_key_once DO NOTHING
   RETURNING
     user_id, id, title, video_style, topic, voice_id, voice_name, music_track_name, music_track_url, audio_url,
@@ -45,8 +56,11 @@ charged AS (
   UPDATE users SET
     credits = users.credits - CASE WHEN users.credits >= created.cost THEN created.cost ELSE 0 END,
     entry_count = users.entry_count + 1,
-    version = users.version + 1
-  FROM created
+    version = users.version + 1,
+    creations_day = utc_today(),
+    creations = creations_today(users.creations_day, users.creations) + 1,
+    stored_bytes = users.stored_bytes + video_stored_bytes(account.script_bytes + account.caption_bytes)
+  FROM created CROSS JOIN account
   WHERE users.user_id = created.user_id
   RETURNING users.credits, users.entry_count, users.version
 ),
@@ -55,7 +69,7 @@ entry AS (
   INSERT INTO credit_entries (
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor, request_id
   )
-  SELECT created.user_id, charged.entry_count, 'CHARGE', -created.cost, charged.credits, created.id, created.attempt, $2, $3, $5, $14
+  SELECT created.user_id, charged.entry_count, 'CHARGE', -created.cost, charged.credits, created.id, created.attempt, $2, $3, $5, $16
   FROM created CROSS JOIN charged
   RETURNING
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
@@ -90,7 +104,7 @@ written AS (
 SELECT
   CASE
     WHEN earlier.request_hash <> $3 THEN 'idempotency_key_reused'
-    WHEN earlier.request_id = $14 THEN 'created'
+    WHEN earlier.request_id = $16 THEN 'created'
     WHEN earlier.number IS NOT NULL THEN 'replayed'
     WHEN written.number IS NOT NULL THEN 'created'
     WHEN account.user_id IS NULL THEN 'user_not_found'
@@ -98,7 +112,7 @@ SELECT
       SELECT seen.entry_count FROM users AS seen
       WHERE seen.user_id = $1
     ) THEN 'stale'
-    ELSE 'insufficient_credits'
+    ELSE account.refusal
   END AS outcome,
   account.user_id AS user_user_id, account.number AS user_number, account.name AS user_name,
   account.email AS user_email, account.picture AS user_picture,
@@ -120,7 +134,11 @@ SELECT
   written.user_id AS entry_user_id, written.number AS entry_number, written.kind AS entry_kind,
   written.amount AS entry_amount, written.balance_after AS entry_balance_after, written.video_id AS entry_video_id,
   written.attempt AS entry_attempt, written.idempotency_key AS entry_idempotency_key, written.actor AS entry_actor,
-  written.memo AS entry_memo, written.created_at AS entry_created_at
+  written.memo AS entry_memo, written.created_at AS entry_created_at,
+  CASE account.refusal
+    WHEN 'creations_exceeded' THEN account.creations WHEN 'storage_exceeded' THEN account.stored_bytes
+  END AS quota_used,
+  CASE WHEN account.refusal = 'creations_exceeded' THEN (utc_today() + 1)::timestamp AT TIME ZONE 'UTC' END AS quota_resets_at
 FROM (VALUES (1)) AS always (one)
 LEFT JOIN account ON TRUE
 LEFT JOIN earlier ON TRUE

@@ -1,8 +1,8 @@
 -- Begin a new attempt at a FAILED or CANCELED video and charge what it costs now, once per idempotency key.
 -- $1 user_id, $2 id, $3 idempotency_key, $4 request_hash (SHA-256 of the canonical arguments), $5 cost in credits, $6 actor,
--- $7 request_id.
--- Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they exist. Outcomes in order of precedence:
---   idempotency_key_reused, replayed, video_data_not_found, stale, illegal_transition, insufficient_credits, restarted.
+-- $7 creations_max (of a day; null: any number), $8 request_id. Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they
+-- exist; when the quota refuses, how much of it is used and when it starts anew. Outcomes in order of precedence: idempotency_key_reused,
+--   replayed, video_data_not_found, stale, illegal_transition, creations_exceeded, insufficient_credits, restarted.
 -- Race-free because the video and then the account are locked before they are judged: a second retry finds the video QUEUED.
 -- A refusal is final only if neither changed between this statement's snapshot and its locks (the change may have been this very retry,
 -- sent twice); else it is 'stale': run it again. One key on two things at once meets the unique constraint (23505: run it again).
@@ -28,7 +28,12 @@ present AS (
 
 account AS (
   SELECT
-    user_id, number, name, email, picture, credits, version, first_purchased_at, created_at, entry_count
+    user_id, number, name, email, picture, credits, version, first_purchased_at, created_at, entry_count,
+    creations_today(creations_day, creations) AS creations,
+    CASE
+      WHEN creations_today(creations_day, creations) >= $7 THEN 'creations_exceeded'
+      WHEN credits < $5 THEN 'insufficient_credits'
+    END AS refusal
   FROM users
   WHERE
     user_id = $1
@@ -56,7 +61,7 @@ restarted AS (
   WHERE
     video_data.user_id = present.user_id AND video_data.id = present.id
     AND present.status IN ('FAILED', 'CANCELED')
-    AND account.credits >= $5
+    AND account.refusal IS NULL
     AND NOT EXISTS (SELECT FROM earlier)
   RETURNING
     video_data.user_id, video_data.id, video_data.title, video_data.video_style, video_data.topic,
@@ -74,7 +79,9 @@ charged AS (
   UPDATE users SET
     credits = users.credits - CASE WHEN users.credits >= restarted.cost THEN restarted.cost ELSE 0 END,
     entry_count = users.entry_count + 1,
-    version = users.version + 1
+    version = users.version + 1,
+    creations_day = utc_today(),
+    creations = creations_today(users.creations_day, users.creations) + 1
   FROM restarted
   WHERE users.user_id = restarted.user_id
   RETURNING users.credits, users.entry_count, users.version
@@ -84,7 +91,7 @@ entry AS (
   INSERT INTO credit_entries (
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor, request_id
   )
-  SELECT restarted.user_id, charged.entry_count, 'CHARGE', -restarted.cost, charged.credits, restarted.id, restarted.attempt, $3, $4, $6, $7
+  SELECT restarted.user_id, charged.entry_count, 'CHARGE', -restarted.cost, charged.credits, restarted.id, restarted.attempt, $3, $4, $6, $8
   FROM restarted CROSS JOIN charged
   RETURNING
     user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
@@ -123,7 +130,7 @@ video AS (
 SELECT
   CASE
     WHEN earlier.request_hash <> $4 THEN 'idempotency_key_reused'
-    WHEN earlier.request_id = $7 THEN 'restarted'
+    WHEN earlier.request_id = $8 THEN 'restarted'
     WHEN earlier.number IS NOT NULL THEN 'replayed'
     WHEN video.id IS NULL THEN 'video_data_not_found'
     WHEN written.number IS NOT NULL THEN 'restarted'
@@ -138,7 +145,7 @@ SELECT
       )
       THEN 'stale'
     WHEN video.status NOT IN ('FAILED', 'CANCELED') THEN 'illegal_transition'
-    ELSE 'insufficient_credits'
+    ELSE account.refusal
   END AS outcome,
   account.user_id AS user_user_id, account.number AS user_number, account.name AS user_name,
   account.email AS user_email, account.picture AS user_picture,
@@ -160,7 +167,9 @@ SELECT
   written.user_id AS entry_user_id, written.number AS entry_number, written.kind AS entry_kind,
   written.amount AS entry_amount, written.balance_after AS entry_balance_after, written.video_id AS entry_video_id,
   written.attempt AS entry_attempt, written.idempotency_key AS entry_idempotency_key, written.actor AS entry_actor,
-  written.memo AS entry_memo, written.created_at AS entry_created_at
+  written.memo AS entry_memo, written.created_at AS entry_created_at,
+  CASE WHEN account.refusal = 'creations_exceeded' THEN account.creations::bigint END AS quota_used,
+  CASE WHEN account.refusal = 'creations_exceeded' THEN (utc_today() + 1)::timestamp AT TIME ZONE 'UTC' END AS quota_resets_at
 FROM (VALUES (1)) AS always (one)
 LEFT JOIN earlier ON TRUE
 LEFT JOIN account ON TRUE

@@ -23,7 +23,7 @@ from strawberry.types.graphql import OperationType
 
 import server.process.logging
 from db.database import Database, RetryLaterError
-from resolvers.context import Context, Terms
+from resolvers.context import Context, Quotas, Terms
 from resolvers.identity import Identity
 from resolvers.live import Live
 from resolvers.objects import required
@@ -69,7 +69,11 @@ class Runner:
             introspection=settings.introspection == "on",
         )
         self._persisted = persisted_documents(settings, self._schema)
-        self._terms = Terms(settings.signup_credits, settings.video_cost)
+        self._terms = Terms(
+            settings.signup_credits,
+            settings.video_cost,
+            Quotas(settings.creations_per_day_max, settings.storage_bytes_per_user_max),
+        )
         self._response_bytes_max = settings.response_bytes_max
         self._shared = SharedStreams()
         self._followed = FollowedCosts()

@@ -57,11 +57,17 @@ def whole_number(low: int, high: int) -> Kind[int]:
     """Read a whole number, in decimal digits alone."""
 
     def read(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,10}", value) or not low <= int(value) <= high:
+        if not re.fullmatch(r"[0-9]{1,15}", value) or not low <= int(value) <= high:
             raise ValueError
         return int(value)
 
     return Kind(f"a whole number from {low} to {high}", read)
+
+
+def whole_number_or_off(low: int, high: int) -> Kind[int | None]:
+    """Read a whole number, or None for `off`."""
+    number = whole_number(low, high)
+    return Kind(f"{number.must_be}, or off", lambda value: None if value.lower() == "off" else number.read(value))
 
 
 def choice(*choices: str) -> Kind[Any]:

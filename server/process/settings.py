@@ -34,6 +34,7 @@ from server.process.environment import (
     is_loopback,
     setting,
     whole_number,
+    whole_number_or_off,
 )
 
 PREFIX = "VIDEOCREDITS_"
@@ -69,6 +70,18 @@ class Settings:
     )
     signup_credits: int = setting("10", whole_number(0, 2147483647), "Credits that a new user is given.")
     video_cost: int = setting("1", whole_number(1, 2147483647), "Credits that one attempt at a video costs.")
+    creations_per_day_max: int | None = setting(
+        "1000",
+        whole_number_or_off(0, 2147483647),
+        "Attempts at videos, by `createVideoData` and `retryVideoData`, that one user may begin on a day (UTC); for "
+        "the role USER alone.",
+    )
+    storage_bytes_per_user_max: int | None = setting(
+        "10737418240",
+        whole_number_or_off(0, 10**15 - 1),
+        "Bytes of content that one user's videos may hold together, in blocks of 64 KiB for each video; for the role "
+        "USER alone.",
+    )
     jwt_secret: str | None = setting(
         None,
         SECRET,

@@ -269,7 +269,7 @@ async def test_errors_are_raised_with_what_they_say(open_client: Opener, served:
     assert (forged.value.code, forged.value.reason) == ("UNAUTHENTICATED", "MALFORMED")
 
 
-async def test_every_refusal_has_its_type(open_client: Opener, served: Site) -> None:
+async def test_every_refusal_has_its_type(open_client: Opener, served: Site, settings: Settings, dsn: str) -> None:
     """Each refusal that there is comes as a result of its own type, with its details."""
     user_id = await served.api.register(credits=2)
     user, worker, admin = open_client(), open_client("job", Role.WORKER), open_client("root", Role.ADMIN)
@@ -287,6 +287,10 @@ async def test_every_refusal_has_its_type(open_client: Opener, served: Site) -> 
     ]
     await admin.adjust_user_credits(**adjust, amount=2_147_483_646, idempotency_key="rich")
     refusals.append(await user.cancel_video_data(record_id=video.id))
+    async with site(replace(settings, creations_per_day_max=1), dsn) as bounded:
+        client = open_client(url=f"http://{bounded.address}/graphql")
+        over_quota = await client.create_video_data(**VIDEO, idempotency_key="second")
+    refusals.append(over_quota)
     code, message = zip(*((refusal.code, refusal.message) for refusal in refusals), strict=True)
     words = iter([{"code": code[at], "message": message[at]} for at in range(len(code))])
     assert refusals == [
@@ -299,6 +303,13 @@ async def test_every_refusal_has_its_type(open_client: Opener, served: Site) -> 
         answered.VersionConflict(**next(words), expected_version=video.version + 1, current_version=video.version),
         answered.IllegalTransition(**next(words), current_status=video.status, video_data=video),
         answered.OperationRefused(**next(words)),
+        answered.QuotaExceeded(
+            **next(words),
+            quota=answered.Quota.CREATIONS_PER_DAY,
+            limit=1,
+            used=1,
+            resets_at=over_quota.resets_at,
+        ),
     ]
     assert {type(refusal) for refusal in refusals} == REFUSALS
 

@@ -13,12 +13,14 @@ from db.connection_pool import ConnectionPool
 from db.database import Database
 from db.video_data import (
     CreateVideoDataRow,
+    QuotaRow,
     UpdateVideoRecordStatusRow,
 )
 from tests.api import Api
 from tests.race import REFUNDED, Account, Told, at_once, check_told, check_verified, deadlocks, run_alone
 
 CALLERS = 50
+BLOCK_BYTES = 65_536
 Rounds: TypeAlias = list[tuple[int, bool]]
 
 
@@ -59,6 +61,116 @@ async def test_creations_share_the_credits(database: Database, rounds: Rounds, c
         assert [(charge.kind, charge.amount, charge.attempt) for charge in charges] == [("CHARGE", -cost, 1)] * 30
         assert {charge.video_id for charge in charges} == {video.id for video in await account.videos()}
         assert {answer.entry for answer in created} == set(charges)
+
+
+async def test_creations_share_the_quota_of_a_day(database: Database, rounds: Rounds, dsn: str) -> None:
+    """Of 50 creations on a quota with 10 left, exactly 10 are made; the others are told that all of it is used."""
+    for _, held in rounds:
+        account = await Account.open(database, 1_000)
+        for number in range(2):
+            await account.create(f"earlier {number}", creations_max=12)
+        calls = [account.create(f"key {caller}", creations_max=12) for caller in range(CALLERS)]
+        answers = await at_once(account, calls, held=held)
+        assert Counter(answer.outcome for answer in answers) == {"created": 10, "creations_exceeded": 40}
+        check_told(answers)
+        refused = [answer for answer in answers if answer.outcome == "creations_exceeded"]
+        assert {(answer.quota and answer.quota.used, answer.video, answer.entry) for answer in refused} == {
+            (12, None, None)
+        }
+        assert len(await account.videos()) == 12
+    await check_verified(dsn)
+
+
+async def test_creations_share_the_storage(database: Database, rounds: Rounds, dsn: str) -> None:
+    """Of 50 creations on storage for 10 of them, exactly 10 are made; the others are told how much is used."""
+    for _, held in rounds:
+        account = await Account.open(database, 1_000)
+        await account.create("earlier")
+        calls = [
+            account.create(f"key {caller}", script="x" * 65_537, storage_max=21 * BLOCK_BYTES + 1)
+            for caller in range(CALLERS)
+        ]
+        answers = await at_once(account, calls, held=held)
+        assert Counter(answer.outcome for answer in answers) == {"created": 10, "storage_exceeded": 40}
+        refused = [answer for answer in answers if answer.outcome == "storage_exceeded"]
+        assert {answer.quota for answer in refused} == {QuotaRow(21 * BLOCK_BYTES, None)}
+        assert len(await account.videos()) == 11
+    await check_verified(dsn)
+
+
+async def test_retries_share_the_quota_of_a_day(database: Database, rounds: Rounds, dsn: str) -> None:
+    """Of 50 retries of as many videos on a quota with 10 left, exactly 10 begin; the other videos stay ended."""
+    account = await Account.open(database, 1_000)
+    videos = [await video(account, f"video {number}") for number in range(CALLERS)]
+    for video_id in videos:
+        await account.report(video_id, "FAILED")
+    begun = CALLERS
+    for number, held in rounds[:4]:
+        begun += 10
+        calls = [account.retry(each, f"{number} {each}", creations_max=begun) for each in videos]
+        answers = await at_once(account, calls, held=held)
+        assert Counter(answer.outcome for answer in answers) == {"restarted": 10, "creations_exceeded": 40}
+        check_told(answers)
+        assert Counter(each.status for each in await account.videos()) == {"QUEUED": 10, "FAILED": 40}
+        for each in await account.videos():
+            await account.report(each.id, "FAILED")
+    await check_verified(dsn)
+
+
+async def test_updates_share_the_storage(database: Database, rounds: Rounds, dsn: str) -> None:
+    """Of 50 updates that need a block more on storage for 10, exactly 10 are stored; those that shrink all are."""
+    account = await Account.open(database, 1_000)
+    videos = [await video(account, f"video {number}") for number in range(CALLERS)]
+    for _, held in rounds[:4]:
+        grow = [account.store(each, None, (CALLERS + 10) * BLOCK_BYTES, script="x" * 65_537) for each in videos]
+        answers = await at_once(account, grow, held=held)
+        assert Counter(answer.outcome for answer in answers) == {"updated": 10, "storage_exceeded": 40}
+        check_told(answers)
+        refused = [answer for answer in answers if answer.outcome == "storage_exceeded"]
+        assert {answer.quota for answer in refused} == {QuotaRow((CALLERS + 10) * BLOCK_BYTES, None)}
+        shrink = [account.store(each, None, 0, script="x", config=[1]) for each in videos]
+        answers = await at_once(account, shrink, held=held)
+        assert Counter(answer.outcome for answer in answers) == {"updated": 50}
+    await check_verified(dsn)
+
+
+async def test_updates_of_one_video_are_counted_once(database: Database, rounds: Rounds, dsn: str) -> None:
+    """Of 50 updates of one video, each of another size, the last one's size is what counts."""
+    for number, held in rounds:
+        account = await Account.open(database, 10)
+        video_id = await video(account)
+        sizes = [1 + 30_000 * (caller % 11) for caller in range(CALLERS)]
+        Random(number).shuffle(sizes)
+        answers = await at_once(
+            account, [account.store(video_id, None, script="x" * size) for size in sizes], held=held
+        )
+        assert Counter(answer.outcome for answer in answers) == {"updated": 50}
+    await check_verified(dsn)
+
+
+async def test_whatever_races_is_counted(database: Database, dsn: str) -> None:
+    """Updates, failures, retries and creations of one user, at once and in any order, are all counted."""
+    account = await Account.open(database, 1_000)
+    videos = [await video(account, f"video {number}") for number in range(8)]
+
+    def call(chance: Random, key: str) -> Coroutine[Any, Any, Told]:
+        each, script = chance.choice(videos), "x" * chance.choice([1, 70_000, 140_000])
+        match chance.randrange(5):
+            case 0:
+                return account.store(each, None, script=script)
+            case 1:
+                return account.store(each, None, 1, script=script)
+            case 2:
+                return account.report(each, "FAILED")
+            case 3:
+                return account.retry(each, key, creations_max=99)
+            case _:
+                return account.create(key, creations_max=99)
+
+    for number in range(10):
+        chance = Random(number)
+        check_told(await asyncio.gather(*(call(chance, f"{number} {caller}") for caller in range(CALLERS))))
+    await check_verified(dsn)
 
 
 async def test_refused_creations_leave_their_keys_free(database: Database) -> None:

@@ -1,7 +1,6 @@
 """Migrations: from nothing, twice, from many processes at once; and every database that is refused says why."""
 
 import asyncio
-import shutil
 import socket
 import sys
 import traceback
@@ -64,26 +63,6 @@ async def run(*arguments: str) -> None:
 
 def with_login(dsn: str, login: str) -> str:
     return urlsplit(dsn)._replace(netloc=f"{login}@").geturl()
-
-
-@pytest.fixture
-def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Make this code ship one revision more, with the SQL that is given."""
-
-    def ship(sql: str, oldest_code: str | None = None) -> None:
-        migrations = tmp_path / "100% migrations"
-        shutil.copytree(module.MIGRATIONS, migrations)
-        newest = shipped_revisions()[-1]
-        revision = f"{int(newest) + 1:04}"
-        (migrations / "versions" / f"{revision}_more.sql").write_text(sql)
-        (migrations / "versions" / f"{revision}_more.py").write_text(
-            "from db.migrate import run_sql_beside\n"
-            f"revision, down_revision, oldest_code = {revision!r}, {newest!r}, {oldest_code or newest!r}\n"
-            "def upgrade():\n    run_sql_beside(__file__)\n"
-        )
-        monkeypatch.setattr(module, "MIGRATIONS", migrations)
-
-    return ship
 
 
 async def test_from_nothing(new_database: NewDatabase) -> None:

@@ -71,7 +71,7 @@ async def arguments(
     queued = await connection.fetchval("SELECT max(queue_number) / 2 FROM video_data")
     hash_, number_max, id_max, id_min = b"\0" * 32, 2**63 - 1, UUID(int=2**128 - 1), UUID(int=0)
     ways = [(21, False), (21, True)]
-    creation = (1, "USER:x", "T", "S", None, None, None, None, None, None)
+    creation = (1, "USER:x", "T", "S", None, None, None, None, None, None, 1_000, 2**40)
     return {
         "adjust_user_credits": [(user, key, hash_, 5, "REWARD", "ADMIN:x", None, 1) for key in keys],
         "create_video_data": [(user, key, hash_, *creation, 1) for key in keys],
@@ -100,10 +100,12 @@ async def arguments(
             for statuses in (["FAILED", "RENDERING"], [None, None])
         ],
         "register_user": [(user_id, "x", "Ann", None, None, 10, "USER:x", 1) for user_id in (user, id_max)],
-        "retry_video_data": [(user, failed, key, hash_, 1, "USER:x", 1) for key in keys],
+        "retry_video_data": [(user, failed, key, hash_, 1, "USER:x", 1_000, 1) for key in keys],
         "trash_video_data": [(user, video, True, 1)],
         "update_render_progress": [(user, video, 50, None, 1)],
-        "update_video_data": [(user, video, 1, ["script"], "Once.", *[None] * 11, 1)],
+        "update_video_data": [
+            (user, video, 1, ["script"], "Once." * times, *[None] * 11, 2**40, True, 1) for times in (1, 20_000)
+        ],
         "update_video_record_status": [
             (user, video, "FAILED", None, None, None, None, "WORKER:x", 1),
             (user, video, None, '"note"', 50, None, 1, "WORKER:x", 1),

@@ -25,7 +25,7 @@ from db.credit_entry import CreditEntryRow
 from db.group_commit import BATCHED
 from db.statement import statement
 from db.user import UserRow
-from db.video_data import STORED_COLUMNS, VideoContentRow, VideoDataCountsRow, VideoDataRow
+from db.video_data import STORED_COLUMNS, QuotaRow, VideoContentRow, VideoDataCountsRow, VideoDataRow
 from db.video_event import VideoEventRow
 
 
@@ -41,12 +41,13 @@ class QueuePosition(NamedTuple):
 RowType = type[tuple[Any, ...]]
 OUTCOME = "outcome"
 USER, VIDEO, ENTRY = ("user_", UserRow), ("video_", VideoDataRow), ("entry_", CreditEntryRow)
+QUOTA = ("quota_", QuotaRow)
 
 # What each statement answers with, in order: an outcome, and rows, by their columns' prefix and their type.
 ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
     "adjust_user_credits": [OUTCOME, USER, ENTRY],
     "count_video_data": [("", VideoDataCountsRow)],
-    "create_video_data": [OUTCOME, USER, VIDEO, ENTRY],
+    "create_video_data": [OUTCOME, USER, VIDEO, ENTRY, QUOTA],
     "get_credit_entries": [("", CreditEntryRow)],
     "get_queue_positions": [("", QueuePosition)],
     "get_users": [("", UserRow)],
@@ -64,10 +65,10 @@ ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
     "list_videos": [("", VideoDataRow)],
     "poll_changes": [("", Change)],
     "register_user": [OUTCOME, USER, ENTRY],
-    "retry_video_data": [OUTCOME, USER, VIDEO, ENTRY],
+    "retry_video_data": [OUTCOME, USER, VIDEO, ENTRY, QUOTA],
     "trash_video_data": [OUTCOME, VIDEO],
     "update_render_progress": [OUTCOME, USER, VIDEO, ENTRY],
-    "update_video_data": [OUTCOME, VIDEO],
+    "update_video_data": [OUTCOME, VIDEO, QUOTA],
     "update_video_record_status": [OUTCOME, USER, VIDEO, ENTRY],
 }
 NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
@@ -204,8 +205,8 @@ async def test_what_an_update_stores_has_its_columns_types(connection: "asyncpg.
     type_of = {record["attname"]: record["atttypid"] for record in columns}
     parameters = (await connection.prepare(statement("update_video_data"))).get_parameters()
     assert [kind.name for kind in parameters[:4]] == ["uuid", "uuid", "int8", "text[]"]
-    assert parameters[-1].name == "int8"  # the request's id
-    assert [kind.oid for kind in parameters[4:-1]] == [type_of[column] for column in STORED_COLUMNS]
+    assert [kind.oid for kind in parameters[4:-3]] == [type_of[column] for column in STORED_COLUMNS]
+    assert [kind.name for kind in parameters[-3:]] == ["int8", "bool", "int8"]  # the request's id
 
 
 @pytest.mark.parametrize(
@@ -234,11 +235,11 @@ async def test_a_field_may_be_none_where_its_column_may(
 
 @pytest.mark.parametrize("name", [name for name, answer in ANSWERS.items() if OUTCOME in answer])
 def test_outcomes_are_the_row_types(name: str) -> None:
-    """A function's row type names exactly the outcomes of its statements, but for 'stale', which nobody is shown."""
+    """A function's row type names exactly the outcomes of its statements, but for those that make it run them again."""
     (function,) = RUN_BY[name]
     named = get_args(get_type_hints(get_type_hints(function)["return"])[OUTCOME])
     answered = {outcome for each, by in RUN_BY.items() if function in by for outcome in outcomes(each)}
-    assert set(named) == answered - {"stale"}
+    assert set(named) == answered - {"stale", "not_counted"}
 
 
 def test_every_form_for_many_is_used() -> None:
@@ -258,7 +259,7 @@ async def test_a_form_for_many_is_its_statements(connection: "asyncpg.Connection
     json_argument = BATCHED[statement(name)][1]
     assert [each for each, kind in enumerate(types) if kind == "jsonb"] == [json_argument][: json_argument is not None]
     # An amount is an int4, although a statement that adds it to a balance first takes it for more.
-    narrow = {"jsonb": "text", "int8": "int4"}
+    narrow = {"jsonb": "text"} | ({"int8": "int4"} if name == "adjust_user_credits" else {})
     assert taken == [*(f"{narrow.get(kind, kind)}[]" for kind in types[:-1]), "int8[]"]  # the last is the request's id
     columns, expected = [
         [(column.name, column.type.name) for column in prepared.get_attributes()] for prepared in (many, one)

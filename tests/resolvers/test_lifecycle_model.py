@@ -30,18 +30,21 @@ from resolvers.identity import Identity, Role
 from schema.node import UserKey, VideoKey, encode_id
 from server.process.settings import Settings
 from tests.api import serving
-from tests.model import CREDITS_MAX, REFUNDED, STAGES, Answer, Model
+from tests.model import BLOCK_BYTES, CREDITS_MAX, REFUNDED, STAGES, Answer, Model
 from tests.race import Account, check_verified
 
 Result = TypeVar("Result")
 
 SIGNUP_CREDITS = 3
-MOMENTS = {"createdAt", "updatedAt", "queuedAt", "renderStartedAt", "trashedAt", "firstPurchasedAt"}
+CREATIONS_MAX = {1: 7, 2: 3}  # of the server at each cost
+STORAGE_MAX = 6 * BLOCK_BYTES
+MOMENTS = {"createdAt", "updatedAt", "queuedAt", "renderStartedAt", "trashedAt", "firstPurchasedAt", "resetsAt"}
 people = st.sampled_from(["ann", "ann", "ann", "ann", "bob"])
 owners = st.sampled_from([True, True, True, True, False])  # Whether it is the owner who calls.
 keys = st.sampled_from([f"key {number}" for number in range(24)])
 words = st.none() | st.sampled_from(["it broke", {"error": 1, "at": [2, None]}])
 urls = st.none() | st.sampled_from(["https://cdn.example/1", "https://cdn.example/2"])
+WHALE = "\N{WHALE}"  # of 4 bytes
 stored = st.fixed_dictionaries(
     {},
     optional={
@@ -59,33 +62,44 @@ EVERY_RESULT = {
     for mutation, refusals in {
         "registerUser": (),
         "adjustUserCredits": ("IdempotencyKeyReused", "UserNotFound", "InsufficientCredits", "CreditsOutOfRange"),
-        "createVideoData": ("IdempotencyKeyReused", "UserNotFound", "InsufficientCredits"),
+        "createVideoData": ("IdempotencyKeyReused", "UserNotFound", "QuotaExceeded", "InsufficientCredits"),
         "updateVideoRecordStatus": ("VideoDataNotFound", "StaleAttempt", "IllegalTransition", "OperationRefused"),
         "cancelVideoData": ("VideoDataNotFound", "IllegalTransition", "OperationRefused"),
-        "retryVideoData": ("IdempotencyKeyReused", "VideoDataNotFound", "IllegalTransition", "InsufficientCredits"),
+        "retryVideoData": (
+            *("IdempotencyKeyReused", "VideoDataNotFound", "IllegalTransition", "QuotaExceeded"),
+            "InsufficientCredits",
+        ),
         "trashVideoData": ("VideoDataNotFound",),
         "restoreVideoData": ("VideoDataNotFound",),
-        "updateVideoData": ("VideoDataNotFound", "VersionConflict"),
+        "updateVideoData": ("VideoDataNotFound", "VersionConflict", "QuotaExceeded"),
     }.items()
     for typename in (f"{mutation[0].upper()}{mutation[1:]}Success", *refusals)
 }
 
 
+TERMS: dict[str, Any] = {
+    "signup_credits": SIGNUP_CREDITS,
+    "storage_bytes_per_user_max": STORAGE_MAX,
+}
+
+
 class World:
-    """One database, and two servers on it that differ in what a video costs."""
+    """One database, and two servers on it that differ in what a video costs and in how many a day may have."""
 
     def __init__(self, runner: asyncio.Runner, dsn: str, settings: Settings) -> None:
         self.run = runner.run
         self.numbers = count()
         self.seen: set[tuple[str, str]] = set()
         self._stack = AsyncExitStack()
-        self.run(self._open(dsn, replace(settings, signup_credits=SIGNUP_CREDITS)))
+        self.run(self._open(dsn, replace(settings, **TERMS)))
 
     async def _open(self, dsn: str, settings: Settings) -> None:
         self.database = await db.database.connect(dsn, pool_size=2, timeout_seconds=60)
         self._stack.push_async_callback(self.database.close)
         self.servers = {
-            cost: await self._stack.enter_async_context(serving(dsn, replace(settings, video_cost=cost)))
+            cost: await self._stack.enter_async_context(
+                serving(dsn, replace(settings, video_cost=cost, creations_per_day_max=CREATIONS_MAX[cost]))
+            )
             for cost in (1, 2)
         }
 
@@ -130,7 +144,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.number = next(self.world.numbers)
         self.cost = 1
         queued = self.world.run(self.world.database.pool.fetchval("SELECT count(queue_number) FROM video_data"))
-        self.model = Model(SIGNUP_CREDITS, queued)
+        self.model = Model(SIGNUP_CREDITS, queued, STORAGE_MAX)
         self.last: Call | None = None
         self.agreed = True
 
@@ -186,7 +200,9 @@ class Lifecycle(RuleBasedStateMachine):
         answer = self.call(
             "createVideoData",
             {"title": title, "videoStyle": "realistic", "idempotencyKey": key},
-            lambda told: self.model.create(subject, key, title, cost, told.get("videoData", {}).get("id")),
+            lambda told: self.model.create(
+                subject, key, title, cost, CREATIONS_MAX[cost], told.get("videoData", {}).get("id")
+            ),
             subject=subject,
         )
         return multiple() if answer.get("replayed", True) else multiple(answer["videoData"]["id"])
@@ -233,7 +249,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.call(
             "retryVideoData",
             {"recordId": id, "idempotencyKey": key},
-            lambda _: self.model.retry(subject, id, key, cost),
+            lambda _: self.model.retry(subject, id, key, cost, CREATIONS_MAX[cost]),
             subject=subject,
         )
 
@@ -247,14 +263,33 @@ class Lifecycle(RuleBasedStateMachine):
             subject=subject,
         )
 
-    @rule(id=videos, expected_version=st.none() | st.integers(1, 6), stored=stored)
-    def update(self, id: str, expected_version: int | None, stored: dict[str, Any]) -> None:
+    @rule(
+        id=videos,
+        expected_version=st.none() | st.integers(1, 6),
+        stored=stored,
+        whales=st.sampled_from([0, 0, 0, 0, 40_000]),
+    )
+    def update(self, id: str, expected_version: int | None, stored: dict[str, Any], whales: int) -> None:
+        more = {"script": WHALE * whales} if whales else {}
+        self.store(Identity("render-1", Role.WORKER), id, expected_version, {**stored, **more})
+
+    @rule(
+        id=videos,
+        expected_version=st.none() | st.integers(1, 6),
+        whales=st.sampled_from([0, 1, 20_000, 40_000]),
+        owner=owners,
+    )
+    def edit(self, id: str, expected_version: int | None, whales: int, owner: bool) -> None:
+        caller = Identity(self.caller(id, owner=owner), Role.USER)
+        self.store(caller, id, expected_version, {"script": WHALE * whales or None})
+
+    def store(self, caller: Identity, id: str, expected_version: int | None, stored: dict[str, Any]) -> None:
         self.call(
             "updateVideoData",
             {"recordId": id, "expectedVersion": expected_version, **stored},
-            lambda _: self.model.update(id, expected_version, stored),
-            subject="render-1",
-            role=Role.WORKER,
+            lambda _: self.model.update(caller, id, expected_version, stored),
+            subject=caller.subject,
+            role=caller.role,
         )
 
     @precondition(lambda self: self.last is not None)

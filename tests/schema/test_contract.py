@@ -101,11 +101,17 @@ def test_a_mutation_takes_one_input_and_answers_a_union(name: str) -> None:
 # Each mutation's refusals in the order in which they are answered, as its statement's header tells it.
 REFUSALS = {
     "registerUser": [],
-    "createVideoData": ["IdempotencyKeyReused", "UserNotFound", "InsufficientCredits"],
+    "createVideoData": ["IdempotencyKeyReused", "UserNotFound", "QuotaExceeded", "InsufficientCredits"],
     "updateVideoRecordStatus": ["VideoDataNotFound", "StaleAttempt", "IllegalTransition"],
-    "updateVideoData": ["VideoDataNotFound", "VersionConflict"],
+    "updateVideoData": ["VideoDataNotFound", "VersionConflict", "QuotaExceeded"],
     "cancelVideoData": ["VideoDataNotFound", "IllegalTransition"],
-    "retryVideoData": ["IdempotencyKeyReused", "VideoDataNotFound", "IllegalTransition", "InsufficientCredits"],
+    "retryVideoData": [
+        "IdempotencyKeyReused",
+        "VideoDataNotFound",
+        "IllegalTransition",
+        "QuotaExceeded",
+        "InsufficientCredits",
+    ],
     "trashVideoData": ["VideoDataNotFound"],
     "restoreVideoData": ["VideoDataNotFound"],
     "adjustUserCredits": ["IdempotencyKeyReused", "UserNotFound", "InsufficientCredits", "CreditsOutOfRange"],

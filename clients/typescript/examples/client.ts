@@ -11,6 +11,7 @@ async function create(title: string): Promise<string> {
   )
   return match(createVideoData, {
     CreateVideoDataSuccess: ({ videoData }) => `${videoData.title} is ${videoData.status}.`,
+    QuotaExceeded: ({ message }) => message,
     InsufficientCredits: ({ balance, required }) => `It takes ${required}, and you have ${balance}: buy credits.`,
     IdempotencyKeyReused: () => 'Your last video was created after all. Create this one, too?',
     UserNotFound: () => 'Sign up first.',

@@ -44,6 +44,10 @@ export function telling(result: Result): string {
       return `${result.videoData.title} is back.`
     case 'InsufficientCredits':
       return `It takes ${result.required} credits, and you have ${result.balance}.`
+    case 'QuotaExceeded':
+      return result.quota === 'STORAGE_BYTES'
+        ? 'Your videos hold as much as they may: shorten some of them.'
+        : `You have begun ${result.used} videos today: more from ${result.resetsAt ?? 'tomorrow'} on.`
     case 'CreditsOutOfRange':
       return `An account holds 0 to ${result.maximum} credits; this one has ${result.balance}.`
     case 'IllegalTransition':

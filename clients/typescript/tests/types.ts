@@ -20,6 +20,7 @@ export async function wrong(client: Client): Promise<void> {
   ;(await creation).createVideoData.balance
   match((await creation).createVideoData, {
     CreateVideoDataSuccess: ({ user }): number => user.credits,
+    QuotaExceeded: ({ limit, used }): number => limit - used,
     InsufficientCredits: ({ balance, required }): number => balance - required,
     IdempotencyKeyReused: () => 0,
     UserNotFound: () => 0,

@@ -232,6 +232,15 @@ _USER_NOT_FOUND = """fragment UserNotFound on UserNotFound {
   message
 }"""
 
+_QUOTA_EXCEEDED = """fragment QuotaExceeded on QuotaExceeded {
+  code
+  message
+  quota
+  limit
+  used
+  resetsAt
+}"""
+
 _INSUFFICIENT_CREDITS = """fragment InsufficientCredits on InsufficientCredits {
   code
   message
@@ -698,6 +707,7 @@ CREATE_VIDEO_DATA: Operation[CreateVideoDataResult] = Operation(
     ...CreateVideoDataSuccess
     ...IdempotencyKeyReused
     ...UserNotFound
+    ...QuotaExceeded
     ...InsufficientCredits
     ...OperationRefused
     ... on Error {
@@ -715,6 +725,7 @@ CREATE_VIDEO_DATA: Operation[CreateVideoDataResult] = Operation(
         _CREATE_VIDEO_DATA_SUCCESS,
         _IDEMPOTENCY_KEY_REUSED,
         _USER_NOT_FOUND,
+        _QUOTA_EXCEEDED,
         _INSUFFICIENT_CREDITS,
         _OPERATION_REFUSED,
     ),
@@ -760,6 +771,7 @@ UPDATE_VIDEO_DATA: Operation[UpdateVideoDataResult] = Operation(
     ...UpdateVideoDataSuccess
     ...VideoDataNotFound
     ...VersionConflict
+    ...QuotaExceeded
     ...OperationRefused
     ... on Error {
       code
@@ -774,6 +786,7 @@ UPDATE_VIDEO_DATA: Operation[UpdateVideoDataResult] = Operation(
         _UPDATE_VIDEO_DATA_SUCCESS,
         _VIDEO_DATA_NOT_FOUND,
         _VERSION_CONFLICT,
+        _QUOTA_EXCEEDED,
         _OPERATION_REFUSED,
     ),
     ("updateVideoData",),
@@ -817,6 +830,7 @@ RETRY_VIDEO_DATA: Operation[RetryVideoDataResult] = Operation(
     ...IdempotencyKeyReused
     ...VideoDataNotFound
     ...IllegalTransition
+    ...QuotaExceeded
     ...InsufficientCredits
     ...OperationRefused
     ... on Error {
@@ -835,6 +849,7 @@ RETRY_VIDEO_DATA: Operation[RetryVideoDataResult] = Operation(
         _IDEMPOTENCY_KEY_REUSED,
         _VIDEO_DATA_NOT_FOUND,
         _ILLEGAL_TRANSITION,
+        _QUOTA_EXCEEDED,
         _INSUFFICIENT_CREDITS,
         _OPERATION_REFUSED,
     ),

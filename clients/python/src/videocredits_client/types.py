@@ -47,6 +47,17 @@ class CreditEntryKind(StrEnum):
     """What a failed or canceled attempt had cost, given back. At most once for each attempt."""
 
 
+class Quota(StrEnum):
+    """What is bounded for each user."""
+
+    CREATIONS_PER_DAY = "CREATIONS_PER_DAY"
+    """Attempts at videos, by `create_video_data` and `retry_video_data`, on a day of UTC."""
+
+    STORAGE_BYTES = "STORAGE_BYTES"
+    """What the user's videos hold together: script, caption, images, captionJson and config, in whole blocks of
+    65,536 bytes, and at least one for each video."""
+
+
 class TrashFilter(StrEnum):
     """Whether a list holds trashed videos."""
 
@@ -510,6 +521,26 @@ class UserNotFound(Refusal):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaExceeded(Refusal):
+    """The user has used up what the server allows.
+
+    Nothing has changed, and an idempotency key stays free.
+    """
+
+    quota: Quota
+    """Which quota it is."""
+
+    limit: float
+    """How much it allows: a whole number of attempts or bytes."""
+
+    used: float
+    """How much of it is used."""
+
+    resets_at: datetime.datetime | None
+    """When it starts anew; None for storage, which is freed by storing less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InsufficientCredits(Refusal):
     """The user's credits do not cover it.
 
@@ -694,7 +725,12 @@ CancelVideoDataResult = CancelVideoDataSuccess | VideoDataNotFound | IllegalTran
 """What became of calling it off. If several refusals apply, the first in this order is answered."""
 
 CreateVideoDataResult = (
-    CreateVideoDataSuccess | IdempotencyKeyReused | UserNotFound | InsufficientCredits | OperationRefused
+    CreateVideoDataSuccess
+    | IdempotencyKeyReused
+    | UserNotFound
+    | QuotaExceeded
+    | InsufficientCredits
+    | OperationRefused
 )
 """What became of the creation. If several refusals apply, the first in this order is answered."""
 
@@ -709,6 +745,7 @@ RetryVideoDataResult = (
     | IdempotencyKeyReused
     | VideoDataNotFound
     | IllegalTransition
+    | QuotaExceeded
     | InsufficientCredits
     | OperationRefused
 )
@@ -717,7 +754,7 @@ RetryVideoDataResult = (
 TrashVideoDataResult = TrashVideoDataSuccess | VideoDataNotFound | OperationRefused
 """What became of putting it into the trash."""
 
-UpdateVideoDataResult = UpdateVideoDataSuccess | VideoDataNotFound | VersionConflict | OperationRefused
+UpdateVideoDataResult = UpdateVideoDataSuccess | VideoDataNotFound | VersionConflict | QuotaExceeded | OperationRefused
 """What became of the update. If several refusals apply, the first in this order is answered."""
 
 UpdateVideoRecordStatusResult = (
