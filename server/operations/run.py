@@ -111,26 +111,31 @@ class Runner:
         """Yield the results of a subscription as JSON, as they come; NotExecuted, before the first, where none do."""
         prepared, definition = self._prepare(asked)
         name = definition.name.value if definition.name else None
+        text, given = self._text(asked), asked.variables or {}
+        # A stream may last for hours: nothing is kept of a request but what its subscription uses.
+        declared = [each.variable.name.value for each in definition.variable_definitions or ()]
+        variables = {each: given[each] for each in declared if each in given}
+        del asked, given
         try:
-            cost = prepared.costs[name].hold(asked.variables or {})
+            cost = prepared.costs[name].hold(variables)
         except RequestError as error:
             raise NotExecuted([error]) from error
 
         def start() -> States:
             context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
-            return States(self._follow(prepared, name, asked.variables, context, cost), context.refreshed)
+            return States(self._follow(prepared, name, variables, context, cost), context.refreshed)
 
         if _root_field(prepared, definition) == EVENTS:
             results = start().texts
         else:
-            variables = sha256(json.dumps(asked.variables, sort_keys=True).encode()).digest()  # They may be long.
-            results = self._shared.follow((identity, self._text(asked), name, variables), start)
+            digest = sha256(json.dumps(variables, sort_keys=True).encode()).digest()
+            results = self._shared.follow((identity, text, name, digest), start)
         async with aclosing(results):
-            async for text in results:
-                yield text
+            async for result in results:
+                yield result
 
     async def _follow(
-        self, prepared: Prepared, name: str | None, variables: dict[str, Any] | None, context: Context, cost: int
+        self, prepared: Prepared, name: str | None, variables: dict[str, Any], context: Context, cost: int
     ) -> AsyncGenerator[str, None]:
         """Yield the results of a subscription as JSON; the last one tells what broke it off, if anything did."""
         error_id = uuid4().hex

@@ -88,11 +88,13 @@ class _SocketRequest(Request["list[str] | AsyncGenerator[str, None]"]):
         super().__init__(client, authorization, deadline)
         self._response_bytes_max = response_bytes_max
         self._name = name
-        self._asked = asked
+        self._asked: GraphQLRequest | None = asked
         self._error_id = error_id
 
     def read(self) -> GraphQLRequest:
-        return self._asked
+        asked, self._asked = self._asked, None  # A subscription's may be large, and lasts.
+        assert asked is not None  # noqa: S101 - it is read once
+        return asked
 
     def respond(self, result: ExecutionResult | Result) -> list[str]:
         if not was_executed(result):
@@ -270,6 +272,7 @@ class _Socket:
         deadline = asyncio.get_running_loop().time() + settings.request_timeout_seconds
         client, authorization, bytes_max = self._scope["client"], self._authorization, settings.response_bytes_max
         request = _SocketRequest(client, authorization, deadline, name, asked, error_id, bytes_max)
+        del asked
         try:
             response = await self._sockets.pipeline.answer(request)
             if isinstance(response, list):

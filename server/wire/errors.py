@@ -33,7 +33,8 @@ def present(error: GraphQLError, error_id: str) -> dict[str, Any]:
         case RetryLaterError():
             extensions = {"code": "RETRY"}
             shown["message"] = _retry(error.path or [])
-            log.warning("retry", path=error.path, exc_info=cause)
+            # Without the traceback: an outage has one for each request, and all of them alike.
+            log.warning("retry", path=error.path, reason=repr(cause.__cause__ or cause))
         case _:
             extensions = {"code": "INTERNAL_SERVER_ERROR"}
             shown["message"] = "The server made a mistake. It is logged under this errorId."

@@ -5,12 +5,13 @@ from functools import lru_cache
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 Header = tuple[bytes, bytes]
 
 PREFLIGHT_REMEMBERED_SECONDS = 7200  # No browser remembers one for longer.
+ADDRESS_CHARACTERS_MAX = 255  # A proxy may forward anything that a client calls its address.
 _ALWAYS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -43,8 +44,14 @@ def forwarded(app: ASGIApp, proxies: tuple[str, ...] | None) -> ASGIApp:
     """Believe X-Forwarded-For and X-Forwarded-Proto of these proxies; without any, of none."""
     if not proxies:
         return app
+
+    async def with_short_address(scope: Scope, receive: Receive, send: Send) -> None:
+        if client := scope.get("client"):
+            scope["client"] = (client[0][:ADDRESS_CHARACTERS_MAX], client[1])
+        await app(scope, receive, send)
+
     middleware: Any = ProxyHeadersMiddleware  # Uvicorn has names of its own for the same types.
-    proxied: ASGIApp = middleware(app, list(proxies))
+    proxied: ASGIApp = middleware(with_short_address, list(proxies))
     return proxied
 
 
