@@ -13,8 +13,8 @@ from graphql import build_schema
 from server.process.settings import PREFIX, VARIABLES
 
 ROOT = Path(__file__).parents[2]
-LIMITS_PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
-PAGES = ["SECURITY.md", "docs/limits.md", "docs/refusals.md", "docs/from-convex.md"]
+LIMITS_PAGES = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("limits.md", "operator-limits.md"))
+PAGES = ["SECURITY.md", "docs/limits.md", "docs/operator-limits.md", "docs/refusals.md", "docs/from-convex.md"]
 SCHEMA = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
 
 # Settings that bound what one may do; the README has them all.
@@ -41,8 +41,8 @@ CONSTANTS = constants()
 
 
 def test_every_limit_has_its_row() -> None:
-    """The page of limits has a row for each limit in the code and each setting that is one, and no other."""
-    rows = re.findall(r"^\| [^|]+ \| ([^ |]+)[^|]* \| `([A-Z_]+)` \|$", LIMITS_PAGE, re.MULTILINE)
+    """The pages of limits have a row for each limit in the code and each setting that is one, and no other."""
+    rows = re.findall(r"^\| [^|]+ \| ([^ |]+)[^|]* \| `([A-Z_]+)` \|$", LIMITS_PAGES, re.MULTILINE)
     settings = {name: VARIABLES[name].default or "" for name in BOUNDING}
     expected = {name: str(value).removesuffix(".0") for name, value in (CONSTANTS | settings).items()}
     assert {name: value.replace(",", "") for value, name in rows} == expected
