@@ -29,11 +29,10 @@ async function create(form: HTMLFormElement) {
   )
   api.match(createVideoData, { // Without a case for each refusal it does not typecheck.
     CreateVideoDataSuccess: ({ user }) => (form.reset(), say('#note', 'good', `Queued. ${user.credits} credits left.`)),
-    QuotaExceeded: ({ message }) => say('#note', 'bad', message),
     InsufficientCredits: (it) => say('#note', 'short', `A video costs ${it.required}; you have ${it.balance} left.`),
     IdempotencyKeyReused: () => say('#note', 'bad', 'Your last video was made after all. Press again for this one.'),
     UserNotFound: () => say('#note', 'bad', 'Please sign up first.'),
-    OperationRefused: ({ message }) => say('#note', 'bad', message),
+    QuotaExceeded: (it) => say('#note', 'bad', it.message), OperationRefused: (it) => say('#note', 'bad', it.message),
   })
 }
 

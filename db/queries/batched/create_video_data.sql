@@ -10,8 +10,6 @@ WITH call AS (
   SELECT
     user_id, idempotency_key, request_hash, cost, actor, title, video_style, topic, script, caption::jsonb AS caption, voice_id,
     voice_name, created_by, creations_max, storage_max, request_id, place,
-    coalesce(octet_length(script), 0) AS script_bytes,
-    json_bytes(caption::jsonb) AS caption_bytes,
     sum(cost) OVER user_calls AS cost_so_far,
     row_number() OVER user_calls AS nth
   FROM
@@ -31,7 +29,7 @@ wanted AS (
     user_id,
     max(cost_so_far) AS cost,
     max(nth) AS calls,
-    sum(video_stored_bytes(script_bytes + caption_bytes)) AS stored_bytes,
+    sum(video_stored_bytes(coalesce(octet_length(script), 0) + json_bytes(caption))) AS stored_bytes,
     min(creations_max) AS creations_max,
     min(storage_max) AS storage_max
   FROM call
@@ -93,7 +91,7 @@ created AS (
   )
   SELECT
     user_id, video_id, idempotency_key, cost, title, video_style, topic, script, caption, voice_id, voice_name, created_by,
-    script_bytes, caption_bytes
+    coalesce(octet_length(script), 0), json_bytes(caption)
   FROM paid
 ),
 
