@@ -79,7 +79,7 @@ async def arguments(
         "get_queue_positions": [([queued],)],
         "get_users": [(users,)],
         "get_viewers": [(users,)],
-        "get_video_content": [([user, user], videos, ["caption_json"])],
+        "get_video_content": [([user, user], videos, ["caption_json"], 2**30)],
         "get_video_data": [([user, user], videos)],
         "get_video_events": [([user, user], videos, [1, 2])],
         "list_added_credit_entries": [(users, [after, 1], 100) for after in (0, 20_000)],

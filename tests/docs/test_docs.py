@@ -13,7 +13,9 @@ from graphql import build_schema
 from server.process.settings import PREFIX, VARIABLES
 
 ROOT = Path(__file__).parents[2]
-LIMITS_PAGES = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("limits.md", "operator-limits.md"))
+LIMITS_PAGES = "".join(
+    (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("limits.md", "operator-limits.md")
+)
 PAGES = ["SECURITY.md", "docs/limits.md", "docs/operator-limits.md", "docs/refusals.md", "docs/from-convex.md"]
 SCHEMA = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
 

@@ -1,5 +1,5 @@
 -- Counters for the quotas of one user: how many attempts at videos were begun on a day, and how much content the videos hold
--- (docs/decisions/0015-quotas.md). The statements that charge a user, and those that store content, keep them; `verify` compares them
+-- (docs/decisions/0019-quotas.md). The statements that charge a user, and those that store content, keep them; `verify` compares them
 -- with the rows that they count.
 
 -- Until all are counted, nobody may charge or store: code from before this migration counts nothing.
