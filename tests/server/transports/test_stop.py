@@ -174,7 +174,7 @@ async def test_keys_that_do_not_arrive(command: Command, dsn: str, tmp_path: Pat
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         asked.set()
-        with suppress(ConnectionError):
+        with closing(writer), suppress(ConnectionError):
             while not writer.is_closing():
                 writer.write(b" ")
                 await writer.drain()
@@ -196,6 +196,7 @@ async def test_keys_that_do_not_arrive(command: Command, dsn: str, tmp_path: Pat
         _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
         assert served.process.returncode == 0, logged
     provider.close()
+    await asyncio.sleep(0.5)  # Until the provider has noticed that nobody listens.
 
 
 def test_threads_that_do_not_end() -> None:
