@@ -157,7 +157,11 @@ class Variables:
             if value is Undefined:
                 wrong.append((variable, given))
             values.coerced[name] = value
-        return _errors(wrong, hide_suggestions=hide_suggestions or _is_large(inputs)) if wrong else values
+        if not wrong:
+            return values
+        self._room.items = VARIABLE_ITEMS_MAX
+        self._count_items(inputs)  # graphql-core looks at what follows the first fault, too.
+        return _errors(wrong, hide_suggestions=hide_suggestions or _is_large(inputs))
 
 
 def _errors(wrong: list[tuple[_Expected, Any]], *, hide_suggestions: bool) -> list[GraphQLError]:
