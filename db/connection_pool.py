@@ -1,4 +1,4 @@
-"""Pooled connections: the last few used are kept at hand, dead ones are given up, and no wait is without an end."""
+"""Pooled connections: the last few used are kept at hand, dead ones are given up, and every wait is bounded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,12 +16,12 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Answer = TypeVar("Answer")
 Prepare: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
 
-AT_HAND_SECONDS_MAX = 240  # Routers on the way forget what is idle for longer, and tell nobody. (asyncpg: 300.)
+AT_HAND_SECONDS_MAX = 240  # Routers silently drop connections that are idle for longer. (asyncpg: 300.)
 POOL_CONNECT_SECONDS_MAX = 3
-CONNECT_AGAIN_SECONDS = 0.75  # A server that is back is found so soon, whatever became of the attempts before.
+CONNECT_AGAIN_SECONDS = 0.75  # A server that is back is found within this time, even if earlier attempts hang.
 # A healthy server takes milliseconds to confirm that it has canceled a statement.
 RELEASE_SECONDS_MAX = 0.5
-READ_ONLY_SECONDS_MAX = 1  # The address may lead to another server meanwhile, that takes changes.
+READ_ONLY_SECONDS_MAX = 1  # By then the address may lead to a server that takes changes.
 READ_ONLY_CHECK_SECONDS = 0.25
 CLOSE_SECONDS_MAX = 1
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class PoolConnection(asyncpg.Connection):
-    """A connection that knows what the pool judges it by."""
+    """A connection, and what the pool decides by whether to go on using it."""
 
     __slots__ = ("answered_at", "opened_at", "refused_change")
 
@@ -99,7 +99,7 @@ class ConnectionPool:
     """Runs statements on pooled connections. Statements never change session state, so connections are not reset.
 
     Taking one from the pool and giving it back takes as long as all else of a small statement. So the last few used
-    are not given back, but kept at hand for the next.
+    are not given back, but kept at hand for the next call, unless others wait for the pool already.
     """
 
     def __init__(self, pool: Pool, at_hand_max: int) -> None:
@@ -109,6 +109,7 @@ class ConnectionPool:
         self._silent_since = 0.0  # Connections that have not answered since then may be dead, as another one was.
         self._checked_at = 0.0  # When those at hand were last looked through for outdated ones.
         self._releasing: set[asyncio.Task[None]] = set()
+        self._waiting = 0  # How many calls wait for the pool to have a connection.
 
     @classmethod
     async def open(cls, dsn: str, size: int, at_hand_max: int, prepare: Prepare, **options: Any) -> "ConnectionPool":
@@ -145,7 +146,7 @@ class ConnectionPool:
     async def run(self, run: Callable[[PoolConnection], Awaitable[Answer]]) -> Answer:
         """Return the result of ``run`` on a connection; raise ConnectionError where there is none, or it is lost.
 
-        When ``run`` fails or is cancelled, nobody waits for what becomes of its connection.
+        When ``run`` fails or is cancelled, its connection is released in the background.
         """
         connection = await self._take()
         began = monotonic()
@@ -165,7 +166,7 @@ class ConnectionPool:
             _judge(connection, error)
             raise
         finally:
-            if is_sound and len(self._at_hand) < self._at_hand_max:
+            if is_sound and len(self._at_hand) < self._at_hand_max and not self._waiting:
                 self._at_hand.append((connection, monotonic()))
             elif is_sound:
                 await self._release(connection, began)
@@ -195,11 +196,14 @@ class ConnectionPool:
                 return connection
             _end(connection)
         while True:
+            self._waiting += 1
             try:
                 connection = cast("PoolConnection", await self.pool.acquire())
             except (asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
                 # Whatever the reason, such as a password that is being changed: no statement has begun.
                 raise ConnectionError(f"No connection: {type(error).__name__}: {error}") from error
+            finally:
+                self._waiting -= 1
             if connection.answered_at >= self._silent_since and not connection.is_outdated(monotonic()):
                 return connection
             connection.terminate()

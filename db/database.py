@@ -261,14 +261,18 @@ async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Databa
     connections = await ConnectionPool.open(dsn, size, min(READERS, size // 4), _teach_types, server_settings=settings)
     if not grouped:
         return Database(connections, timeout_seconds)
-    writers = await ConnectionPool.open(
-        dsn,
-        WRITERS,
-        WRITERS,
-        _teach_types,
-        server_settings=settings | WRITERS_SESSION_SETTINGS | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
-        command_timeout=BATCH_SECONDS_MAX,
-    )
+    try:
+        writers = await ConnectionPool.open(
+            dsn,
+            WRITERS,
+            WRITERS,
+            _teach_types,
+            server_settings=settings | WRITERS_SESSION_SETTINGS | {"lock_timeout": str(LOCK_MILLISECONDS_MAX)},
+            command_timeout=BATCH_SECONDS_MAX,
+        )
+    except BaseException:
+        await connections.close()
+        raise
     return Database(connections, timeout_seconds, writers)
 
 

@@ -57,4 +57,4 @@ def transient(error: Exception) -> Transient | None:
     """Tell how to go on after an error, or None when a rerun would meet it again."""
     if isinstance(error, asyncpg.PostgresError):
         return TRANSIENT.get(error.sqlstate or "")
-    return Transient(drops_connection=True) if isinstance(error, OSError) else None
+    return Transient() if isinstance(error, OSError) else None

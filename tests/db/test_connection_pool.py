@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -48,6 +50,30 @@ async def test_no_more_are_kept_than_may_be(connections: ConnectionPool) -> None
     assert (connections.pool.get_size(), connections.pool.get_idle_size()) == (3, 1)
 
 
+async def test_none_is_kept_from_calls_that_wait(connections: ConnectionPool) -> None:
+    """While all connections are in use, the first that is done goes to the call that waits, not to a later one."""
+    begun = asyncio.Semaphore(0)
+    ends = [asyncio.Event() for _ in range(3)]
+
+    async def hold(connection: PoolConnection, end: asyncio.Event) -> None:
+        await process(connection)
+        begun.release()
+        await end.wait()
+
+    holding = [asyncio.create_task(connections.run(partial(hold, end=end))) for end in ends]
+    async with asyncio.timeout(30):
+        for _ in ends:
+            await begun.acquire()
+        waiting = asyncio.create_task(connections.run(process))
+        await asyncio.sleep(0)
+        ends[0].set()
+        assert await waiting
+        assert not holding[1].done()
+        for end in ends:
+            end.set()
+        await asyncio.gather(*holding)
+
+
 async def test_one_that_ended_meanwhile_is_not_used(connections: ConnectionPool, gate: Gate) -> None:
     """One that was cut off while nobody used it is replaced."""
     first = await connections.run(process)
@@ -90,6 +116,24 @@ async def test_what_has_begun_is_let_finish(gate: Gate) -> None:
     async with asyncio.timeout(10):
         await connections.close()
         assert await asyncio.gather(*running) == [1] * 3
+
+
+async def test_none_is_left_of_a_database_that_cannot_be_opened(dsn: str) -> None:
+    """When PostgreSQL grants some of the connections that are opened at first, and no more, those are closed."""
+    role = f"limited_{uuid4().hex}"
+    administrator = await asyncpg.connect(dsn)
+    try:
+        await administrator.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+        limited = urlsplit(dsn)._replace(netloc=f"{role}@")
+        with pytest.raises(asyncpg.TooManyConnectionsError):
+            await db.database.connect(limited.geturl(), pool_size=20, timeout_seconds=10)
+        async with asyncio.timeout(30):
+            left = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1"
+            while await administrator.fetchval(left, role):  # noqa: ASYNC110 - PostgreSQL sets no event
+                await asyncio.sleep(0.01)
+    finally:
+        await administrator.execute(f"DROP ROLE {role}")
+        await administrator.close()
 
 
 async def test_of_few_none_is_kept(dsn: str) -> None:
