@@ -12,6 +12,7 @@ Each of the WRITERS connections is IDLE, or a task runs batch after batch on it 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,11 @@ WRITERS_SESSION_SETTINGS = {"enable_hashjoin": "off", "enable_mergejoin": "off",
 
 WRITERS = 3  # While one batch waits for its commit, the next can run.
 BATCH_MAX = 64
+# A video and a profile keep the ids of their 16 newest changes (`with_request_id`): those of a whole batch, and as many
+# others that come before a rerun.
+ROW_CALLS_MAX = 8
+# Their calls write entries, each of which keeps its request's id: so there may be any number for one row.
+ENTRY_WRITERS = frozenset({statement("adjust_user_credits"), statement("create_video_data")})
 BATCH_SECONDS_MAX = 2  # A batch that never ends would hold its connection for ever.
 LOCK_MILLISECONDS_MAX = 50  # A call that waits for a lock delays all others of its batch.
 
@@ -141,12 +147,16 @@ class GroupCommit:
     def _next_batch(self) -> list[Call]:
         """Take calls of the statement that has waited longest, at most BATCH_MAX; the others stay queued, last in turn.
 
+        Of those on one row at most ROW_CALLS_MAX are taken, unless the statement is one of the ENTRY_WRITERS.
         Calls whose row is in a running batch stay queued until it ends. In PostgreSQL they would wait for it too, and a
         transaction that waits there for a busy row can be overtaken again and again.
         """
         for query in list(self._queued):
             calls = self._still_queued(self._queued[query])
-            batch = [call for call in calls if call.row not in self._running_rows][:BATCH_MAX]
+            batch = [call for call in calls if call.row not in self._running_rows]
+            if query not in ENTRY_WRITERS and len(batch) > ROW_CALLS_MAX:
+                batch = _first_of_each_row(batch)
+            batch = batch[:BATCH_MAX]
             if batch or not calls:
                 del self._queued[query]
             if batch:
@@ -163,6 +173,17 @@ class GroupCommit:
                 if call.user_id in self._stuck_users and not call.answered.done():
                     self._ended(call, None)
         return [call for call in calls if not call.answered.done()]
+
+
+def _first_of_each_row(calls: list[Call]) -> list[Call]:
+    """Return the first ROW_CALLS_MAX calls on each row."""
+    counts: Counter[tuple[int, ...]] = Counter()
+    first = []
+    for call in calls:
+        counts[call.row] += 1
+        if counts[call.row] <= ROW_CALLS_MAX:
+            first.append(call)
+    return first
 
 
 async def run_batch(connections: ConnectionPool, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:

@@ -16,7 +16,7 @@ from db import group_commit
 from db.connection_pool import ConnectionPool
 from db.credit_entry import CreditEntryRow
 from db.database import Database, RetryLaterError
-from db.group_commit import BATCH_MAX, WRITERS, Call
+from db.group_commit import BATCH_MAX, ROW_CALLS_MAX, WRITERS, Call
 from db.user import AdjustUserCreditsRow, UserRow
 from db.user_limit import USER_CONNECTIONS_FRACTION
 from db.video_data import UPDATE_VIDEO_RECORD_STATUS, VideoDataRow
@@ -97,6 +97,17 @@ async def test_what_waits_is_run_batched(database: Database, batches: Batches) -
     assert len(await account.ledger()) == 201
 
 
+async def test_a_batch_holds_few_changes_of_one_video(database: Database, batches: Batches) -> None:
+    """A batch holds no more changes of a video than the video keeps request ids for; they run in their order."""
+    account = await Account.open(database, 11)
+    busy, *others = [required((await account.create(f"key {each}")).video).id for each in range(11)]
+    batches.sizes.clear()
+    calls = [account.store(busy, version, script="new") for version in range(1, 2 * ROW_CALLS_MAX + 3)]
+    answers = await batches.together(database, [*calls, *(account.store(video, 1, script="new") for video in others)])
+    assert {answer.outcome for answer in answers} == {"updated"}
+    assert batches.sizes == Counter({1: WRITERS, ROW_CALLS_MAX + 10: 1, ROW_CALLS_MAX: 1, 2: 1})
+
+
 @pytest.mark.parametrize(
     ("arriving", "begun"),
     [
@@ -151,9 +162,10 @@ async def test_six_creations_on_three_credits(database: Database, batches: Batch
 @pytest.mark.parametrize("ample", [False, True])
 @pytest.mark.parametrize("seed", range(20))
 async def test_a_batch_means_what_its_calls_mean_one_after_the_other(
-    database: Database, dsn: str, batches: Batches, seed: int, ample: bool
+    database: Database, dsn: str, batches: Batches, monkeypatch: pytest.MonkeyPatch, seed: int, ample: bool
 ) -> None:
     """Whatever calls share a batch, each is answered as if run by itself: as mostly, or refused and replayed too."""
+    monkeypatch.setattr(group_commit, "ROW_CALLS_MAX", BATCH_MAX)  # Many calls on one video are the hardest case.
     serial = await db.database.connect(dsn, pool_size=2, timeout_seconds=60)
     accounts, twins = [[await Account.open(each, 500 if ample else 5) for _ in range(3)] for each in (database, serial)]
     videos = {

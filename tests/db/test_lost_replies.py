@@ -13,7 +13,7 @@ import db.database
 import db.user
 from db import group_commit
 from db.database import Database
-from db.group_commit import BATCH_MAX
+from db.group_commit import ROW_CALLS_MAX
 from resolvers.identity import Identity, Role
 from resolvers.objects import required
 from server.process.settings import Settings
@@ -25,6 +25,7 @@ from tests.race import Account, Told, check_verified, run_alone
 ANN = Identity("ann", Role.USER).user_id
 ROUNDS = 3  # of each mutation, over a connection that is really cut
 OTHERS = 3  # in a batch with the call whose reply is lost
+REQUEST_IDS_MAX = 2 * ROW_CALLS_MAX  # that a row keeps
 
 # What somebody else does between a lost reply and the rerun; `None`: nothing.
 MEANWHILE: list[str | None] = [
@@ -138,12 +139,12 @@ async def test_a_rerun_registration_leaves_a_later_profile_alone(
 
 
 async def test_a_request_is_recognized_after_many_others(database: Database) -> None:
-    """A rerun finds its change after as many others of the same video as a batch can hold, and no list grows beyond."""
+    """A rerun finds its change after 15 others of the same video, and no list holds more than 16."""
     account = await Account.open(database, 5)
     video = required((await account.create("key")).video)
 
     async def many() -> None:
-        for progress in range(1, BATCH_MAX):
+        for progress in range(1, REQUEST_IDS_MAX):
             await account.report(video.id, None, progress=progress)
 
     answer = await Account(Forgetful(database, many), account.user_id).store(video.id, 1, script="mine")
@@ -151,7 +152,7 @@ async def test_a_request_is_recognized_after_many_others(database: Database) -> 
     await many()
     await account.store(video.id, None, script="mine")
     lengths = "SELECT max(cardinality(request_ids)) FROM video_data"
-    assert await database.pool.fetchval(lengths) == BATCH_MAX
+    assert await database.pool.fetchval(lengths) == REQUEST_IDS_MAX
 
 
 # Each mutation, once, on a new video: what comes before it, the call, and its outcome.
@@ -245,13 +246,18 @@ async def test_the_second_transaction_of_a_batch_is_cut(lossy: Database, databas
 async def test_many_reports_on_one_video_in_a_batch_that_is_cut(
     lossy: Database, database: Database, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many reports as a batch holds, all of them about one video, are each recognized when the reply is lost."""
+    """As many changes of one video as a batch holds are recognized when its reply is lost, although others follow."""
     monkeypatch.setattr(group_commit, "BATCHED", {})
     account = await Account.open(database, 5)
     video = required((await account.create("first")).video).id
-    gate.lose_reply(account.user_id.bytes, nothing)
+
+    async def others() -> None:
+        for _ in range(ROW_CALLS_MAX):
+            await account.store(video, None, script="theirs")
+
+    gate.lose_reply(account.user_id.bytes, others)
     cut = Account(lossy, account.user_id)
-    answers = await asyncio.gather(*(cut.report(video, None, progress=each + 1) for each in range(BATCH_MAX)))
+    answers = await asyncio.gather(*(cut.report(video, None, progress=each + 1) for each in range(ROW_CALLS_MAX)))
     assert len(gate.lost) == 1
     assert {answer.outcome for answer in answers} == {"noted"}
 

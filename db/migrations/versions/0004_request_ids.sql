@@ -13,8 +13,8 @@ ADD COLUMN request_ids bigint[] NOT NULL DEFAULT '{}'; -- of the registration an
 
 ALTER TABLE video_data ADD COLUMN request_ids bigint[] NOT NULL DEFAULT '{}'; -- of the newest changes of the video, oldest first
 
--- A list of request ids with one more. It keeps 64: as many as one transaction of ours can hold for one row (BATCH_MAX), so that those
--- of a whole batch find themselves when its reply is lost.
+-- A list of request ids with one more. It keeps 16: those of the 8 calls that a batch can hold for one row (ROW_CALLS_MAX), which all find
+-- themselves when its reply is lost, although others change the row before they are run again.
 CREATE FUNCTION with_request_id(request_ids bigint[], request_id bigint) RETURNS bigint[]
 IMMUTABLE LANGUAGE sql
-RETURN (request_ids || request_id)[greatest(cardinality(request_ids) - 62, 1):];
+RETURN (request_ids || request_id)[greatest(cardinality(request_ids) - 14, 1):];
