@@ -1,4 +1,4 @@
-"""Which users' rows have changed, heard from all processes: a notice is a hint, and polling finds what none told of."""
+"""Which users' rows have changed, in any process: a notification is a hint, and polling finds the rest."""
 
 import asyncio
 import hashlib
@@ -25,8 +25,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 CHANNEL = "videocredits"
 GATHER_SECONDS = 0.005
 POLL_SECONDS = 1.0
-# Whoever has not answered for so long is taken for gone: with the pause between two polls, less than 2 seconds after
-# the last sign of life.
+# A server that has not answered for so long is taken for dead: with the pause between two polls, less than 2 seconds
+# after its last answer.
 ANSWER_SECONDS = 0.75
 ANSWER_SECONDS_MAX = 3.0
 USERS_PER_NOTICE = 360  # 16 bytes each, written in base64; PostgreSQL takes less than 8,000.
@@ -36,7 +36,7 @@ UNSEEN_PAGE = ""
 
 POLL_CHANGES = statement("poll_changes")
 ANNOUNCE = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-GREET = f"NOTIFY {CHANNEL}"  # Names no user: all it tells is that somebody has come.
+GREET = f"NOTIFY {CHANNEL}"  # Names no user: it tells the others that this process listens.
 OTHERS_LISTEN = """SELECT count(*) > 0 FROM pg_stat_activity
   WHERE datname = current_database() AND application_name = current_setting('application_name')
     AND pid <> pg_backend_pid()"""
@@ -167,8 +167,8 @@ class ChangeFeed:
                 try:
                     await self._follow(connection)
                 finally:
-                    connection.terminate()  # Not closed, which would wait for whoever may be gone.
-                    self._others_listen = True  # Nothing tells, until there is another connection, that one has come.
+                    connection.terminate()  # Not closed, which would wait for a server that may be dead.
+                    self._others_listen = True  # Who listens is not known until there is another connection.
             except Exception as error:  # Whatever it was: all that is followed is compared anew.
                 if self._failures == 0:
                     if isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
@@ -227,7 +227,7 @@ class ChangeFeed:
             self._queue_moved()
 
     async def _send(self, connection: PoolConnection) -> None:
-        # Whoever changes again while this is on its way is announced again.
+        # Users that change again while this is sent are announced again.
         if not self._outgoing or connection.refused_change:
             return
         sending, self._outgoing = self._outgoing, set()
@@ -259,7 +259,7 @@ def _payloads(user_ids: Iterable[UUID]) -> list[str]:
 
 
 def _users_in(payload: str) -> list[UUID]:
-    """Read a notice; one that is not ours, since all who reach the database may send some, names nobody."""
+    """Read a notice; return no users for a foreign one, which every client of the database can send."""
     try:
         ids = b64decode(payload, validate=True)
         return [UUID(bytes=ids[start : start + 16]) for start in range(0, len(ids), 16)]

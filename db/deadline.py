@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Due(Protocol):
-    """What has to be done by a time of the event loop's clock, and is told when that has passed."""
+    """What has a deadline, by the event loop's clock; `expire` is called when it has passed."""
 
     deadline: float
 

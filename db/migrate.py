@@ -20,12 +20,14 @@ LOCK_SECONDS_MAX = 60.0
 DEADLOCKS_MAX = 10
 # A database that this code's migrations have not reached yet has no column for the oldest code that may run on it.
 RECORDED = "SELECT version_num, to_jsonb(recorded) ->> 'oldest_code' FROM alembic_version AS recorded"
-# The last command of a migration, since it holds up whoever asks whether the database is fit.
+# The last command of a migration, since it locks the table that `unfit_reason` reads.
 RECORD_OLDEST_CODE = """
 ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text;
 UPDATE alembic_version SET oldest_code = '{}';
 """
-DEADLOCK_PAUSE_SECONDS = 0.5  # For those whom it has held up: PostgreSQL looks for one only after a second.
+DEADLOCK_PAUSE_SECONDS = (
+    0.5  # For the statements that waited for it: PostgreSQL looks for a deadlock only after a second.
+)
 
 
 class DatabaseUnfit(Exception):  # noqa: N818 - Unfit is what the database is; nothing in this code went wrong.
@@ -37,7 +39,7 @@ async def migrate(dsn: str) -> None:
 
     Harmless when there is nothing to do, which costs a connection and one statement, and from many processes at once.
     There is nothing to do either when newer code has migrated the database, if this code may run on it.
-    Who is at work goes on meanwhile: it waits for tables that are being changed, and a deadlock with it is no failure.
+    Servers go on working meanwhile: it waits for tables that they change, and a deadlock with them is no failure.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
     """
     connection = await connect(dsn)

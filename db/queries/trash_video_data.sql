@@ -1,6 +1,6 @@
 -- Put a video into the trash ($3 true) or take it out again ($3 false).
--- $1 user_id, $2 id, $4 request_id. Always exactly one row: outcome (video_data_not_found, unchanged, changed) and the video, if there is one.
--- Race-free because the video is locked before it is judged. A rerun, whose first reply was lost, finds its request id on the video and
+-- $1 user_id, $2 id, $4 request_id. Always exactly one row: outcome (video_data_not_found, unchanged, changed) and the video, if there is
+-- one. Race-free because the video is locked before it is judged. A rerun, whose first reply was lost, finds its request id on the video and
 -- changes nothing: the video may have been taken out again meanwhile.
 WITH present AS (
   SELECT

@@ -1,4 +1,4 @@
--- Statements that run many calls at once (queries/together) write several of a user's entries. The trigger, which looked at the newest
+-- Statements that run many calls at once (queries/batched) write several of a user's entries. The trigger, which looked at the newest
 -- and the one before it, now looks at all that the statement numbered (docs/decisions/0003-explained-credits.md). One entry, which is
 -- what all other statements write, costs what it did. The table is not locked: whoever is at work takes the new function next time.
 CREATE OR REPLACE FUNCTION require_explained_credits() RETURNS trigger
