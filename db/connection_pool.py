@@ -156,7 +156,7 @@ class ConnectionPool:
             is_sound = True
         except asyncpg.InternalClientError as error:
             # The server ended the connection while it was idle, which asyncpg has half noticed.
-            connection.terminate()
+            _end(connection)
             raise ConnectionError from error
         except asyncpg.InterfaceError as error:
             if not _is_gone(connection):

@@ -107,6 +107,18 @@ async def test_one_whose_statement_failed_is_given_back(connections: ConnectionP
             await asyncio.sleep(0.002)
 
 
+async def test_one_that_asyncpg_has_ended_is_lost(connections: ConnectionPool) -> None:
+    """An error inside asyncpg, whose connection the pool may have back already, is a lost connection and no other."""
+
+    async def fail(connection: PoolConnection) -> None:
+        connection.terminate()
+        raise asyncpg.InternalClientError
+
+    with pytest.raises(ConnectionError):
+        await connections.run(fail)
+    assert await connections.run(process)
+
+
 async def test_what_has_begun_is_let_finish(gate: Gate) -> None:
     """Closing waits for statements that are at work, whose connections nobody keeps then."""
     connections = await ConnectionPool.open(gate.dsn, 3, 2, prepared)
