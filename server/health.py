@@ -1,5 +1,7 @@
 """Health checks: /livez answers while the process runs, /readyz while it can serve requests."""
 
+import asyncio
+
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -9,7 +11,7 @@ from db.connection_pool import PoolConnection
 from db.database import Database
 from db.migrate import unfit_reason
 
-READY_SECONDS_MAX = 2  # Whoever asks wants to know soon, and a full pool is as good as no database.
+READY_SECONDS_MAX = 2  # A load balancer wants to know soon, and a full pool is as good as no database.
 
 log = structlog.get_logger()
 
@@ -24,15 +26,16 @@ class Readiness:
 
     def __init__(self) -> None:
         self._last_reason: str | None = None
+        self._probe: asyncio.Task[str | None] | None = None
 
     async def readyz(self, request: Request) -> Response:
         """Answer 200, or 503 with what is wrong."""
         error = None
         try:
-            reason = await _unready_reason(request.app)
+            reason = await self._unready_reason(request.app)
         except TimeoutError:
             reason = f"The database has not answered for {READY_SECONDS_MAX} seconds: it is busy, or cannot be reached."
-        except Exception as fault:  # noqa: BLE001 - Whatever it is, it is no reason to serve.
+        except Exception as fault:  # noqa: BLE001 - no fault is a reason to serve
             reason, error = "The database cannot be reached.", f"{type(fault).__name__}: {fault}"
         if reason != self._last_reason:
             self._last_reason = reason
@@ -42,14 +45,16 @@ class Readiness:
                 log.warning("not_ready", reason=reason, error=error)
         return JSONResponse({"status": reason or "ok"}, 503 if reason else 200)
 
-
-async def _unready_reason(app: Starlette) -> str | None:
-    if app.state.streams.stopping:
-        return "The server is stopping."
-    database: Database = app.state.database
-    if database.is_disk_full:
-        return "The database's disk is full."
-    return await database.probe(_database_reason, READY_SECONDS_MAX)
+    async def _unready_reason(self, app: Starlette) -> str | None:
+        if app.state.streams.stopping:
+            return "The server is stopping."
+        database: Database = app.state.database
+        if database.is_disk_full:
+            return "The database's disk is full."
+        # No rate limit holds here, so all requests share one connection to the database.
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(database.probe(_database_reason, READY_SECONDS_MAX))
+        return await asyncio.shield(self._probe)
 
 
 async def _database_reason(connection: PoolConnection) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,28 @@ async def test_a_server_that_stops_is_not_ready(api: Api) -> None:
     """While the server lets requests and streams end, nobody new is sent here."""
     await api.app.state.streams.stop()
     assert await readiness(api) == (503, "The server is stopping.")
+
+
+async def test_health_checks_share_one_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of clients may ask at once, and no rate limit holds them: the database is asked once for all."""
+    begun = 0
+    probe = Database.probe
+    may_go_on = asyncio.Event()
+
+    async def count(*given: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        await may_go_on.wait()
+        return await probe(*given)
+
+    monkeypatch.setattr(Database, "probe", count)
+    asking = [asyncio.create_task(readiness(api)) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    may_go_on.set()
+    assert set(await asyncio.gather(*asking)) == {(200, "ok")}
+    assert begun == 1
+    assert await readiness(api) == (200, "ok")
+    assert begun == 2
 
 
 async def test_a_silent_database_is_not_ready(
