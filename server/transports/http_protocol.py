@@ -107,7 +107,8 @@ class Protocol(asyncio.Protocol):
         self._data = b""  # what is being parsed, if it begins with a request
         self._known: _KnownHead | None = None  # the head of the last request that came by itself and took the fast path
         # The requests that have been parsed
-        self.cycle: RequestResponseCycle | _FastPathCycle | None = None  # the last that was begun
+        self.cycle: RequestResponseCycle | _FastPathCycle | None = None  # the one that is being answered
+        self._is_new = True  # whether none has been answered
         self._waiting: deque[RequestResponseCycle] = deque()
         self._unparsed = b""  # what came while it was answered
         self._then: Callable[[], None] | None = None  # what to do instead of parsing on, once all of these are answered
@@ -155,7 +156,7 @@ class Protocol(asyncio.Protocol):
         self._stop_timers()
         for cycle in (self.cycle, *self._waiting):
             if cycle is not None:
-                cycle.disconnected = cycle.disconnected or not cycle.response_complete
+                cycle.disconnected = True
                 cycle.message_event.set()
         self._writable.set()
         self._waiting.clear()
@@ -164,7 +165,7 @@ class Protocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """End the connection, once the request that is being answered has been."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
@@ -220,12 +221,12 @@ class Protocol(asyncio.Protocol):
         self._data = b""
         if self._held is not None and not self.transport.is_closing():
             self._take_asgi_path(self._held)
-        if self._is_in_head and not was_in_head and self.cycle is not None and self._is_idle():
+        if self._is_in_head and not was_in_head and self._is_idle() and not self._is_new:
             self._since = self.loop.time()
             self._set_timer(HEAD_SECONDS_MAX)
 
     def _check_size(self) -> None:
-        """Refuse an incomplete request of which so much has come that is no content.
+        """Refuse an incomplete request whose head is too long, or whose body has too much beside its content.
 
         Of a request that begins within a piece, the whole piece counts.
         """
@@ -304,11 +305,17 @@ class Protocol(asyncio.Protocol):
             self._receiving.more_body = False
             self._receiving.message_event.set()
             self._receiving = None
+            if self._is_idle():
+                self._forget_request()
 
     # Requests
 
     def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        return self.cycle is None
+
+    def _forget_request(self) -> None:
+        """Keep nothing of a request that is done: thousands of connections may be idle."""
+        self._url, self._headers, self._head = b"", [], None
 
     def _may_take_fast_path(self) -> bool:
         parser = self._parser
@@ -336,10 +343,7 @@ class Protocol(asyncio.Protocol):
 
     def _take_asgi_path(self, body: list[bytes]) -> None:
         self._held = None
-        try:
-            self._begin_by_asgi()
-        except Refused as error:
-            self._refuse(error)
+        self._begin_by_asgi()
         for part in body:
             self.on_body(part)
 
@@ -358,7 +362,6 @@ class Protocol(asyncio.Protocol):
         defaults = lines(tuple(self.server_state.default_headers))
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
         self.transport.write(b"".join((STATUS_LINE[status], defaults, head, end, body)))
-        cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -390,7 +393,7 @@ class Protocol(asyncio.Protocol):
         self._receiving = cycle = RequestResponseCycle(
             scope=scope,  # type: ignore[arg-type]  # Uvicorn has a type of its own for it.
             transport=self.transport,
-            flow=self,  # type: ignore[arg-type]  # It has all that one is asked for.
+            flow=self,  # type: ignore[arg-type]  # It has all the attributes that the cycle uses.
             logger=_uvicorn_log,
             access_logger=_access_log,
             access_log=self.config.access_log and _access_log.hasHandlers(),
@@ -417,6 +420,10 @@ class Protocol(asyncio.Protocol):
         The timer runs on from one request to the next: it is set only where there is none, or where it would be late.
         """
         self.server_state.total_requests += 1
+        self.cycle = None
+        self._is_new = False
+        if not self._is_in_message:
+            self._forget_request()
         if self.transport.is_closing():
             self._limit_closing()
             return
@@ -454,10 +461,11 @@ class Protocol(asyncio.Protocol):
         client might not see the answer.
         """
         incomplete, self._receiving, self._held = self._receiving, None, None
+        is_answered = incomplete is not None and incomplete.response_complete
         self._known = None  # Nothing that follows is a request.
         self._is_in_head = self._is_in_message = False
         if incomplete is not None and incomplete is self.cycle:
-            if incomplete.response_started and not incomplete.response_complete:
+            if incomplete.response_started:
                 self.transport.close()
                 return
             incomplete.disconnected = True  # Its application gives up, and we answer instead.
@@ -470,7 +478,8 @@ class Protocol(asyncio.Protocol):
             return
         self._is_refused = True
         self._stop_timers()
-        self.transport.write(self._refusal(refused))
+        if not is_answered:  # A second response would be taken for that to another request.
+            self.transport.write(self._refusal(refused))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.resume_reading()
@@ -518,7 +527,13 @@ class Protocol(asyncio.Protocol):
             head = self._written_head((name, value) for name, value in self._headers if name != b"upgrade")
             self._is_in_message = False
             self._parser = self._new_parser()
-            self._parse(head + rest)
+            self._parse(head)
+            if self._is_refused:
+                return
+            if self._may_not_parse():  # A client may send thousands of these at once: parsing on here would recurse.
+                self._keep(rest)
+            else:
+                self._parse(rest)
 
     def _written_head(self, headers: Iterable[Header]) -> bytes:
         first = b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, self._parser.get_http_version().encode())
@@ -527,7 +542,7 @@ class Protocol(asyncio.Protocol):
     def _become_a_websocket(self, head: bytes, rest: bytes) -> None:
         self._stop_timers()
         self.server_state.connections.discard(self)
-        self._is_refused = True  # Whatever of this connection is still to be called does nothing.
+        self._is_refused = True  # Callbacks that are still to come do nothing.
         self.resume_reading()
         protocol = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release)
         self.transport.set_protocol(protocol)
@@ -538,7 +553,7 @@ class Protocol(asyncio.Protocol):
 
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
-        # A request that ends the connection is answered, whatever comes after it.
+        # A request that ends the connection is answered even if data follow it.
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
 
@@ -559,8 +574,7 @@ class Protocol(asyncio.Protocol):
         self.timer = None
         if not self._is_idle():
             return  # The response sets the timer again.
-        is_new = self.cycle is None
-        seconds_max = HEAD_SECONDS_MAX if is_new or self._is_in_message else self.timeout_keep_alive
+        seconds_max = HEAD_SECONDS_MAX if self._is_new or self._is_in_message else self.timeout_keep_alive
         seconds = self._since + seconds_max - self.loop.time()
         if seconds > 0:
             self._set_timer(seconds)
@@ -595,7 +609,7 @@ class Protocol(asyncio.Protocol):
 
     @property
     def shed_order(self) -> tuple[bool, float]:
-        """Tell what sorts the connections without a request: those come first that are first closed in need."""
+        """The sort key of connections without a request: the first are closed first when descriptors run out."""
         return self._is_in_head, self._since
 
     # Flow control
@@ -645,32 +659,31 @@ class Protocol(asyncio.Protocol):
 
 
 def _shed(connections: Iterable[object]) -> None:
-    """Close connections that have no request, one in sixteen: those first that have been without one for longest."""
+    """Close one in sixteen of the connections without a request, beginning with the longest idle."""
     closable = [each for each in connections if isinstance(each, Protocol) and each.is_without_request]
     for connection in nsmallest(max(8, len(closable) // 16), closable, key=lambda each: each.shed_order):
         connection.transport.abort()
 
 
 class _FastPathCycle:
-    """What a connection knows of a request on its fast path, and tells it."""
+    """A request on the fast path, as the connection sees it: with the attributes of uvicorn's cycle that it uses."""
 
-    __slots__ = ("disconnected", "keep_alive", "request", "response_complete", "task")
+    __slots__ = ("disconnected", "keep_alive", "request", "task")
 
     task: "Task[None]"
 
     def __init__(self, request: FastRequest) -> None:
         self.request = request
-        self.response_complete = False
         self.disconnected = False
         self.keep_alive = True
 
     @property
     def message_event(self) -> "_FastPathCycle":
-        """What is set when the client leaves, to wake who listens to it."""
+        """The event that is set when the client leaves: see `set`."""
         return self
 
     def set(self) -> None:
-        """Have a request that still waits for admission give up its place."""
+        """Let a request that still waits for admission give up its place in the queue."""
         self.request.leave()
 
 

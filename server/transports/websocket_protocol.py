@@ -1,5 +1,6 @@
 """WebSocket on one connection: uvicorn's protocol, without what a client could have it log, keep or wait for."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from email.utils import formatdate
@@ -13,6 +14,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
+from websockets.frames import Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
@@ -21,6 +23,12 @@ from server.wire.headers import with_security
 from server.wire.request import Refused
 from server.wire.request_id import new_request_id
 
+# Pings and parts of messages cost as much to parse as messages do, and the limit on messages does not count them.
+FRAMES_PER_SECOND_MAX = 200
+
+# This may hold hundreds of frames, which take milliseconds to parse. Meanwhile every other client waits.
+_PIECE_BYTES = 4096
+
 log = structlog.get_logger()
 # For uvicorn's and the library's own lines, which are about what clients do.
 _silent = logging.getLogger("websocket_protocol")
@@ -28,7 +36,7 @@ _silent.setLevel(logging.CRITICAL + 1)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket. While its client does not read, nothing more is read from it."""
+    """A WebSocket. Nothing more is parsed or read while its client does not read, or sends too many frames."""
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], release: Callable[[], None]
@@ -36,19 +44,54 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state)
         self._release = release
         self.logger = _silent
-        self.conn = _Handshake(max_size=config.ws_max_size, logger=_silent)
+        self.conn: _Connection = _Connection(max_size=config.ws_max_size, logger=_silent)
+        self._unparsed = b""
+        self._paced = 0.0  # when the next frame would be parsed if all came at the same pace
+        self._pause: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._release()
+        self._unparsed = b""
+        if self._pause is not None:
+            self._pause.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self.handshake_initiated and not self.handshake_complete:
+        if self.handshake_complete:
+            self._unparsed += data
+            self._go_on()
+            return
+        if self.handshake_initiated:
             self.transport.abort()  # A client has to wait for the response to its handshake.
             return
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self._refuse_handshake()
+
+    def _may_parse(self) -> bool:
+        return not self.read_paused and self._pause is None and self.writable.is_set()
+
+    def _go_on(self) -> None:
+        """Parse what has come, piece by piece, then read on, as far as that is possible now."""
+        while self._unparsed and self._may_parse() and not self.transport.is_closing():
+            before = self.conn.frames
+            piece, self._unparsed = self._unparsed[:_PIECE_BYTES], self._unparsed[_PIECE_BYTES:]
+            super().data_received(piece)
+            self._pace(self.conn.frames - before)
+        if self._may_parse():
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def _pace(self, frames: int) -> None:
+        now = self.loop.time()
+        self._paced = max(self._paced, now - 1) + frames / FRAMES_PER_SECOND_MAX
+        if self._paced > now:
+            self._pause = self.loop.call_at(self._paced, self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._pause = None
+        self._go_on()
 
     def _refuse_handshake(self) -> None:
         """Answer a handshake that cannot be read, and for which the library may have an answer."""
@@ -63,8 +106,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.read_paused:
-            self.transport.resume_reading()
+        self._go_on()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
@@ -84,21 +126,30 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def send(self, message: ASGISendEvent) -> None:
-        if self.transport.is_closing() and not self.handshake_complete:
+        while not self.writable.is_set():  # Of several that wait, the first may fill the buffer again.
+            await self.writable.wait()
+        if self.transport.is_closing():
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.close":  # What the client answers may be among what has come.
+            self._go_on()
 
     async def receive(self) -> ASGIReceiveEvent:
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():
             self.read_paused = False
-            if self.writable.is_set():
-                self.transport.resume_reading()
+            self._go_on()
         return message
 
 
-class _Handshake(ServerProtocol):
-    """Refuses handshakes as every other request is refused."""
+class _Connection(ServerProtocol):
+    """Counts frames, and refuses handshakes as every other request is refused."""
+
+    frames = 0
+
+    def recv_frame(self, frame: Frame) -> None:
+        self.frames += 1
+        super().recv_frame(frame)
 
     def reject(self, status: int, text: str) -> Response:
         status = HTTPStatus(status)

@@ -4,6 +4,7 @@ Work is counted by what is parsed, begun, buffered and still open, not by a cloc
 """
 
 import asyncio
+import gc
 import json
 import resource
 import socket
@@ -14,13 +15,16 @@ from typing import Any
 
 import pytest
 from graphql import ExecutionResult
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.utils import ClientDisconnected
 
 import server.transports.http_protocol
+import server.transports.websocket_protocol
 from db.database import Database
 from server.gates.sockets import DESCRIPTORS_RESERVED
 from server.operations.run import Runner
 from server.process.settings import Settings
-from server.transports.fast_path import FastPath
+from server.transports.fast_path import FastPath, FastRequest
 from server.transports.http_protocol import FRAMING_BYTES_MAX, HEAD_BYTES_MAX, HEAD_LINES_MAX, Protocol
 from server.transports.websocket_protocol import WebSocketProtocol
 from tests.race import blocked
@@ -440,8 +444,9 @@ async def test_a_response_that_is_read_too_slowly(
         await until(lambda: not reached.server.server_state.connections)
 
 
-async def test_pings_whose_answers_are_not_read(reached: Site) -> None:
+async def test_pings_whose_answers_are_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A WebSocket whose client does not read is not read either, so what it is owed does not grow."""
+    monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
@@ -456,6 +461,91 @@ async def test_pings_whose_answers_are_not_read(reached: Site) -> None:
             sizes.add(connection.transport.get_write_buffer_size())
             await asyncio.sleep(0.01)
         assert max(sizes) < 65_536 + 2 * 262_144
+
+
+FRAMES = {
+    "pings": b"\x89\x80\0\0\0\0",
+    "pongs": b"\x8a\x80\0\0\0\0",
+    "parts of a message": b"\x00\x80\0\0\0\0",
+    "messages": b'\x81\x8f\0\0\0\0{"type":"ping"}',
+}
+
+
+@pytest.mark.parametrize("what", FRAMES)
+async def test_many_frames(reached: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A WebSocket's frames, of whatever kind, are parsed at a limited rate, and few of them at once."""
+    monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 1)
+    async with opened(reached) as client, opened(reached) as other:
+        client.send(HANDSHAKE + OFFER + b"\r\n")
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        (connection,) = (
+            each for each in reached.server.server_state.connections if isinstance(each, WebSocketProtocol)
+        )
+        if what == "parts of a message":
+            client.send(b"\x01\x80\0\0\0\0")
+        client.send(FRAMES[what] * 50_000)
+        await until(lambda: connection.conn.frames)
+        for _ in range(5):
+            other.send(LIVEZ)
+            assert (await other.receive())[0] == 200
+        assert connection.conn.frames <= 4096 // len(FRAMES[what]) + 1
+        assert not connection.transport.is_reading()
+
+
+async def test_frames_that_come_too_fast_are_parsed_later(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No frame is lost to the limit on their rate: each ping is answered."""
+    monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 5000)
+    async with opened(reached) as client:
+        client.send(HANDSHAKE + OFFER + b"\r\n")
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        client.send(PING * 8000)
+        async with asyncio.timeout(30):
+            assert await client.reader.readexactly(8000 * 127) == (b"\x8a\x7d" + b"a" * 125) * 8000
+
+
+async def test_messages_that_wait_for_a_slow_client(reached: Site) -> None:
+    """Messages that several operations send at once are written one by one, as the client reads."""
+    text = "x" * 1_000_000
+    async with opened(reached, limit=2**26) as client:
+        client.send(HANDSHAKE + OFFER + b"\r\n")
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        client.stop_reading()
+        (connection,) = reached.server.server_state.connections
+        assert isinstance(connection, WebSocketProtocol)
+        message = {"type": "websocket.send", "text": text}
+        sending = [asyncio.create_task(connection.send(message)) for _ in range(40)]  # type: ignore[arg-type]
+        await until(lambda: not connection.writable.is_set())
+        client.read_on()
+        sizes = [0]
+        while not all(each.done() for each in sending):
+            await asyncio.sleep(0)
+            sizes.append(connection.transport.get_write_buffer_size())
+        assert max(sizes) < 2 * len(text)
+
+
+async def test_a_message_to_a_client_that_has_broken_the_protocol(reached: Site) -> None:
+    """What is sent while a WebSocket is being closed for its client's mistake counts as sent to one who has left."""
+    async with opened(reached) as client:
+        client.send(HANDSHAKE + OFFER + b"\r\n")
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        (connection,) = reached.server.server_state.connections
+        assert isinstance(connection, WebSocketProtocol)
+        connection.data_received(b"\xff\x81\0\0\0\0\xff")
+        with pytest.raises(ClientDisconnected):
+            await connection.send({"type": "websocket.send", "text": "x"})
+
+
+@pytest.mark.parametrize("line", ["POST /graphql HTTP/1.1", "POST /graphql? HTTP/1.1", "POST /nowhere HTTP/1.1"])
+async def test_an_idle_connection_keeps_no_request(reached: Site, line: str) -> None:
+    """An answered request is not kept: thousands of connections may be idle, each after a large one."""
+    async with opened(reached) as client:
+        client.send(request(QUERY + b" " * 200_000, line, x=60_000 * "x"))
+        assert (await client.receive())[0] in {200, 404}
+        (connection,) = connections(reached)
+        await until(lambda: not reached.server.server_state.tasks)
+        kinds = (FastRequest, RequestResponseCycle)
+        await until(lambda: gc.collect() >= 0 and not any(isinstance(each, kinds) for each in gc.get_objects()))
+        assert not [name for name, value in vars(connection).items() if isinstance(value, bytes | list) and value]
 
 
 # Not valid
@@ -525,6 +615,15 @@ async def test_nothing_follows_a_refusal(reached: Site, monkeypatch: pytest.Monk
         (connection,) = connections(reached)
         await until(lambda: connection._refused_bytes == len(request()))  # noqa: SLF001 - what it ignores
         assert begun == 1
+
+
+async def test_garbage_after_an_answer(reached: Site) -> None:
+    """A request that has been answered is answered no second time, however its body goes on."""
+    async with opened(reached) as client:
+        client.send(CHUNKED.replace(b"/graphql", b"/nowhere"))
+        assert (await client.receive())[0] == 404
+        client.send(b"zz\r\n")
+        assert await client.rest() == b""
 
 
 ABRUPT = {
@@ -601,6 +700,28 @@ async def test_an_upgrade_that_is_not_supported(reached: Site, upgrade: str) -> 
                 client.send(data[cut:] + LIVEZ)
                 assert (await client.receive())[::2] == (200, ANSWER)
                 assert (await client.receive())[::2] == (200, {"status": "ok"})
+
+
+async def test_many_upgrades_at_once(settings: Settings, dsn: str) -> None:
+    """As many requests as a client likes may ask for another protocol, one behind the other: each is answered."""
+    async with logged_site(settings, dsn) as (reached, log):
+        async with opened(reached) as client:
+            client.send(LIVEZ.replace(b"\r\n\r\n", b"\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n") * 2000)
+            for _ in range(2000):
+                assert (await client.receive())[0] == 200
+        await reached.left()
+        assert [line for line in log.read() if line["level"] != "info"] == []
+
+
+async def test_nothing_follows_a_refused_upgrade(settings: Settings, dsn: str) -> None:
+    """A request that asks for another protocol and is invalid is refused once, and nothing behind it is answered."""
+    invalid = b"GET http://[ HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"
+    async with logged_site(settings, dsn) as (reached, log):
+        async with opened(reached) as client:
+            client.send(invalid + LIVEZ * 3)
+            assert await client.refused() == 400
+        await reached.left()
+        assert [line for line in log.read() if line["level"] != "info"] == []
 
 
 async def test_a_handshake_behind_a_request(reached: Site, database: Database) -> None:

@@ -7,6 +7,7 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import websockets.protocol
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -63,7 +64,8 @@ async def test_the_websocket() -> None:
     }
     config = Config(app)
     config.load()
-    theirs = WebSocketsSansIOProtocol(config, ServerState(), {})
-    read = set(re.findall(r"self\.(\w+)", inspect.getsource(WebSocketProtocol))) - {"_release", "_refuse_handshake"}
-    assert {each for each in read if not hasattr(theirs, each)} == {"scope"}  # It is made of the handshake.
-    assert isinstance(theirs.writable, asyncio.Event)
+    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None)
+    read = set(re.findall(r"self\.(\w+)", inspect.getsource(WebSocketProtocol)))
+    assert {each for each in read if not hasattr(ours, each)} == {"scope"}  # It is made of the handshake.
+    assert isinstance(ours.writable, asyncio.Event)
+    assert "recv_frame" in vars(websockets.protocol.Protocol)
