@@ -149,7 +149,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's type for handlers of any exception is wider.
     headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
     if error.status_code == 405:
-        message = f"{request.url.path} is asked by {' or '.join(sorted(headers['Allow'].split(', ')))}."
+        message = f"{request.url.path} takes only {' and '.join(sorted(headers['Allow'].split(', ')))}."
     else:
         message = "There is nothing here: GraphQL is at /graphql."
     return refusal(Refused(error.status_code, message, **headers), request.state.request_id)

@@ -36,7 +36,7 @@ class BoundedCache(Generic[T]):
             self._characters -= freed
 
     def grow(self, key: str, characters: int) -> None:
-        """Count so many more characters for what is remembered under a key, if anything is."""
+        """Count more characters for the value of a key, if it is remembered."""
         if key in self._entries:
             value, before = self._entries.pop(key)
             self._characters -= before

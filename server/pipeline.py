@@ -61,7 +61,7 @@ class Request(ABC, Generic[Response]):
 
     @abstractmethod
     def read(self) -> GraphQLRequest:
-        """Read what is asked for; Refused where that makes no sense."""
+        """Read the body or URL; Refused where it is no GraphQL request."""
 
     @abstractmethod
     def respond(self, result: ExecutionResult | Result) -> Response:

@@ -94,10 +94,6 @@ class TokenVerifier:
         """Return the identity that an Authorization header proves, None without one; else InvalidToken."""
         return None if authorization is None else (await self.prove(authorization)).identity
 
-    def may_fetch_keys(self, authorization: str | None) -> bool:
-        """Whether it may take the identity provider to tell what an Authorization header proves."""
-        return self._public_keys is not None and authorization is not None and self.recall(authorization) is None
-
     def recall(self, authorization: str) -> Proof | None:
         """Return what an Authorization header has proved before, if that still holds."""
         known = self._proven.get(authorization)
@@ -133,7 +129,7 @@ class TokenVerifier:
             header = jwt.get_unverified_header(token)
         except jwt.InvalidTokenError:
             raise self._refusal(Reason.MALFORMED) from None
-        if header.get("alg") not in ALGORITHMS:  # Before any fetch: such a token is refused whatever the keys are.
+        if header.get("alg") not in ALGORITHMS:  # Before any fetch: no key makes such a token valid.
             raise self._refusal(Reason.ALGORITHM_NOT_ALLOWED)
         key = await public_keys.find(header.get("kid", ""))
         if key is None:

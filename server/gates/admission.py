@@ -129,7 +129,7 @@ class Slot:
             raise ClientGone
 
     def leave(self) -> None:
-        """Note that the client has gone: what waits does not run any more; what runs is finished."""
+        """Note that the client has gone: a waiting request is dropped, a running one is finished."""
         if self.state is WAITING:
             self._dequeue()
         elif self.state is not NEW:

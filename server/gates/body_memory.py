@@ -14,7 +14,7 @@ class BodyMemory:
     """The memory that is left for bodies."""
 
     def __init__(self, body_bytes_max: int) -> None:
-        self.free = max(BODIES_BYTES_MAX, 2 * body_bytes_max)  # Whatever one may have, two are received at once.
+        self.free = max(BODIES_BYTES_MAX, 2 * body_bytes_max)  # Two of the longest bodies always fit.
 
 
 class BodyBytes:

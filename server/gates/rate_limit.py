@@ -56,19 +56,19 @@ class Counts:
         self._seconds_all_but_one = (quota.burst - 1) * quota.emission_interval
         self._whole_at: OrderedDict[object, float] = OrderedDict()
 
-    def spend(self, whose: object, now: float) -> float:
+    def spend(self, owner: object, now: float) -> float:
         """Take one off the quota and return 0, or return in how many seconds there will be one again."""
-        whole_at = max(now, self._whole_at.get(whose, now))
+        whole_at = max(now, self._whole_at.get(owner, now))
         seconds = whole_at - now - self._seconds_all_but_one
-        self._whole_at[whose] = whole_at if seconds > 0 else whole_at + self._seconds_each
-        self._whole_at.move_to_end(whose)
+        self._whole_at[owner] = whole_at if seconds > 0 else whole_at + self._seconds_each
+        self._whole_at.move_to_end(owner)
         if len(self._whole_at) > COUNTED_MAX:
             self._whole_at.popitem(last=False)
         return max(0.0, seconds)
 
 
 class Quotas:
-    """The rate limits: of every address, and of every USER, whatever the transport.
+    """The rate limits of every address and every USER, over all transports together.
 
     A quota can be used up in one go, and then fills up steadily. The roles WORKER and ADMIN have none: no stranger can
     have them. No request is refused because the storage fails: that is logged, and nothing is counted for a while.
@@ -89,12 +89,12 @@ class Quotas:
         if self.per_user is not None and identity.role is Role.USER:
             await self._spend(self.per_user, "user", identity.user_id)
 
-    async def _spend(self, counted: Counts | Throttled, kind: str, whose: object) -> None:
+    async def _spend(self, counted: Counts | Throttled, kind: str, owner: object) -> None:
         now = monotonic()
         if isinstance(counted, Counts):
-            seconds = counted.spend(whose, now)
+            seconds = counted.spend(owner, now)
         else:
-            seconds = await self._spend_in_redis(counted, f"{kind}:{whose}", now)
+            seconds = await self._spend_in_redis(counted, f"{kind}:{owner}", now)
         if seconds:
             seconds = max(1, math.ceil(seconds))
             message = f"You send too many requests: wait {seconds} s, then send this one again."

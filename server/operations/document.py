@@ -58,7 +58,7 @@ class Prepared(NamedTuple):
     document: DocumentNode | None
     errors: list[GraphQLError]
     costs: Mapping[str | None, OperationCost]
-    compiled: dict[str | None, CompiledOperation]  # those that have been asked for
+    compiled: dict[str | None, CompiledOperation]  # the operations that have been requested
     roots: dict[str | None, RootFields | None]  # of those
 
 
@@ -74,7 +74,7 @@ class Documents:
         self._faulty = BoundedCache[Prepared](FAULTY_REMEMBERED, FAULTY_CHARACTERS_REMEMBERED)
 
     def prepare(self, schema: GraphQLSchema, text: str) -> Prepared:
-        """Prepare a document, at less than 100 ms of CPU whatever it is, or recall what came of it before."""
+        """Prepare a document, at less than 100 ms of CPU, or recall the result of an earlier call."""
         prepared = self._sound.get(text) or self._faulty.get(text)
         if prepared is None:
             prepared = self._prepared(schema, text)

@@ -22,7 +22,7 @@ from resolvers.rules import RULES, allows, refusal
 
 
 class RootField(NamedTuple):
-    """A root field that is selected whatever the variables are."""
+    """A root field that is selected for all values of the variables."""
 
     key: str
     name: str

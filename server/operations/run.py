@@ -1,4 +1,4 @@
-"""Running GraphQL operations, whatever transport they came by."""
+"""Running GraphQL operations, for all transports."""
 
 import json
 from collections.abc import AsyncGenerator

@@ -243,7 +243,7 @@ def _contradictions(settings: Settings, given: Mapping[str, str], keys: list[str
 
 
 def development_secret(data_dir: Path) -> str:
-    """Return this data directory's secret for development tokens, made once, whoever asks first.
+    """Return this data directory's secret for development tokens, made once for all processes.
 
     Raises StartError when it can be neither read nor made.
     """

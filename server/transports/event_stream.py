@@ -160,7 +160,7 @@ class _OpenStream:
                 proof = await prove()
         except InvalidToken as error:
             return self._refusal(GraphQLError("", original_error=error))
-        await asyncio.get_running_loop().create_future()  # Who has no token can have none that expires.
+        await asyncio.get_running_loop().create_future()  # Without a token, nothing expires.
         raise AssertionError
 
     def _refusal(self, *errors: GraphQLError) -> str:

@@ -61,7 +61,7 @@ class FastPath:
         self.forwarded = forwarded(_nothing, settings.trusted_proxies) if settings.trusted_proxies else None
 
     def head(self, headers: list[Header]) -> Head | None:
-        """Read a request's headers; None where ASGI is to answer it, whatever its body."""
+        """Read a request's headers; None where ASGI has to answer it."""
         given = dict(headers)
         accepts = accepted(given.get(b"accept", b""))
         if (
@@ -78,7 +78,7 @@ class FastPath:
     def begin(
         self, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None, now: float
     ) -> "FastRequest | None":
-        """Return a request that arrived ``now``, by the event loop's clock; None where ASGI is to answer it."""
+        """Return a request that arrived ``now``, by the event loop's clock; None where ASGI has to answer it."""
         if (head.may_stream and any(sign in body for sign in _SIGNS_OF_A_SUBSCRIPTION)) or (
             len(body) > self._body_bytes_max
         ):
@@ -111,7 +111,7 @@ class FastRequest(Request[Response]):
         self._request_id = new_request_id()
 
     def leave(self) -> None:
-        """Note that the client has left: what has not begun to run does not run any more."""
+        """Note that the client has left: a request that has not begun to run is dropped."""
         self.gone = True
         if self.slot is not None:
             self.slot.leave()

@@ -20,7 +20,7 @@ class SocketMessage(NamedTuple):
 
 
 def read_message(received: Message, bytes_max: int) -> SocketMessage:
-    """Read a message of at most so many bytes, or raise Refused."""
+    """Read a message; Refused where it is invalid or longer than ``bytes_max``."""
     text: str | None = received.get("text")
     if text is None:
         raise Refused(400, _ADVICE)

@@ -19,7 +19,7 @@ from server.wire.request import ClientGone, Refused
 
 RETRY = {"Retry-After": "1"}
 
-# A point in time is written as RFC 3339 has it, in UTC. Whatever else the standard library would refuse is left to it.
+# A point in time is written as RFC 3339 has it, in UTC. Other types are left to the standard library.
 _AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_UTC_Z
 
 
@@ -79,7 +79,7 @@ class Answer(Response):
 
 
 def encode_result(result: ExecutionResult | Result, error_id: str, bytes_max: int) -> str:
-    """Write a result of an operation as JSON text, or the error that it has more than so many bytes."""
+    """Write a result of an operation as JSON text, or the error that it is longer than ``bytes_max``."""
     body: dict[str, Any] = {"data": result.data}
     if result.errors:
         body["errors"] = [present(error, error_id) for error in result.errors]
