@@ -28,7 +28,7 @@ from db.database import RetryLaterError
 from db.deadline import Deadlines
 from resolvers.identity import Identity, Role
 from server.auth.tokens import Proof, TokenVerifier
-from server.gates.admission import Admission, Slot, overloaded
+from server.gates.admission import Admission, Owner, Slot, overloaded
 from server.gates.rate_limit import Quotas, network
 from server.operations.run import Kinds, NotExecuted, Runner
 from server.wire.request import GraphQLRequest, Refused
@@ -102,28 +102,34 @@ class Pipeline:
                         await self._quotas.spend_of_user(identity)
                 late = _body_late
                 await request.receive()
-                request.slot = slot = self._admission.slot(_owner(identity, request.client))
+                if identity is None:
+                    owner: Owner = (network(request.client[0]),) if request.client else None
+                else:
+                    owner = identity.subject if identity.role is Role.USER else None
+                request.slot = slot = Slot(self._admission, owner)
                 try:
                     if not slot.start():
                         late = overloaded
                         await request.wait(slot)
                     late = RetryLaterError
-                    return await self._execute(request, identity)
+                    asked = request.read()
+                    if request.streams and (response := self._follow(request, asked, identity)) is not None:
+                        return response
+                    return request.respond(await self._runner.execute(asked, identity, request.allowed))
                 finally:
                     slot.release()
         except TimeoutError as error:
             raise late() from error
 
-    async def _execute(self, request: Request[Response], identity: Identity | None) -> Response:
-        asked = request.read()
-        if request.streams:
-            try:
-                request.kind = self._runner.kind(asked)
-            except NotExecuted as error:
-                return request.respond(ExecutionResult(None, error.errors))
-            if request.kind is OperationType.SUBSCRIPTION:
-                return request.follow(self._runner.subscribe(asked, identity))
-        return request.respond(await self._runner.execute(asked, identity, request.allowed))
+    def _follow(self, request: Request[Response], asked: GraphQLRequest, identity: Identity | None) -> Response | None:
+        """Make the response to a subscription, or to what cannot be executed; None for a query or mutation."""
+        try:
+            request.kind = self._runner.kind(asked)
+        except NotExecuted as error:
+            return request.respond(ExecutionResult(None, error.errors))
+        if request.kind is OperationType.SUBSCRIPTION:
+            return request.follow(self._runner.subscribe(asked, identity))
+        return None
 
     async def admit_address(self, client: tuple[str, int] | None) -> None:
         """Take the first step alone, for what is no GraphQL request: a handshake, a page."""
@@ -132,13 +138,6 @@ class Pipeline:
     def expire(self) -> None:
         """End the deadline of every request now: each is answered RETRY, if it is not answered otherwise."""
         self._deadlines.expire_all()
-
-
-def _owner(identity: Identity | None, client: tuple[str, int] | None) -> str | tuple[str] | None:
-    """Name whose share of the slots a request takes."""
-    if identity is not None:
-        return identity.subject if identity.role is Role.USER else None
-    return (network(client[0]),) if client else None
 
 
 def _body_late() -> Refused:

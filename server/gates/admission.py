@@ -49,22 +49,8 @@ class Admission:
         self.running: dict[Owner, int] = {}
         self.admitted: dict[Owner, int] = {}  # running and waiting
         self.waiting: dict[Owner, deque[Slot]] = {}
-        self.next: OrderedDict[Owner, None] = (
-            OrderedDict()
-        )  # owners with waiting requests and slots left in their share
-
-    def slot(self, owner: Owner) -> "Slot":
-        """Admit a request; Refused where too many are running and waiting already, of all or of this owner."""
-        if self.room == 0:
-            raise overloaded()
-        if owner is not None:
-            admitted = self.admitted.get(owner, 0)
-            if admitted >= self.room_each_max:
-                message = f"{admitted} of your requests are under way: wait for some of them, then send this one again."
-                raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(RETRY_SECONDS))
-            self.admitted[owner] = admitted + 1
-        self.room -= 1
-        return Slot(self, owner)
+        # The owners that have waiting requests, and slots left in their share.
+        self.next: OrderedDict[Owner, None] = OrderedDict()
 
     def may_run(self, owner: Owner) -> bool:
         """Tell whether an owner has slots left in its share."""
@@ -94,6 +80,16 @@ class Slot:
     __slots__ = ("_admission", "_owner", "_woken", "state")
 
     def __init__(self, admission: Admission, owner: Owner) -> None:
+        """Admit a request; Refused where too many are running and waiting already, of all or of this owner."""
+        if admission.room == 0:
+            raise overloaded()
+        if owner is not None:
+            admitted = admission.admitted.get(owner, 0)
+            if admitted >= admission.room_each_max:
+                message = f"{admitted} of your requests are under way: wait for some of them, then send this one again."
+                raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(RETRY_SECONDS))
+            admission.admitted[owner] = admitted + 1
+        admission.room -= 1
         self._admission = admission
         self._owner = owner
         self._woken: asyncio.Future[None] | None = None
@@ -102,28 +98,31 @@ class Slot:
     def start(self) -> bool:
         """Run without waiting, and tell whether that is possible."""
         admission, owner = self._admission, self._owner
-        if not admission.free or (owner is not None and not admission.may_run(owner)):
+        if not admission.free:
             return False
-        self.run()
+        if owner is not None:  # Not by `may_run` and so on: each call would cost every request.
+            running = admission.running.get(owner, 0)
+            if running >= admission.running_each_max:
+                return False
+            admission.running[owner] = running + 1
+        admission.free -= 1
+        self.state = RUNNING
         return True
 
     def run(self) -> None:
-        """Take a free slot."""
-        admission, owner = self._admission, self._owner
-        admission.free -= 1
-        if owner is not None:
-            admission.running[owner] = admission.running.get(owner, 0) + 1
-        self.state = RUNNING
-        if self._woken is not None and not self._woken.done():
+        """Take a free slot after a wait."""
+        self.start()
+        assert self._woken is not None  # noqa: S101 - it waits
+        if not self._woken.done():
             self._woken.set_result(None)
 
     async def wait(self) -> None:
         """Wait until it runs; ClientGone where its client has left."""
         if self.state is NEW:
             self.state = WAITING
+            self._woken = asyncio.get_running_loop().create_future()
             self._admission.waiting.setdefault(self._owner, deque()).append(self)
             self._admission.queue(self._owner)
-            self._woken = asyncio.get_running_loop().create_future()
             await self._woken
         if self.state is LEFT:
             raise ClientGone
@@ -148,11 +147,15 @@ class Slot:
             self._dequeue()
         admission.room += 1
         if owner is not None:
-            _decrement(admission.admitted, owner)
+            admission.admitted[owner] -= 1
+            if not admission.admitted[owner]:
+                del admission.admitted[owner]
         if state is RUNNING:
             admission.free += 1
             if owner is not None:
-                _decrement(admission.running, owner)
+                admission.running[owner] -= 1
+                if not admission.running[owner]:
+                    del admission.running[owner]
             if admission.waiting:
                 admission.queue(owner)
                 admission.fill()
@@ -160,12 +163,6 @@ class Slot:
     def _dequeue(self) -> None:
         self._admission.waiting[self._owner].remove(self)
         self._admission.queue(self._owner)
-
-
-def _decrement(counts: dict[Owner, int], owner: Owner) -> None:
-    counts[owner] -= 1
-    if not counts[owner]:
-        del counts[owner]
 
 
 def overloaded() -> Refused:

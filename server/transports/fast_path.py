@@ -102,7 +102,11 @@ class FastRequest(Request[Response]):
         scheme: str | None,
         deadline: float,
     ) -> None:
-        super().__init__(client, head.authorization, deadline)
+        # As `Request.__init__`, without the call.
+        self.client = client
+        self.authorization = head.authorization
+        self.deadline = deadline
+        self.slot = None
         self.gone = False  # whether the client has left
         self._path = path
         self._head = head

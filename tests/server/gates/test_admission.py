@@ -224,9 +224,9 @@ async def wait(slot: Slot) -> None:
 async def test_nothing_is_left_of_released_slots() -> None:
     """A slot that is left, cancelled or released waits no more; one that is freed at the same time goes to the next."""
     admission = Admission(1, 12)
-    running = admission.slot("ann")
+    running = Slot(admission, "ann")
     assert running.start()
-    left, cancelled, before, _, last = slots = [admission.slot("bob") for _ in range(5)]
+    left, cancelled, before, _, last = slots = [Slot(admission, "bob") for _ in range(5)]
     waits = [asyncio.create_task(wait(slot)) for slot in slots]
     await asyncio.sleep(0)
     assert {slot.state for slot in slots} == {State.WAITING}
@@ -244,7 +244,7 @@ async def test_nothing_is_left_of_released_slots() -> None:
     assert last.state is State.RELEASED
     left.leave()
     running.release()
-    gone = admission.slot(None)
+    gone = Slot(admission, None)
     gone.leave()
     with pytest.raises(ClientGone):
         await wait(gone)
@@ -257,7 +257,7 @@ async def test_owners_take_turns() -> None:
     order: list[str] = []
 
     async def run(owner: str | None, name: str) -> None:
-        slot = admission.slot(owner)
+        slot = Slot(admission, owner)
         try:
             if not slot.start():
                 await slot.wait()
@@ -273,9 +273,9 @@ async def test_owners_take_turns() -> None:
             group.create_task(run("ann", f"ann {number}"))
         await asyncio.sleep(0)
         for _ in range(2):
-            admission.slot("ann")
+            Slot(admission, "ann")
         with pytest.raises(Refused):
-            admission.slot("ann")
+            Slot(admission, "ann")
         for number in range(3):
             group.create_task(run("bob", f"bob {number}"))
         group.create_task(run(None, "worker"))
