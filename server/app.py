@@ -25,6 +25,7 @@ from server.gates.admission import Admission
 from server.gates.rate_limit import Quotas, open_redis
 from server.gates.sockets import SocketLimits, raise_descriptor_limit
 from server.gates.streams import Streams
+from server.gates.unread_bytes import UnreadBytes
 from server.health import Readiness, livez
 from server.operations.run import Runner
 from server.pipeline import Pipeline
@@ -117,6 +118,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     app.state.pipeline = pipeline
     app.state.streams = streams
     app.state.socket_limits = SocketLimits(settings)
+    app.state.unread_bytes = UnreadBytes(settings.response_bytes_max)
     app.state.fast_path = FastPath(settings, pipeline, log_request)
     app.middleware_stack = _middleware(app.router, endpoint, settings, log_request)
     return app

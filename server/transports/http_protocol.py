@@ -23,6 +23,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from server.gates.sockets import SocketLimits
+from server.gates.unread_bytes import UnreadBytes
 from server.transports.fast_path import PATH, FastPath, FastRequest, Head
 from server.transports.websocket_protocol import WebSocketProtocol
 from server.wire.answer import refusal
@@ -89,6 +90,7 @@ class Protocol(asyncio.Protocol):
         state = getattr(self.app, "state", None)
         self._fast_path: FastPath | None = getattr(state, "fast_path", None)
         self._limits: SocketLimits | None = getattr(state, "socket_limits", None)
+        self._all_unread: UnreadBytes | None = getattr(state, "unread_bytes", None)
         self._admitted: str | None = None  # the key that the socket is counted by
         # The request that is being parsed
         self._parser = self._new_parser()
@@ -153,6 +155,8 @@ class Protocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self.server_state.connections.discard(self)
         self._release()
+        if self._all_unread is not None:
+            self._all_unread.remove(self.transport)
         self._stop_timers()
         for cycle in (self.cycle, *self._waiting):
             if cycle is not None:
@@ -544,7 +548,7 @@ class Protocol(asyncio.Protocol):
         self.server_state.connections.discard(self)
         self._is_refused = True  # Callbacks that are still to come do nothing.
         self.resume_reading()
-        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release)
+        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release, self._all_unread)
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         protocol.data_received(head)
@@ -631,9 +635,13 @@ class Protocol(asyncio.Protocol):
         self.pause_reading()
         self._unread_bytes = self.transport.get_write_buffer_size()
         self._unread_timer = self.loop.call_later(UNREAD_SECONDS_MAX, self._check_unread)
+        if self._all_unread is not None:
+            self._all_unread.add(self.transport)
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        if self._all_unread is not None:
+            self._all_unread.remove(self.transport)
         self._writable.set()
         if self._unread_timer is not None:
             self._unread_timer.cancel()

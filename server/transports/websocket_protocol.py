@@ -18,6 +18,7 @@ from websockets.frames import Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
+from server.gates.unread_bytes import UnreadBytes
 from server.wire.answer import refusal
 from server.wire.headers import with_security
 from server.wire.request import Refused
@@ -39,10 +40,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """A WebSocket. Nothing more is parsed or read while its client does not read, or sends too many frames."""
 
     def __init__(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any], release: Callable[[], None]
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        release: Callable[[], None],
+        all_unread: UnreadBytes | None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._release = release
+        self._all_unread = all_unread
         self.logger = _silent
         self.conn: _Connection = _Connection(max_size=config.ws_max_size, logger=_silent)
         self._unparsed = b""
@@ -52,6 +59,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._release()
+        if self._all_unread is not None:
+            self._all_unread.remove(self.transport)
         self._unparsed = b""
         if self._pause is not None:
             self._pause.cancel()
@@ -103,9 +112,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self.transport.pause_reading()
+        if self._all_unread is not None:
+            self._all_unread.add(self.transport)
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        if self._all_unread is not None:
+            self._all_unread.remove(self.transport)
         self._go_on()
 
     def keepalive_timeout(self) -> None:

@@ -463,6 +463,45 @@ async def test_pings_whose_answers_are_not_read(reached: Site, monkeypatch: pyte
         assert max(sizes) < 65_536 + 2 * 262_144
 
 
+@pytest.mark.parametrize("over", ["fast path", "ASGI", "WebSocket"])
+async def test_many_clients_that_do_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch, over: str) -> None:
+    """All clients together leave a limited number of bytes unread: beyond it, those that began first are dropped."""
+    limit = 40_000_000
+    monkeypatch.setattr(reached.server.config.loaded_app.state.unread_bytes, "_bytes_max", limit)
+
+    async def execute(*_: object) -> ExecutionResult:
+        return ExecutionResult({"a": "x" * 8_000_000})
+
+    monkeypatch.setattr(Runner, "execute", execute)
+    messages = [b'{"type":"connection_init"}', b'{"type":"subscribe","id":"1","payload":{"query":"{__typename}"}}']
+    frames = b"".join(b"\x81" + bytes([0x80 | len(each)]) + b"\0\0\0\0" + each for each in messages)
+    line = "POST /graphql HTTP/1.1" if over == "fast path" else "POST /graphql? HTTP/1.1"
+    all_connections = reached.server.server_state.connections
+    begun: list[Any] = []
+
+    def began() -> bool:
+        new = [each for each in all_connections if each not in begun and each.transport.get_write_buffer_size() > 10**6]
+        begun.extend(new)
+        return bool(new)
+
+    async with AsyncExitStack() as stack:
+        for _ in range(12):
+            client = await stack.enter_async_context(opened(reached))
+            if over == "WebSocket":
+                client.send(HANDSHAKE + OFFER + b"\r\n")
+                assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+            client.stop_reading()
+            client.send(frames if over == "WebSocket" else request(line=line))
+            await until(began)
+            sizes = [each.transport.get_write_buffer_size() for each in begun]
+            assert sum(sizes) <= limit
+        assert sizes[0] == sizes[1] == 0
+        assert all(sizes[-3:])
+        await until(lambda: begun[0] not in all_connections)
+        client.read_on()
+        assert len(await client.reader.readexactly(8_000_000)) == 8_000_000
+
+
 FRAMES = {
     "pings": b"\x89\x80\0\0\0\0",
     "pongs": b"\x8a\x80\0\0\0\0",
