@@ -49,6 +49,11 @@ def _post(document: str, variables: object = None, token: str = "", **headers: s
 
 
 _HANDSHAKE = b"GET /graphql HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+_KEY = (
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+)
+_PINGS = b"\x89\x80\0\0\0\0" * 1_000_000
 _ENUMS = _post(
     "query($f: VideoFilter) { viewer { videos(filter: $f) { nodes { id } } } }", {"f": {"status": ["X"] * 4500}}
 )
@@ -113,6 +118,7 @@ ATTACKS: dict[str, Attack] = {
     "400 aliases": _sending(_DOCUMENT),
     "garbage after a request": _sending(_post("{ __typename }") + b"\x00\xff" * 100),
     "half a handshake": _sending(_HANDSHAKE),
+    "endless pings": _sending(_HANDSHAKE + _KEY, _PINGS, every=0.5),
     "a wrong handshake": _sending(_HANDSHAKE + b"Sec-WebSocket-Version: 7\r\n\r\n"),
     "large content, nothing read": _large,
 }

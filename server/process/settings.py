@@ -108,9 +108,9 @@ class Settings:
     draft_status_codes: Literal["on", "off"] = setting(
         "off", choice("on", "off"), "Whether to use the newer statuses of the GraphQL-over-HTTP draft, 422 and 294."
     )
-    requests_at_once_max: int = setting("100", whole_number(1, 10000), "GraphQL requests at work at once.")
+    requests_at_once_max: int = setting("100", whole_number(1, 10000), "GraphQL requests that run at once.")
     requests_waiting_max: int = setting(
-        "200", whole_number(0, 100000), "GraphQL requests that may wait for a turn; any more are answered 503 at once."
+        "200", whole_number(0, 100000), "GraphQL requests that may wait for a slot; any more are answered 503 at once."
     )
     streams_max: int = setting(
         "10000", whole_number(1, 1000000), "Sockets and streams of events that may be open at once."

@@ -160,7 +160,7 @@ async def test_several_at_once_are_answered_in_order(reached: Site) -> None:
     ]
 
 
-async def test_whoever_leaves_is_answered_no_more(reached: Site, database: Database) -> None:
+async def test_a_client_that_has_left_is_not_answered(reached: Site, database: Database) -> None:
     """A client that leaves before its answer leaves nothing behind, and what it asked for is done."""
     async with database.pool.acquire() as holder, holder.transaction():
         await holder.execute("LOCK TABLE users")
@@ -172,7 +172,7 @@ async def test_whoever_leaves_is_answered_no_more(reached: Site, database: Datab
     await reached.left()
 
 
-async def test_whoever_waits_for_a_turn_goes_it_too(
+async def test_requests_that_wait_for_admission_take_it_too(
     settings: Settings, dsn: str, database: Database, went: list[bool]
 ) -> None:
     """A request that waits for its turn goes it when that comes; if its client leaves before, another has its place."""
@@ -243,7 +243,7 @@ async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch
     assert [type(each["exception"]) for each in failed] == [RuntimeError]
 
 
-async def test_whoever_does_not_read_is_waited_for(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_is_waited_for(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer waits until those before it are taken, and as long as it waits, no other request is begun."""
     content = "x" * 2**20
     begun = 0
