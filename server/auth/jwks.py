@@ -17,6 +17,8 @@ FETCH_INTERVAL_SECONDS = 5  # Forged key ids must not hammer the provider; a new
 FRESH_SECONDS = 300  # Older keys are fetched again behind the requests that they still serve.
 KEPT_SECONDS = 3600  # A provider's outage should not sign everybody out, but a withdrawn key must die.
 
+_UNREADABLE = (ValueError, TypeError, RecursionError)  # TypeError: PyJWT looks an `alg` up, even if it is a list.
+
 log = structlog.get_logger(__name__)
 
 
@@ -59,14 +61,17 @@ class PublicKeys:
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
                 keys = _signing_keys(await self._content())
-        except (httpx2.HTTPError, httpx2.InvalidURL, jwt.PyJWTError, OSError, ValueError, RecursionError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, jwt.PyJWTError, OSError, *_UNREADABLE) as error:
             shown = f"{type(error).__name__}: {error}"
             log.warning("public_keys_not_fetched", error=shown, kept=len(self._keys))
             return
         self._keys = {
             key.key_id: key
             for key in keys
-            if key.key_id and key.algorithm_name in ALGORITHMS and not key.Algorithm.check_key_length(key.key)
+            if isinstance(key.key_id, str)
+            and key.key_id
+            and key.algorithm_name in ALGORITHMS
+            and not key.Algorithm.check_key_length(key.key)
         }
         self._fetched_at = monotonic()
         log.info("public_keys_fetched", key_ids=sorted(self._keys))

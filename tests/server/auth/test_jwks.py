@@ -162,6 +162,8 @@ async def test_secrets_and_weak_keys_that_a_provider_publishes(provider: Provide
         jwk(RSA) | {"kid": "enc", "use": "enc"},
         jwk(RSA),
         {"kty": "odd", "kid": "odd"},
+        jwk(RSA) | {"kid": ["list"]},
+        jwk(RSA) | {"kid": 1},
     ]
     verifier = TokenVerifier(provider.settings)
     assert await verifier.identify(signed(EC, "good", "ES256"))
@@ -350,7 +352,16 @@ async def test_redirects_are_not_followed(provider: Provider) -> None:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"<html>", b"\xff", b"[" * 100_000, b"[]", b'{"keys": []}', b'{"keys": "a"}', b'{"keys": ["a", {"kty": "odd"}]}'],
+    [
+        b"<html>",
+        b"\xff",
+        b"[" * 100_000,
+        b"[]",
+        b'{"keys": []}',
+        b'{"keys": "a"}',
+        b'{"keys": ["a", {"kty": "odd"}]}',
+        json.dumps({"keys": [jwk(RSA) | {"alg": ["RS256"]}]}).encode(),
+    ],
 )
 async def test_a_provider_that_answers_nonsense(provider: Provider, nonsense: bytes) -> None:
     """An answer without usable keys counts as none, and is no fault."""
