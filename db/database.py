@@ -33,7 +33,8 @@ Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
 # A statement that gets no answer is canceled and rerun, on another connection if this one is dead. Each attempt may
-# take twice as long as the one before, which may only have waited for a lock. (Deadlocks are resolved after 1 s.)
+# take four times as long as the one before, which may only have waited for a lock, or read a lot. (Deadlocks are
+# resolved after 1 s.)
 ATTEMPT_SECONDS = 1.5
 FINISH_SECONDS_MAX = 2  # What is being changed when the database is closed has so long to finish.
 DISK_FULL_SECONDS = 5.0  # For so long after the last report of a full disk it is taken for full.
@@ -229,7 +230,7 @@ class Database:
                     raise RetryLaterError from last_fault
             await asyncio.sleep(min(pause_seconds * random.uniform(0.5, 1.5), deadline - now))  # noqa: S311 - only spreads retries
             pause_seconds = min(2 * pause_seconds, 0.25)
-            attempt_seconds *= 2
+            attempt_seconds *= 4
             now = self._loop.time()
 
 

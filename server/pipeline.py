@@ -31,7 +31,7 @@ from server.auth.tokens import Proof, TokenVerifier
 from server.gates.admission import Admission, Owner, Slot, overloaded
 from server.gates.rate_limit import Quotas, network
 from server.operations.run import Kinds, NotExecuted, Runner
-from server.wire.request import GraphQLRequest, Refused
+from server.wire.request import ClientGone, GraphQLRequest, Refused
 
 Response = TypeVar("Response")
 
@@ -39,10 +39,11 @@ Response = TypeVar("Response")
 class Request(ABC, Generic[Response]):
     """A request as its transport knows it."""
 
-    __slots__ = ("authorization", "client", "deadline", "kind", "proof", "slot")
+    __slots__ = ("authorization", "client", "deadline", "gone", "kind", "proof", "slot")
 
     allowed: Kinds  # the operations that may come this way
     streams: bool = False  # whether a subscription may be answered
+    has_body: bool = True  # whether all of it has arrived before it is judged
 
     def __init__(self, client: tuple[str, int] | None, authorization: str | None, deadline: float) -> None:
         self.client = client
@@ -50,6 +51,7 @@ class Request(ABC, Generic[Response]):
         self.deadline = deadline  # by the event loop's clock
         self.proof: Proof | None = None  # whom the token names, once that is verified
         self.slot: Slot | None = None
+        self.gone = False  # whether the client is known to have left
         self.kind: OperationType | None = None  # of the operation, once it is read, where this transport has streams
 
     async def receive(self) -> None:
@@ -100,8 +102,11 @@ class Pipeline:
                     identity = request.proof.identity
                     if self._quotas.per_user is not None:
                         await self._quotas.spend_of_user(identity)
-                late = _body_late
-                await request.receive()
+                if not request.has_body:
+                    late = _body_late
+                    await request.receive()
+                if request.gone:
+                    raise ClientGone
                 if identity is None:
                     owner: Owner = (network(request.client[0]),) if request.client else None
                 else:

@@ -100,6 +100,8 @@ class _Http(Request[Response | EventStream]):
 
     __slots__ = ("_accepts", "_endpoint", "_headers", "_receive", "_scope", "streams")
 
+    has_body = False
+
     def __init__(
         self, endpoint: Endpoint, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> None:

@@ -25,7 +25,7 @@ from server.wire.answer import answer, refusal
 from server.wire.compression import compressed
 from server.wire.headers import Header, cors, forwarded, lines, with_security
 from server.wire.media_type import accepted
-from server.wire.request import ClientGone, GraphQLRequest, read_body
+from server.wire.request import GraphQLRequest, read_body
 from server.wire.request_id import new_request_id
 
 PATH = "/graphql"
@@ -89,7 +89,7 @@ class FastPath:
 class FastRequest(Request[Response]):
     """One request on the fast path."""
 
-    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme", "gone")
+    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme")
 
     allowed = QUERIES_AND_MUTATIONS
 
@@ -107,7 +107,7 @@ class FastRequest(Request[Response]):
         self.authorization = head.authorization
         self.deadline = deadline
         self.slot = None
-        self.gone = False  # whether the client has left
+        self.gone = False
         self._path = path
         self._head = head
         self._body = body
@@ -119,10 +119,6 @@ class FastRequest(Request[Response]):
         self.gone = True
         if self.slot is not None:
             self.slot.leave()
-
-    async def receive(self) -> None:
-        if self.gone:
-            raise ClientGone
 
     def read(self) -> GraphQLRequest:
         return read_body(self._body)
