@@ -24,6 +24,7 @@ import zstandard
 from starlette.types import Message, Receive, Scope, Send
 from throttled import per_hour
 
+from server.gates.admission import Slot
 from server.process.settings import Settings
 from server.transports.fast_path import FastPath
 from tests.conftest import NewDatabase
@@ -140,7 +141,8 @@ class Side:
 
     def take_slot(self) -> None:
         """Take the next free slot for good."""
-        assert self._site.app.state.pipeline._admission.slot(None).start()  # noqa: SLF001 - as a request that hangs
+        slot = Slot(self._site.app.state.pipeline._admission, None)  # noqa: SLF001 - as a request that hangs
+        assert slot.start()
 
     async def _accepted(self, client: socket.socket) -> Any:
         """Return the transport of the server's end."""
