@@ -227,7 +227,7 @@ class ConnectionPool:
             await self.pool.release(connection, timeout=RELEASE_SECONDS_MAX)  # type: ignore[arg-type]  # It is a proxy.
         except TimeoutError:
             self._silent_since = max(self._silent_since, began)
-        except Exception as error:  # noqa: BLE001 - asyncpg has ended the connection, whatever it is
+        except Exception as error:  # noqa: BLE001 - asyncpg ends the connection after any error
             log.debug("connection_ended", reason=repr(error))
 
 

@@ -112,7 +112,7 @@ class VideoDataCountsRow(NamedTuple):
 
 
 class QuotaRow(NamedTuple):
-    """How much is used of the quota that refused a call, and when it starts anew, if it does."""
+    """The usage of the quota that refused a call, and when it resets; None for storage, which does not."""
 
     used: int
     resets_at: datetime | None

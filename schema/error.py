@@ -68,7 +68,7 @@ class QuotaExceeded(Error):
     limit: float = strawberry.field(description="How much it allows: a whole number of attempts or bytes.")
     used: float = strawberry.field(description="How much of it is used.")
     resets_at: datetime | None = strawberry.field(
-        description="When it starts anew; null for storage, which is freed by storing less."
+        description="When the quota resets; null for storage, which shrinks when videos hold less."
     )
 
 

@@ -55,7 +55,7 @@ class Request(ABC, Generic[Response]):
         self.kind: OperationType | None = None  # of the operation, once it is read, where this transport has streams
 
     async def receive(self) -> None:
-        """Receive the body; Refused where it cannot be taken, ClientGone where the client leaves."""
+        """Receive the body, unless it has arrived; Refused if it cannot be taken, ClientGone if the client leaves."""
 
     async def wait(self, slot: Slot) -> None:
         """Wait for the slot; ClientGone where the client leaves meanwhile."""
@@ -70,8 +70,8 @@ class Request(ABC, Generic[Response]):
         """Make the response to a query or mutation."""
 
     def follow(self, results: AsyncGenerator[str, None]) -> Response:
-        """Make the response to a subscription, where this transport has streams."""
-        raise NotImplementedError
+        """Make the response to a subscription; called only where ``streams`` is true."""
+        raise AssertionError(f"{type(self).__name__} cannot stream {results}.")
 
 
 class Pipeline:

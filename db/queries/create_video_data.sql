@@ -3,7 +3,7 @@
 -- $7 video_style, $8 topic, $9 script, $10 caption, $11 voice_id, $12 voice_name, $13 created_by, $14 creations_max (of a day; null: any
 -- number), $15 storage_max (bytes that the user's videos may hold together; null: any number), $16 request_id.
 -- Always exactly one row: outcome, the user, the video and the CHARGE entry as far as they exist; when a quota refuses, how much of it is
--- used and when it starts anew. Outcomes in order of precedence:
+-- used and when it resets. Outcomes in order of precedence:
 --   idempotency_key_reused, replayed, user_not_found, stale, creations_exceeded, storage_exceeded, insufficient_credits, created.
 -- A refusal leaves nothing behind, and the key stays free.
 -- Race-free because the account is locked before it is judged: whoever comes second judges the balance that the first one left.

@@ -1,7 +1,7 @@
 -- Begin a new attempt at a FAILED or CANCELED video and charge what it costs now, once per idempotency key.
 -- $1 user_id, $2 id, $3 idempotency_key, $4 request_hash (SHA-256 of the canonical arguments), $5 cost in credits, $6 actor,
 -- $7 creations_max (of a day; null: any number), $8 request_id. Always exactly one row: outcome, the user, the video and the CHARGE entry
--- as far as they exist; when the quota refuses, how much of it is used and when it starts anew. Outcomes in order of precedence:
+-- as far as they exist; when the quota refuses, how much of it is used and when it resets. Outcomes in order of precedence:
 --   idempotency_key_reused, replayed, video_data_not_found, stale, illegal_transition, creations_exceeded, insufficient_credits, restarted.
 -- Race-free because the video and then the account are locked before they are judged: a second retry finds the video QUEUED.
 -- A refusal is final only if neither changed between this statement's snapshot and its locks (the change may have been this very retry,

@@ -552,7 +552,7 @@ async def test_messages_that_wait_for_a_slow_client(reached: Site) -> None:
         (connection,) = reached.server.server_state.connections
         assert isinstance(connection, WebSocketProtocol)
         message = {"type": "websocket.send", "text": text}
-        sending = [asyncio.create_task(connection.send(message)) for _ in range(40)]  # type: ignore[arg-type]
+        sending = [asyncio.create_task(connection.send(message)) for _ in range(40)]  # type: ignore[arg-type]  # uvicorn's types
         await until(lambda: not connection.writable.is_set())
         client.read_on()
         sizes = [0]

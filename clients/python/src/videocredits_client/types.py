@@ -537,7 +537,7 @@ class QuotaExceeded(Refusal):
     """How much of it is used."""
 
     resets_at: datetime.datetime | None
-    """When it starts anew; None for storage, which is freed by storing less."""
+    """When the quota resets; None for storage, which shrinks when videos hold less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
