@@ -28,7 +28,7 @@ from db.database import RetryLaterError
 from db.deadline import Deadlines
 from resolvers.identity import Identity, Role
 from server.auth.tokens import Proof, TokenVerifier
-from server.gates.admission import Admission, Owner, Slot, overloaded
+from server.gates.admission import WAITING, Admission, Owner, Slot, overloaded
 from server.gates.rate_limit import Quotas, network
 from server.operations.run import Kinds, NotExecuted, Runner
 from server.wire.request import ClientGone, GraphQLRequest, Refused
@@ -113,7 +113,7 @@ class Pipeline:
                     owner = identity.subject if identity.role is Role.USER else None
                 request.slot = slot = Slot(self._admission, owner)
                 try:
-                    if not slot.start():
+                    if slot.state is WAITING:
                         late = overloaded
                         await request.wait(slot)
                     late = RetryLaterError

@@ -4,12 +4,12 @@ One user, or one address without a user, may have half of the slots and half of 
 hang, on a locked row say, cannot take the places of everybody else. The queue serves owners in turn, and each owner's
 requests in the order of their arrival.
 
-A request's slot is in one of five states:
+A request's slot is in one of four states:
 
-    NEW ──start──→ RUNNING ──release──→ RELEASED
-     └──wait──→ WAITING ──→ RUNNING          a slot became free
-                   ├──→ LEFT ──→ RELEASED    the client went away
-                   └──→ RELEASED             the request was cancelled, or its deadline passed
+    RUNNING ──release──→ RELEASED
+    WAITING ──→ RUNNING      a slot became free
+       ├──────→ LEFT         the client went away
+       └──────→ RELEASED     the request was cancelled, or its deadline passed
 """
 
 import asyncio
@@ -28,14 +28,13 @@ Owner = Hashable | None
 class State(Enum):
     """What a slot's request does; see the module's docstring."""
 
-    NEW = auto()
     WAITING = auto()
     RUNNING = auto()
     LEFT = auto()
     RELEASED = auto()
 
 
-NEW, WAITING, RUNNING, LEFT, RELEASED = State  # Locals of the module are found faster than an enum's members.
+WAITING, RUNNING, LEFT, RELEASED = State  # Locals of the module are found faster than an enum's members.
 
 
 class Admission:
@@ -46,20 +45,20 @@ class Admission:
         self.room = running_max + waiting_max  # for requests that run or wait
         self.running_each_max = -(-running_max // 2)
         self.room_each_max = self.running_each_max + -(-waiting_max // 2)
-        self.running: dict[Owner, int] = {}
-        self.admitted: dict[Owner, int] = {}  # running and waiting
+        self.admitted: dict[Owner, int] = {}  # each owner's requests that run or wait
         self.waiting: dict[Owner, deque[Slot]] = {}
         # The owners that have waiting requests, and slots left in their share.
         self.next: OrderedDict[Owner, None] = OrderedDict()
 
-    def may_run(self, owner: Owner) -> bool:
-        """Tell whether an owner has slots left in its share."""
-        return owner is None or self.running.get(owner, 0) < self.running_each_max
+    def running(self, owner: Owner) -> int:
+        """Return how many of an owner's requests run."""
+        return self.admitted.get(owner, 0) - len(self.waiting.get(owner, ()))
 
     def fill(self) -> None:
         """Give free slots to waiting requests, owner by owner."""
         while self.free and self.next:
             owner, _ = self.next.popitem(last=False)
+            self.free -= 1
             self.waiting[owner].popleft().run()
             self.queue(owner)
 
@@ -68,7 +67,7 @@ class Admission:
         if not self.waiting.get(owner):
             self.waiting.pop(owner, None)
             self.next.pop(owner, None)
-        elif self.may_run(owner):
+        elif owner is None or self.running(owner) < self.running_each_max:
             self.next[owner] = None
         else:
             self.next.pop(owner, None)
@@ -80,49 +79,44 @@ class Slot:
     __slots__ = ("_admission", "_owner", "_woken", "state")
 
     def __init__(self, admission: Admission, owner: Owner) -> None:
-        """Admit a request; Refused where too many are running and waiting already, of all or of this owner."""
+        """Admit a request, which runs at once if it can, and else waits.
+
+        Refused where too many are running and waiting already, of all or of this owner.
+        """
         if admission.room == 0:
             raise overloaded()
-        if owner is not None:
-            admitted = admission.admitted.get(owner, 0)
-            if admitted >= admission.room_each_max:
-                message = f"{admitted} of your requests are under way: wait for some of them, then send this one again."
-                raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(RETRY_SECONDS))
-            admission.admitted[owner] = admitted + 1
-        admission.room -= 1
         self._admission = admission
         self._owner = owner
-        self._woken: asyncio.Future[None] | None = None
-        self.state = NEW
-
-    def start(self) -> bool:
-        """Run without waiting, and tell whether that is possible."""
-        admission, owner = self._admission, self._owner
-        if not admission.free:
-            return False
-        if owner is not None:  # Not by `may_run` and so on: each call would cost every request.
-            running = admission.running.get(owner, 0)
-            if running >= admission.running_each_max:
-                return False
-            admission.running[owner] = running + 1
-        admission.free -= 1
-        self.state = RUNNING
-        return True
+        may_run = admission.free > 0
+        if owner is not None:
+            admitted = admission.admitted.get(owner, 0)
+            if admitted >= admission.running_each_max:  # Else it has slots left, and room.
+                if admitted >= admission.room_each_max:
+                    message = (
+                        f"{admitted} of your requests are under way: wait for some of them, then send this one again."
+                    )
+                    raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(RETRY_SECONDS))
+                may_run = may_run and admission.running(owner) < admission.running_each_max
+            admission.admitted[owner] = admitted + 1
+        admission.room -= 1
+        if may_run:
+            admission.free -= 1
+            self.state = RUNNING
+            return
+        self.state = WAITING
+        self._woken = asyncio.get_running_loop().create_future()
+        admission.waiting.setdefault(owner, deque()).append(self)
+        admission.queue(owner)
 
     def run(self) -> None:
-        """Take a free slot after a wait."""
-        self.start()
-        assert self._woken is not None  # noqa: S101 - it waits
+        """Take a slot that became free."""
+        self.state = RUNNING
         if not self._woken.done():
             self._woken.set_result(None)
 
     async def wait(self) -> None:
         """Wait until it runs; ClientGone where its client has left."""
-        if self.state is NEW:
-            self.state = WAITING
-            self._woken = asyncio.get_running_loop().create_future()
-            self._admission.waiting.setdefault(self._owner, deque()).append(self)
-            self._admission.queue(self._owner)
+        if self.state is WAITING:
             await self._woken
         if self.state is LEFT:
             raise ClientGone
@@ -130,39 +124,32 @@ class Slot:
     def leave(self) -> None:
         """Note that the client has gone: a waiting request is dropped, a running one is finished."""
         if self.state is WAITING:
-            self._dequeue()
-        elif self.state is not NEW:
-            return
-        self.state = LEFT
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+            self.release()
+            self.state = LEFT
+            if not self._woken.done():
+                self._woken.set_result(None)
 
     def release(self) -> None:
         """Make room for another request; further calls do nothing."""
-        state, self.state = self.state, RELEASED
-        if state is RELEASED:
+        state = self.state
+        if state is LEFT or state is RELEASED:
             return
+        self.state = RELEASED
         admission, owner = self._admission, self._owner
-        if state is WAITING:
-            self._dequeue()
         admission.room += 1
         if owner is not None:
-            admission.admitted[owner] -= 1
-            if not admission.admitted[owner]:
+            if admission.admitted[owner] == 1:
                 del admission.admitted[owner]
-        if state is RUNNING:
+            else:
+                admission.admitted[owner] -= 1
+        if state is WAITING:
+            admission.waiting[owner].remove(self)
+            admission.queue(owner)
+        else:
             admission.free += 1
-            if owner is not None:
-                admission.running[owner] -= 1
-                if not admission.running[owner]:
-                    del admission.running[owner]
             if admission.waiting:
                 admission.queue(owner)
                 admission.fill()
-
-    def _dequeue(self) -> None:
-        self._admission.waiting[self._owner].remove(self)
-        self._admission.queue(self._owner)
 
 
 def overloaded() -> Refused:

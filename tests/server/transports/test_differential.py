@@ -24,7 +24,7 @@ import zstandard
 from starlette.types import Message, Receive, Scope, Send
 from throttled import per_hour
 
-from server.gates.admission import Slot
+from server.gates.admission import Slot, State
 from server.process.settings import Settings
 from server.transports.fast_path import FastPath
 from tests.conftest import NewDatabase
@@ -142,7 +142,7 @@ class Side:
     def take_slot(self) -> None:
         """Take the next free slot for good."""
         slot = Slot(self._site.app.state.pipeline._admission, None)  # noqa: SLF001 - as a request that hangs
-        assert slot.start()
+        assert slot.state is State.RUNNING
 
     async def _accepted(self, client: socket.socket) -> Any:
         """Return the transport of the server's end."""
