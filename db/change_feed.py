@@ -189,7 +189,7 @@ class ChangeFeed:
 
         connection.add_termination_listener(lambda _: self._stirred.set())
         if is_read_only(connection):  # A standby has no NOTIFY.
-            connection.mark_refused_change()
+            connection.refused_change = True
         elif self._notify:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
                 await connection.execute(GREET)

@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 
 from db.transient import READ_ONLY, TRANSIENT
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Pooled: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
 Prepare: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
 
@@ -31,20 +33,20 @@ log = structlog.get_logger()
 class PoolConnection(asyncpg.Connection):
     """A connection, and what the pool decides by whether to go on using it."""
 
-    __slots__ = ("answered_at", "opened_at", "refused_change")
+    __slots__ = ("answered_at", "opened_at", "pooled", "refused_change")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.opened_at = self.answered_at = monotonic()
-        self.refused_change = False
+        self.refused_change = False  # whether the server has refused a change, although it has not reported to do so
+        # What the pool gave out for this connection, and takes back. It passes each call on, which takes as long as to
+        # send a small statement, so statements are run without it.
+        self.pooled: Pooled | None = None
 
-    def mark_answered(self, now: float) -> None:
-        """Note a sign of life; a method, since no attribute can be set through asyncpg's proxy."""
-        self.answered_at = now
-
-    def mark_refused_change(self) -> None:
-        """Note that the server takes no changes, although it has not reported so."""
-        self.refused_change = True
+    @property
+    def itself(self) -> Self:
+        """This connection, when asked of what the pool gave out for it."""
+        return self
 
     def is_outdated(self, now: float) -> bool:
         """Tell whether a new connection might lead to a server that takes changes, as this one does not."""
@@ -156,10 +158,10 @@ class ConnectionPool:
             is_sound = True
         except asyncpg.InternalClientError as error:
             # The server ended the connection while it was idle, which asyncpg has half noticed.
-            _end(connection)
+            connection.terminate()
             raise ConnectionError from error
         except asyncpg.InterfaceError as error:
-            if not _is_gone(connection):
+            if not connection.is_closed():
                 raise  # The statement was called wrongly: running it again would not help.
             raise ConnectionError from error
         except asyncpg.PostgresError as error:
@@ -187,23 +189,26 @@ class ConnectionPool:
         self.pool.terminate()
 
     async def _take(self) -> PoolConnection:
+        connection: PoolConnection
         now = monotonic()
         if now - self._checked_at >= READ_ONLY_CHECK_SECONDS:
             self._drop_outdated(now)
         while self._at_hand:
             connection, since = self._at_hand.pop()
-            if now - since < AT_HAND_SECONDS_MAX and since >= self._silent_since and not _is_gone(connection):
+            if now - since < AT_HAND_SECONDS_MAX and since >= self._silent_since and not connection.is_closed():
                 return connection
-            _end(connection)
+            connection.terminate()
         while True:
             self._waiting += 1
             try:
-                connection = cast("PoolConnection", await self.pool.acquire())
+                pooled = await self.pool.acquire()
             except (asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
                 # Whatever the reason, such as a password that is being changed: no statement has begun.
                 raise ConnectionError(f"No connection: {type(error).__name__}: {error}") from error
             finally:
                 self._waiting -= 1
+            connection = pooled.itself  # type: ignore[attr-defined]  # It passes on what it has not.
+            connection.pooled = pooled
             if connection.answered_at >= self._silent_since and not connection.is_outdated(monotonic()):
                 return connection
             connection.terminate()
@@ -211,9 +216,9 @@ class ConnectionPool:
     def _drop_outdated(self, now: float) -> None:
         self._checked_at = now
         for each in list(self._at_hand):
-            if not _is_gone(each[0]) and each[0].is_outdated(now):
+            if not each[0].is_closed() and each[0].is_outdated(now):
                 self._at_hand.remove(each)
-                _end(each[0])
+                each[0].terminate()
 
     async def _release(self, connection: PoolConnection, began: float) -> None:
         """Give a connection back to the pool; one that does not even confirm a cancellation is dead.
@@ -221,10 +226,12 @@ class ConnectionPool:
         Then others may be dead too, and nobody should wait for each to find out: those that have not answered since
         are replaced when they are taken.
         """
+        pooled, connection.pooled = connection.pooled, None
+        assert pooled is not None  # noqa: S101 - it was taken
         try:
-            if not _is_gone(connection):
-                connection.mark_answered(monotonic())
-            await self.pool.release(connection, timeout=RELEASE_SECONDS_MAX)  # type: ignore[arg-type]  # It is a proxy.
+            if not connection.is_closed():
+                connection.answered_at = monotonic()
+            await self.pool.release(pooled, timeout=RELEASE_SECONDS_MAX)
         except TimeoutError:
             self._silent_since = max(self._silent_since, began)
         except Exception as error:  # noqa: BLE001 - asyncpg ends the connection after any error
@@ -233,24 +240,12 @@ class ConnectionPool:
 
 def _judge(connection: PoolConnection, error: asyncpg.PostgresError) -> None:
     fault = TRANSIENT.get(error.sqlstate or "")
-    if fault is None or not fault.drops_connection or _is_gone(connection):
+    if fault is None or not fault.drops_connection:
         return
     if error.sqlstate == READ_ONLY:
-        connection.mark_refused_change()  # Dropped when it is older, so that there is one new connection a second.
+        connection.refused_change = True  # Dropped when it is older, so that there is one new connection a second.
     else:
         connection.terminate()
-
-
-def _end(connection: PoolConnection) -> None:
-    with suppress(asyncpg.InterfaceError):  # The pool took it back when it was closed.
-        connection.terminate()
-
-
-def _is_gone(connection: PoolConnection) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # The pool took it back when it was closed.
-        return True
 
 
 async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:

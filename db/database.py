@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import datetime
 from functools import partial
+from operator import methodcaller
 from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from db.connection_pool import ConnectionPool, PoolConnection
-from db.deadline import Deadlines
+from db.deadline import Deadlines, Section
 from db.group_commit import (
     BATCH_SECONDS_MAX,
     LOCK_MILLISECONDS_MAX,
@@ -29,6 +30,7 @@ from db.transient import transient
 from db.user_limit import USER_CONNECTIONS_FRACTION, UserLimit
 
 Answer = TypeVar("Answer")
+Argument = TypeVar("Argument")
 Key = TypeVar("Key", bound=Hashable)
 Row = TypeVar("Row")
 
@@ -86,18 +88,15 @@ class Database:
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
         deadline = self._loop.time() + self._timeout_seconds
-        return await self._until(
-            deadline,
-            self._reading_deadlines,
-            lambda: self._connections.run(lambda connection: connection.fetch(query, *arguments)),
-        )
+        fetch = methodcaller("fetch", query, *arguments)
+        return await self._until(deadline, self._reading_deadlines, self._connections.run, fetch)
 
     async def probe(self, run: Callable[[PoolConnection], Awaitable[Answer]], seconds: float) -> Answer:
         """Return the result of ``run`` on a connection; raise TimeoutError, or whatever else shows that there is none.
 
         Only a connection that was lost before is replaced.
         """
-        with self._reading_deadlines.at(self._loop.time() + seconds):
+        with Section(self._reading_deadlines, self._loop.time() + seconds):
             try:
                 return await self._connections.run(run)
             except ConnectionError:
@@ -195,7 +194,7 @@ class Database:
 
     async def _settle(self, call: Call) -> asyncpg.Record:
         try:
-            return await self._until(call.deadline, self._deadlines, lambda: self._run_within_limit(call))
+            return await self._until(call.deadline, self._deadlines, self._run_within_limit, call)
         finally:
             self._changed(call)
 
@@ -208,15 +207,17 @@ class Database:
         if not task.cancelled():
             task.exception()  # Retrieved here, since a caller that was cancelled will not do it.
 
-    async def _until(self, deadline: float, deadlines: Deadlines, run: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _until(
+        self, deadline: float, deadlines: Deadlines, run: Callable[[Argument], Awaitable[Answer]], argument: Argument
+    ) -> Answer:
         now = began = self._loop.time()
         pause_seconds = 0.002
         attempt_seconds = ATTEMPT_SECONDS
         last_fault: Exception | None = None
         while True:
             try:
-                with deadlines.at(min(deadline, now + attempt_seconds)):
-                    return await run()
+                with Section(deadlines, min(deadline, now + attempt_seconds)):
+                    return await run(argument)
             except Exception as error:
                 fault = transient(error)
                 if fault is None:

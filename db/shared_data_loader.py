@@ -69,7 +69,16 @@ class SharedDataLoader(Generic[Key, Row]):
             self._counted[reader] = len(batch)
             self._start()
             timer = self._loop.call_later(SLOW_SECONDS, self._discount, reader)
-            await self._read(batch)
+            try:
+                found = await self._fetch(list(dict.fromkeys([key for key, _ in batch])))
+            except Exception as error:  # noqa: BLE001 - it is raised for each key
+                for _, requested in batch:
+                    if not requested.done():
+                        requested.set_exception(error)
+            else:
+                for key, requested in batch:
+                    if not requested.done():
+                        requested.set_result(found.get(key))
             timer.cancel()
 
     def _next_batch(self) -> "list[tuple[Key, asyncio.Future[Row | None]]]":
@@ -88,15 +97,3 @@ class SharedDataLoader(Generic[Key, Row]):
         self._discount(reader)
         if not self._readers and self._on_idle is not None:
             self._on_idle()
-
-    async def _read(self, batch: "list[tuple[Key, asyncio.Future[Row | None]]]") -> None:
-        try:
-            found = await self._fetch(list(dict.fromkeys(key for key, _ in batch)))
-        except Exception as error:  # noqa: BLE001 - it is raised for each key
-            for _, requested in batch:
-                if not requested.done():
-                    requested.set_exception(error)
-        else:
-            for key, requested in batch:
-                if not requested.done():
-                    requested.set_result(found.get(key))

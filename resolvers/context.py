@@ -44,6 +44,13 @@ class Terms:
 class Context(schema.context.Context):
     """Lives for one operation."""
 
+    # What few operations need stands here, and not in the constructor, which all of them call.
+    rest_seconds = 0.0  # the shortest time between two events of a subscription
+    incomplete = False  # whether fields of a subscription's last event failed, so that it has to be read again
+    watch: Watch | None = None  # of a subscription to a state, from before its first reading
+    _budget: ContentBudget | None = None
+    _content: ContentLoader | None = None
+
     def __init__(
         self, database: Database, live: Live, terms: Terms, identity: Identity | None, response_bytes_max: int
     ) -> None:
@@ -53,11 +60,6 @@ class Context(schema.context.Context):
         self.identity = identity
         self.response_bytes_max = response_bytes_max
         self.loaders = Loaders(database)
-        self._budget: ContentBudget | None = None  # These two are made when first needed, which is seldom.
-        self._content: ContentLoader | None = None
-        self.rest_seconds = 0.0  # the shortest time between two events of a subscription
-        self.incomplete = False  # whether fields of a subscription's last event failed, so that it has to be read again
-        self.watch: Watch | None = None  # of a subscription to a state, from before its first reading
 
     async def refreshed(self) -> None:
         """Have a subscription to a state read again; return when what was read after this call has been shown."""

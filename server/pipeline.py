@@ -25,7 +25,7 @@ from strawberry.types import ExecutionResult as Result
 from strawberry.types.graphql import OperationType
 
 from db.database import RetryLaterError
-from db.deadline import Deadlines
+from db.deadline import Deadlines, Section
 from resolvers.identity import Identity, Role
 from server.auth.tokens import Proof, TokenVerifier
 from server.gates.admission import WAITING, Admission, Owner, Slot, overloaded
@@ -91,7 +91,7 @@ class Pipeline:
         """
         late: Callable[[], Exception] = RetryLaterError  # what it means if the deadline passes now
         try:
-            with self._deadlines.at(request.deadline):
+            with Section(self._deadlines, request.deadline):
                 if self._quotas.per_address is not None:
                     await self._quotas.spend_of_address(request.client)
                 identity = None

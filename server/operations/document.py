@@ -58,8 +58,7 @@ class Prepared(NamedTuple):
     document: DocumentNode | None
     errors: list[GraphQLError]
     costs: Mapping[str | None, OperationCost]
-    compiled: dict[str | None, CompiledOperation]  # the operations that have been requested
-    roots: dict[str | None, RootFields | None]  # of those
+    compiled: dict[str | None, tuple[CompiledOperation, RootFields | None]]  # the operations that have been requested
 
 
 class Documents:
@@ -81,15 +80,16 @@ class Documents:
             (self._faulty if prepared.errors else self._sound).put(text, prepared, len(text))
         return prepared
 
-    def compiled(self, schema: GraphQLSchema, prepared: Prepared, name: str | None) -> CompiledOperation:
+    def compiled(
+        self, schema: GraphQLSchema, prepared: Prepared, name: str | None
+    ) -> tuple[CompiledOperation, RootFields | None]:
         """Compile an operation of a document without errors, or recall it; it is remembered as long as the document."""
-        operation = prepared.compiled.get(name)
-        if operation is None:
+        found = prepared.compiled.get(name)
+        if found is None:
             assert prepared.document is not None  # noqa: S101 - there are no errors
             operation = CompiledOperation(schema, prepared.document, name, partial(self._weigh, prepared))
-            prepared.compiled[name] = operation
-            prepared.roots[name] = root_fields(schema, prepared.document, name)
-        return operation
+            found = prepared.compiled[name] = (operation, root_fields(schema, prepared.document, name))
+        return found
 
     def _weigh(self, prepared: Prepared, fields: int) -> None:
         self._sound.grow(prepared.text, fields * CHARACTERS_PER_FIELD)
@@ -99,7 +99,7 @@ class Documents:
             hold("length", len(text))
             document = _parsed(text)
         except GraphQLError as error:
-            return Prepared(text, None, [error], {}, {}, {})
+            return Prepared(text, None, [error], {}, {})
         errors = self._validate(schema, document, _STRUCTURE)
         costs: Mapping[str | None, OperationCost] = {}
         if not errors:
@@ -109,7 +109,7 @@ class Documents:
                 errors = [error]
             else:
                 errors = self._validate(schema, document, self._rules)
-        return Prepared(text, document, errors, costs, {}, {})
+        return Prepared(text, document, errors, costs, {})
 
     def _validate(self, schema: GraphQLSchema, document: DocumentNode, rules: Any) -> list[GraphQLError]:
         return validate(schema, document, rules, ERRORS_MAX, hide_suggestions=not self._introspection)

@@ -11,6 +11,7 @@ from server.bounded_cache import BoundedCache
 from server.operations.document import CHARACTERS_REMEMBERED, DOCUMENTS_REMEMBERED
 from server.operations.root_fields import Schema
 from server.process.settings import Settings, StartError
+from server.wire.request import GraphQLRequest
 
 
 class PersistedDocuments:
@@ -22,20 +23,21 @@ class PersistedDocuments:
         self._trusted_only = trusted_only
         self._registered = BoundedCache[str](DOCUMENTS_REMEMBERED, CHARACTERS_REMEMBERED)
 
-    def text_of(self, query: str | None, document_id: str | None, extensions: Mapping[str, Any] | None) -> str:
-        """Return the text of the document that these parameters of a request mean, or raise a RequestError.
+    def text_of(self, asked: GraphQLRequest) -> str:
+        """Return the text of the document that a request means, or raise a RequestError.
 
         Its code is PERSISTED_QUERY_NOT_FOUND for an unknown id or hash, FORBIDDEN for text that is not trusted where
         only trusted documents are answered, and BAD_USER_INPUT for parameters that do not go together.
         """
-        if document_id is not None:
+        query = asked.query
+        if asked.document_id is not None:
             if query is not None:
                 raise RequestError("BAD_USER_INPUT", "Send either `documentId` or `query`, not both.")
-            text = self._find(document_id)
+            text = self._find(asked.document_id)
             if text is None:
                 raise RequestError("PERSISTED_QUERY_NOT_FOUND", "There is no document with this `documentId`.")
             return text
-        named = _hash(extensions) if extensions else None
+        named = _hash(asked.extensions) if asked.extensions else None
         if query is None:
             if named is None:
                 raise RequestError("BAD_USER_INPUT", "Send the document as `query`, or its id as `documentId`.")

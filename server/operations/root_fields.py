@@ -160,39 +160,36 @@ class Schema(strawberry.Schema):
         """Prepare a document, or recall it."""
         return self.documents.prepare(self._schema, text)
 
-    async def run(
+    def run(
         self,
         text: str,
         variables: dict[str, Any] | None,
         context: Any,
         name: str | None,
         allowed: Collection[OperationType],
-    ) -> ExecutionResult | Result:
+    ) -> ExecutionResult | Awaitable[ExecutionResult | Result]:
         """Execute a query or mutation, by functions compiled for it where that can be, and else by Strawberry.
 
         Strawberry also reports errors: by then, nothing has been resolved.
         """
         answer = self._answer(text, variables or {}, context, name, allowed)
-        if answer is None:
-            return await self.execute(text, variables, context, None, name, allowed)
-        return answer if isinstance(answer, ExecutionResult) else await answer
+        return self.execute(text, variables, context, None, name, allowed) if answer is None else answer
 
     def _answer(
         self, text: str, variables: dict[str, Any], context: Any, name: str | None, allowed: Collection[OperationType]
     ) -> ExecutionResult | Awaitable[ExecutionResult] | None:
         """Begin to execute by compiled functions, or do nothing."""
-        prepared = self.prepare(text)
+        prepared = self.documents.prepare(self._schema, text)
         costs = prepared.costs
         if name is None and len(costs) == 1:
             (name,) = costs
         if prepared.errors or name not in costs:
             return None
-        operation = self.documents.compiled(self._schema, prepared, name)
+        operation, roots = self.documents.compiled(self._schema, prepared, name)
         if operation.kind not in allowed:
             return None
         try:
             costs[name].hold(variables)
-            roots = prepared.roots[name]
             if roots is not None and (refused := roots.refuse(context.identity)):
                 return refused
             return operation(context, variables, hide_suggestions=not self.suggestions)
@@ -211,8 +208,7 @@ class Schema(strawberry.Schema):
         """
         assert prepared.document is not None  # noqa: S101 - there are no errors
         hide_suggestions = not self.suggestions
-        operation = self.documents.compiled(self._schema, prepared, name)
-        roots = prepared.roots[name]
+        operation, roots = self.documents.compiled(self._schema, prepared, name)
         if roots is not None and (refused := roots.refuse(context.identity)):
             return ExecutionResult(None, refused.errors)
         if errors := operation.variable_errors(variables or {}, hide_suggestions=hide_suggestions):

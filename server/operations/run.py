@@ -87,7 +87,9 @@ class Runner:
         """
         try:
             context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
-            result = await self._schema.run(self._text(asked), asked.variables, context, asked.name, allowed)
+            text = self._persisted.text_of(asked)
+            running = self._schema.run(text, asked.variables, context, asked.name, allowed)
+            result = running if isinstance(running, ExecutionResult) else await running
             return _whole(result) if result.errors else result
         except RequestError as error:
             return ExecutionResult(None, [error])
@@ -111,7 +113,7 @@ class Runner:
         """Yield the results of a subscription as JSON, as they come; NotExecuted, before the first, where none do."""
         prepared, definition = self._prepare(asked)
         name = definition.name.value if definition.name else None
-        text, given = self._text(asked), asked.variables or {}
+        text, given = self._persisted.text_of(asked), asked.variables or {}
         # A stream may last for hours: nothing is kept of a request but what its subscription uses.
         declared = [each.variable.name.value for each in definition.variable_definitions or ()]
         variables = {each: given[each] for each in declared if each in given}
@@ -166,7 +168,7 @@ class Runner:
 
     def _prepare(self, asked: GraphQLRequest) -> tuple[Prepared, OperationDefinitionNode]:
         try:
-            prepared = self._schema.prepare(self._text(asked))
+            prepared = self._schema.prepare(self._persisted.text_of(asked))
         except RequestError as error:
             raise NotExecuted([error]) from error
         if prepared.errors or prepared.document is None:
@@ -175,9 +177,6 @@ class Runner:
         if definition is None:
             raise NotExecuted([_unknown_operation()])
         return prepared, definition
-
-    def _text(self, asked: GraphQLRequest) -> str:
-        return self._persisted.text_of(asked.query, asked.document_id, asked.extensions)
 
 
 def _unknown_operation() -> Refused:

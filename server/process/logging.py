@@ -22,7 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 WITHHELD = "[withheld]"
 TEXT_CHARACTERS_MAX = 16_384
 DEPTH_MAX = 5
-TARGET_CHARACTERS_REMEMBERED = 255  # A method and path that are longer are written anew each time.
+TARGET_CHARACTERS_REMEMBERED = 255  # A longer path is written anew each time.
 PIPE_BYTES = 4096  # A longer write to a pipe may be interleaved with other processes' writes.
 
 # The id that each event of a request has on its line, a socket's operations and streams having their own. Not one of
@@ -221,8 +221,7 @@ def _request_line(
     nanoseconds: int, method: str, path: str, status: int | None, milliseconds: float, request_id: str
 ) -> str:
     second, microsecond = divmod(nanoseconds // 1000, 1_000_000)
-    is_usual = len(method) + len(path) <= TARGET_CHARACTERS_REMEMBERED
-    target = _usual_target(method, path) if is_usual else _target(method, path)
+    target = _usual_target(method, path) if len(path) <= TARGET_CHARACTERS_REMEMBERED else _target(method, path)
     return (
         f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
         f'{target}, "status": {"null" if status is None else status}, '

@@ -6,7 +6,7 @@ compression. Tests hold both paths to the same answers.
 """
 
 import time
-from asyncio import CancelledError
+from asyncio import CancelledError, Task
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -89,7 +89,9 @@ class FastPath:
 class FastRequest(Request[Response]):
     """One request on the fast path."""
 
-    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme")
+    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme", "keep_alive", "task")
+
+    task: "Task[None]"  # of the connection, which answers it
 
     allowed = QUERIES_AND_MUTATIONS
 
@@ -108,6 +110,7 @@ class FastRequest(Request[Response]):
         self.deadline = deadline
         self.slot = None
         self.gone = False
+        self.keep_alive = True  # whether the connection stays open after the response
         self._path = path
         self._head = head
         self._body = body
@@ -132,10 +135,9 @@ class FastRequest(Request[Response]):
         path = self._path
         started = time.perf_counter()
         id_in_log.set(self._request_id)
-        scope: Scope = {"type": "http", "method": "POST", "headers": self._head.headers, "scheme": self._scheme}
         try:
             if path.forwarded is not None:
-                scope["client"] = self.client
+                scope = self._scope()
                 await path.forwarded(scope, _receive_nothing, _send_nothing)
                 self.client, self._scheme = scope["client"], scope["scheme"]
             response = await path.pipeline.answer(self)
@@ -144,15 +146,25 @@ class FastRequest(Request[Response]):
         except CancelledError:  # The server stops, and has waited long enough.
             self._log(None, started)
             raise
-        headers, content = response.raw_headers, bytes(response.body)
         sender = compressed(response, self._head.given)
-        if sender is not response or path.cors is not None:
-            scope["state"] = {"response": sender}
-            headers, content = await _sent(path.cors or sender, scope)
+        if sender is response and path.cors is None:
+            headers, content = response.raw_headers, bytes(response.body)
+        else:
+            headers, content = await _sent(path.cors or sender, {**self._scope(), "state": {"response": sender}})
         (_, length), *others = headers  # The length comes first in an `Answer`.
         own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (self._request_id.encode(), length)
         self._log(response.status_code, started)
         return response.status_code, own + _lines(self._scheme, tuple(others)), content
+
+    def _scope(self) -> Scope:
+        """Make what ASGI middleware reads of a request."""
+        return {
+            "type": "http",
+            "method": "POST",
+            "headers": self._head.headers,
+            "scheme": self._scheme,
+            "client": self.client,
+        }
 
     def _log(self, status: int | None, started: float) -> None:
         milliseconds = round(1000 * (time.perf_counter() - started), 1)

@@ -5,7 +5,7 @@ import logging
 import re
 import socket
 import sys
-from asyncio import CancelledError, Task, TimerHandle
+from asyncio import CancelledError, TimerHandle
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -109,7 +109,7 @@ class Protocol(asyncio.Protocol):
         self._data = b""  # what is being parsed, if it begins with a request
         self._known: _KnownHead | None = None  # the head of the last request that came by itself and took the fast path
         # The requests that have been parsed
-        self.cycle: RequestResponseCycle | _FastPathCycle | None = None  # the one that is being answered
+        self.cycle: RequestResponseCycle | FastRequest | None = None  # the one that is being answered
         self._is_new = True  # whether none has been answered
         self._waiting: deque[RequestResponseCycle] = deque()
         self._unparsed = b""  # what came while it was answered
@@ -159,7 +159,9 @@ class Protocol(asyncio.Protocol):
             self._all_unread.remove(self.transport)
         self._stop_timers()
         for cycle in (self.cycle, *self._waiting):
-            if cycle is not None:
+            if isinstance(cycle, FastRequest):
+                cycle.leave()
+            elif cycle is not None:
                 cycle.disconnected = True
                 cycle.message_event.set()
         self._writable.set()
@@ -178,7 +180,7 @@ class Protocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         known = self._known
-        if known is not None and not self._is_in_message and not self._unparsed and self._is_idle():
+        if known is not None and not self._is_in_message and not self._unparsed and self.cycle is None:
             body = known.body(data)
             if body is not None and self._begin(known.head, body):
                 return
@@ -193,7 +195,7 @@ class Protocol(asyncio.Protocol):
 
     def _may_not_parse(self) -> bool:
         """Tell whether what comes now belongs to a request that has to wait until another is answered and read."""
-        if self._is_idle():
+        if self.cycle is None:
             return self.write_paused
         return self._receiving is None or self._receiving is not self.cycle
 
@@ -225,7 +227,7 @@ class Protocol(asyncio.Protocol):
         self._data = b""
         if self._held is not None and not self.transport.is_closing():
             self._take_asgi_path(self._held)
-        if self._is_in_head and not was_in_head and self._is_idle() and not self._is_new:
+        if self._is_in_head and not was_in_head and self.cycle is None and not self._is_new:
             self._since = self.loop.time()
             self._set_timer(HEAD_SECONDS_MAX)
 
@@ -309,13 +311,10 @@ class Protocol(asyncio.Protocol):
             self._receiving.more_body = False
             self._receiving.message_event.set()
             self._receiving = None
-            if self._is_idle():
+            if self.cycle is None:
                 self._forget_request()
 
     # Requests
-
-    def _is_idle(self) -> bool:
-        return self.cycle is None
 
     def _forget_request(self) -> None:
         """Keep nothing of a request that is done: thousands of connections may be idle."""
@@ -329,7 +328,7 @@ class Protocol(asyncio.Protocol):
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not self._is_expecting_100
-            and self._is_idle()
+            and self.cycle is None
             and not self.config.root_path
             and not self.config.access_log
         )
@@ -340,9 +339,9 @@ class Protocol(asyncio.Protocol):
         request = self._fast_path.begin(head, body, self.client, self.scheme, self.loop.time())
         if request is None:
             return False
-        self.cycle = cycle = _FastPathCycle(request)
-        cycle.task = self.loop.create_task(self._take_fast_path(cycle))
-        self.tasks.add(cycle.task)
+        self.cycle = request
+        request.task = self.loop.create_task(self._take_fast_path(request))
+        self.tasks.add(request.task)
         return True
 
     def _take_asgi_path(self, body: list[bytes]) -> None:
@@ -351,22 +350,22 @@ class Protocol(asyncio.Protocol):
         for part in body:
             self.on_body(part)
 
-    async def _take_fast_path(self, cycle: "_FastPathCycle") -> None:
+    async def _take_fast_path(self, request: FastRequest) -> None:
         try:
-            status, head, body = await cycle.request.write()
+            status, head, body = await request.write()
         except BaseException as error:  # The server stops and waits no longer, or the response cannot be written.
-            if not cycle.disconnected:
+            if not request.gone:
                 self.transport.write(self._refusal(stopped() if isinstance(error, CancelledError) else fault()))
                 self.transport.close()
             raise
         finally:
-            self.tasks.discard(cycle.task)
-        if cycle.disconnected:
+            self.tasks.discard(request.task)
+        if request.gone:
             return
         defaults = lines(tuple(self.server_state.default_headers))
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        end = b"\r\n" if request.keep_alive else b"connection: close\r\n\r\n"
         self.transport.write(b"".join((STATUS_LINE[status], defaults, head, end, body)))
-        if not cycle.keep_alive:
+        if not request.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
@@ -407,7 +406,7 @@ class Protocol(asyncio.Protocol):
             keep_alive=http_version != "1.0" and self._parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        if self._is_idle() and not self._waiting:
+        if self.cycle is None and not self._waiting:
             self._start(cycle)
         else:
             self._waiting.append(cycle)
@@ -426,22 +425,23 @@ class Protocol(asyncio.Protocol):
         self.server_state.total_requests += 1
         self.cycle = None
         self._is_new = False
-        if not self._is_in_message:
-            self._forget_request()
         if self.transport.is_closing():
             self._limit_closing()
             return
         self._since = self.loop.time()
         if self._is_in_message:
             self._set_timer(HEAD_SECONDS_MAX)
-        elif self.timer is None:
-            self._set_timer(self.timeout_keep_alive)
+        else:
+            if self._url:
+                self._forget_request()
+            if self.timer is None:
+                self._set_timer(self.timeout_keep_alive)
         if self.read_paused or self._waiting or self._unparsed or self._then is not None:
             self._go_on()
 
     def _go_on(self) -> None:
         """Begin the next request or parse on, unless a request is being answered or its response is not yet read."""
-        if self.write_paused or not self._is_idle():
+        if self.write_paused or self.cycle is not None:
             return
         if self._waiting:
             self._start(self._waiting.popleft())
@@ -474,7 +474,7 @@ class Protocol(asyncio.Protocol):
                 return
             incomplete.disconnected = True  # Its application gives up, and we answer instead.
             incomplete.message_event.set()
-        elif self._waiting or not self._is_idle():
+        elif self._waiting or self.cycle is not None:
             if incomplete is not None:
                 self._waiting.remove(incomplete)
             self._unparsed = b""
@@ -523,7 +523,7 @@ class Protocol(asyncio.Protocol):
         elif parser.get_method() == b"GET" and parser.get_http_version() == "1.1" and upgrades == [b"websocket"]:
             head = self._written_head(self._headers)
             self._is_in_message = False
-            if self._waiting or not self._is_idle():
+            if self._waiting or self.cycle is not None:
                 self._then = partial(self._become_a_websocket, head, rest)
             else:
                 self._become_a_websocket(head, rest)
@@ -576,7 +576,7 @@ class Protocol(asyncio.Protocol):
     def check_deadline(self) -> None:
         """Close the connection where a request's head, the rest of its body or the next request is overdue."""
         self.timer = None
-        if not self._is_idle():
+        if self.cycle is not None:
             return  # The response sets the timer again.
         seconds_max = HEAD_SECONDS_MAX if self._is_new or self._is_in_message else self.timeout_keep_alive
         seconds = self._since + seconds_max - self.loop.time()
@@ -609,7 +609,7 @@ class Protocol(asyncio.Protocol):
     @property
     def is_without_request(self) -> bool:
         """Whether no request is being received or answered but for its head."""
-        return self._is_idle() and not self.write_paused and (self._is_in_head or not self._is_in_message)
+        return self.cycle is None and not self.write_paused and (self._is_in_head or not self._is_in_message)
 
     @property
     def shed_order(self) -> tuple[bool, float]:
@@ -671,28 +671,6 @@ def _shed(connections: Iterable[object]) -> None:
     closable = [each for each in connections if isinstance(each, Protocol) and each.is_without_request]
     for connection in nsmallest(max(8, len(closable) // 16), closable, key=lambda each: each.shed_order):
         connection.transport.abort()
-
-
-class _FastPathCycle:
-    """A request on the fast path, as the connection sees it: with the attributes of uvicorn's cycle that it uses."""
-
-    __slots__ = ("disconnected", "keep_alive", "request", "task")
-
-    task: "Task[None]"
-
-    def __init__(self, request: FastRequest) -> None:
-        self.request = request
-        self.disconnected = False
-        self.keep_alive = True
-
-    @property
-    def message_event(self) -> "_FastPathCycle":
-        """The event that is set when the client leaves: see `set`."""
-        return self
-
-    def set(self) -> None:
-        """Let a request that still waits for admission give up its place in the queue."""
-        self.request.leave()
 
 
 class _KnownHead(NamedTuple):

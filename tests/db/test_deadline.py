@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 import uvloop
 
-from db.deadline import Deadlines
+from db.deadline import Deadlines, Section
 
 LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -19,7 +19,7 @@ class Late(Exception):  # noqa: N818 - It is what was found, and reads so where 
 async def wait(deadlines: Deadlines, seconds: float) -> None:
     """Wait for ever, or until the deadline."""
     try:
-        with deadlines.at(asyncio.get_running_loop().time() + seconds):
+        with Section(deadlines, asyncio.get_running_loop().time() + seconds):
             await asyncio.get_running_loop().create_future()
     except TimeoutError:
         raise Late from None
@@ -54,7 +54,7 @@ def test_a_timer_ends_with_its_loop(new_loop: Callable[[], asyncio.AbstractEvent
     deadlines = Deadlines()
 
     async def begin() -> None:
-        with deadlines.at(asyncio.get_running_loop().time() + 0.02):
+        with Section(deadlines, asyncio.get_running_loop().time() + 0.02):
             pass
 
     for work in (begin(), wait(deadlines, 0.04)):
@@ -77,7 +77,7 @@ async def test_whoever_is_done_is_left_alone() -> None:
     """A task that has left in time is not cancelled, though the timer of its deadline goes on; others are in time."""
     deadlines = Deadlines()
     now = asyncio.get_running_loop().time()
-    with deadlines.at(now + 0.02):
+    with Section(deadlines, now + 0.02):
         await asyncio.sleep(0)
     later = asyncio.create_task(wait(deadlines, 0.05))
     await asyncio.sleep(0.03)
@@ -89,7 +89,7 @@ async def test_whoever_is_done_is_left_alone() -> None:
 async def test_what_else_is_raised_stays() -> None:
     """An error that is raised by then is raised on, and nothing is left of the deadline."""
     deadlines = Deadlines()
-    with pytest.raises(KeyError), deadlines.at(asyncio.get_running_loop().time() + 0.01):
+    with pytest.raises(KeyError), Section(deadlines, asyncio.get_running_loop().time() + 0.01):
         raise KeyError
     await asyncio.sleep(0.02)
     task = asyncio.current_task()
@@ -107,7 +107,7 @@ async def test_whoever_is_cancelled_stays_cancelled() -> None:
         await early
 
     async def wait_and_clean_up() -> None:
-        with deadlines.at(asyncio.get_running_loop().time() + 0.01):
+        with Section(deadlines, asyncio.get_running_loop().time() + 0.01):
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -127,7 +127,7 @@ async def test_a_deadline_within_another() -> None:
     async def one_within_another(outer: float, inner: float) -> str:
         now = asyncio.get_running_loop().time()
         try:
-            with deadlines.at(now + outer):
+            with Section(deadlines, now + outer):
                 try:
                     await wait(deadlines, inner)
                 except Late:

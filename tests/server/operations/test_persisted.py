@@ -13,6 +13,7 @@ from server.app import create_app
 from server.operations.document import DOCUMENTS_REMEMBERED
 from server.operations.persisted import PersistedDocuments
 from server.process.settings import Settings, StartError
+from server.wire.request import GraphQLRequest
 from tests.api import Api, headers, serving
 
 pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
@@ -165,11 +166,11 @@ def test_registered_documents_are_bounded() -> None:
     persisted = PersistedDocuments({"trusted": VIEWER}, trusted_only=False)
     texts = [f"{{ a{number} }}" for number in range(DOCUMENTS_REMEMBERED + 1)]
     for text in texts:
-        persisted.text_of(text, None, apollo(text))
-    assert persisted.text_of(None, None, apollo(texts[-1])) == texts[-1]
+        persisted.text_of(GraphQLRequest(text, extensions=apollo(text)))
+    assert persisted.text_of(GraphQLRequest(extensions=apollo(texts[-1]))) == texts[-1]
     with pytest.raises(Exception, match="PersistedQueryNotFound"):
-        persisted.text_of(None, None, apollo(texts[0]))
-    assert persisted.text_of(None, "trusted", None) == VIEWER
+        persisted.text_of(GraphQLRequest(extensions=apollo(texts[0])))
+    assert persisted.text_of(GraphQLRequest(document_id="trusted")) == VIEWER
 
 
 @pytest.mark.parametrize(
