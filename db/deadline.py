@@ -41,9 +41,8 @@ class Deadlines:
         self._open.add(due)
         if self.loop is not loop:  # The timer, if there is one, ended with its loop.
             self.loop, self._timer = loop, None
-        time = min(self.latest, due.deadline)  # `min` takes four times as long.
-        if self._timer is None or time < self._timer_time:
-            self._set_timer(loop, time)
+        if self._timer is None or due.deadline < self._timer_time:
+            self._set_timer(loop, due.deadline)
 
     def remove(self, due: Due) -> None:
         """Watch over it no more; the timer stays: to set it anew each time would be to have one for each."""

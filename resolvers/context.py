@@ -73,7 +73,7 @@ class Context(schema.context.Context):
 
     def read_anew(self) -> None:
         """Forget the rows that were read, and go on with the same response."""
-        self.loaders = Loaders(self.database)
+        self.loaders.forget()
         self._content = None
 
     async def user(self, user_id: UUID) -> User:

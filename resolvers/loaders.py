@@ -84,9 +84,9 @@ async def _counted(budget: ContentBudget, loaded: Awaitable[tuple[Any, int]]) ->
 class Loaders:
     """Loads rows for one operation, and caches them for its lifetime; the database batches across operations.
 
-    In a mutation, each root field has its own, so that it shows what the fields before it changed. No loader refers
-    to its Loaders, so that they are freed as soon as nothing uses them: a reference cycle would keep the rows until
-    the garbage collector runs, which pauses the process for long when thousands of subscriptions have read.
+    In a mutation, each root field begins with nothing, so that it shows what the fields before it changed. No loader
+    refers to its Loaders, so that they are freed as soon as nothing uses them: a reference cycle would keep the rows
+    until the garbage collector runs, which pauses the process for long when thousands of subscriptions have read.
     """
 
     def __init__(self, database: Database, *, shared: bool = False) -> None:
@@ -94,6 +94,10 @@ class Loaders:
         self._database = database
         self._shared = shared
         self._rows: dict[Hashable, asyncio.Future[Any]] = {}
+
+    def forget(self) -> None:
+        """Read again what is asked for from now on."""
+        self._rows.clear()
 
     def user(self, user_id: UUID) -> Awaitable[UserRow | None]:
         return self._row(db.user.get_users, user_id)

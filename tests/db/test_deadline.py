@@ -86,6 +86,23 @@ async def test_whoever_is_done_is_left_alone() -> None:
         await later
 
 
+@pytest.mark.parametrize("open_before", [True, False])
+async def test_no_deadline_is_later_than_the_end(open_before: bool) -> None:
+    """An end that is set for all deadlines holds for those of then and of later, whatever the timer waits for."""
+    deadlines = Deadlines()
+    tasks = [asyncio.create_task(wait(deadlines, 60))]
+    await asyncio.sleep(0)
+    if not open_before:
+        tasks.pop().cancel()
+        await asyncio.sleep(0)
+    deadlines.end_by(asyncio.get_running_loop().time() + 0.01)
+    tasks.append(asyncio.create_task(wait(deadlines, 60)))
+    await asyncio.wait(tasks, timeout=10)
+    assert all(isinstance(task.exception(), Late) for task in tasks)
+    with pytest.raises(Late):
+        await asyncio.wait_for(wait(deadlines, 60), 10)
+
+
 async def test_what_else_is_raised_stays() -> None:
     """An error that is raised by then is raised on, and nothing is left of the deadline."""
     deadlines = Deadlines()
