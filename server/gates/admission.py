@@ -89,15 +89,16 @@ class Slot:
         self._owner = owner
         may_run = admission.free > 0
         if owner is not None:
-            admitted = admission.admitted.get(owner, 0)
-            if admitted >= admission.running_each_max:  # Else it has slots left, and room.
-                if admitted >= admission.room_each_max:
+            admitted = admission.admitted
+            count = admitted.get(owner, 0)
+            if count >= admission.running_each_max:  # Else it has slots left, and room.
+                if count >= admission.room_each_max:
                     message = (
-                        f"{admitted} of your requests are under way: wait for some of them, then send this one again."
+                        f"{count} of your requests are under way: wait for some of them, then send this one again."
                     )
                     raise Refused(429, message, code="LIMIT_EXCEEDED", retry_after=str(RETRY_SECONDS))
                 may_run = may_run and admission.running(owner) < admission.running_each_max
-            admission.admitted[owner] = admitted + 1
+            admitted[owner] = count + 1
         admission.room -= 1
         if may_run:
             admission.free -= 1
@@ -138,10 +139,10 @@ class Slot:
         admission, owner = self._admission, self._owner
         admission.room += 1
         if owner is not None:
-            if admission.admitted[owner] == 1:
-                del admission.admitted[owner]
-            else:
-                admission.admitted[owner] -= 1
+            admitted = admission.admitted
+            left = admitted.pop(owner) - 1
+            if left:
+                admitted[owner] = left
         if state is WAITING:
             admission.waiting[owner].remove(self)
             admission.queue(owner)

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import PurePath
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Any, Literal, TextIO
 from uuid import UUID
 
@@ -195,7 +195,7 @@ class _Gathered:
 def request_logger(
     log_format: Literal["console", "json"], log_level: str
 ) -> Callable[[str, str, int | None, float, str], None]:
-    """Return what logs that a request was answered: with its method, path, status, milliseconds and id.
+    """Return what logs that a request was answered; see `LogRequest` in `server.transports.middleware`.
 
     Each request has such a line, and structlog and the standard library would take longer for it than for all else of
     a small query but its statement. So as JSON it is written here, in the same words, to the standard error of now.
@@ -203,11 +203,12 @@ def request_logger(
     log = structlog.get_logger("server.app")
     gathered = _Gathered(sys.stderr, _request_line)
 
-    def through_all(method: str, path: str, status: int | None, milliseconds: float, request_id: str) -> None:
+    def through_all(method: str, path: str, status: int | None, started: float, request_id: str) -> None:
+        milliseconds = _milliseconds(perf_counter() - started)
         log.info("request", method=method, path=path, status=status, milliseconds=milliseconds, request_id=request_id)
 
-    def as_json(method: str, path: str, status: int | None, milliseconds: float, request_id: str) -> None:
-        gathered.add(time_ns(), method, path, status, milliseconds, request_id)
+    def as_json(method: str, path: str, status: int | None, started: float, request_id: str) -> None:
+        gathered.add(time_ns(), method, path, status, perf_counter() - started, request_id)
 
     def not_at_all(*_: object) -> None:
         pass
@@ -217,16 +218,18 @@ def request_logger(
     return as_json if log_format == "json" else through_all
 
 
-def _request_line(
-    nanoseconds: int, method: str, path: str, status: int | None, milliseconds: float, request_id: str
-) -> str:
+def _request_line(nanoseconds: int, method: str, path: str, status: int | None, seconds: float, request_id: str) -> str:
     second, microsecond = divmod(nanoseconds // 1000, 1_000_000)
     target = _usual_target(method, path) if len(path) <= TARGET_CHARACTERS_REMEMBERED else _target(method, path)
     return (
         f'{{"time": "{_shown(second)}.{microsecond:06}Z", "level": "info", "event": "request", '
         f'{target}, "status": {"null" if status is None else status}, '
-        f'"milliseconds": {milliseconds}, "request_id": "{request_id}", "logger": "server.app"}}\n'
+        f'"milliseconds": {_milliseconds(seconds)}, "request_id": "{request_id}", "logger": "server.app"}}\n'
     )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 1)
 
 
 @lru_cache(1)

@@ -144,7 +144,7 @@ class FastRequest(Request[Response]):
         except Exception as error:  # noqa: BLE001 - it is logged, and the client learns nothing of it
             response = refusal(error, self._request_id, self._head.media_type)
         except CancelledError:  # The server stops, and has waited long enough.
-            self._log(None, started)
+            path.log_request("POST", PATH, None, started, self._request_id)
             raise
         sender = compressed(response, self._head.given)
         if sender is response and path.cors is None:
@@ -153,7 +153,7 @@ class FastRequest(Request[Response]):
             headers, content = await _sent(path.cors or sender, {**self._scope(), "state": {"response": sender}})
         (_, length), *others = headers  # The length comes first in an `Answer`.
         own = b"x-request-id: %b\r\ncontent-length: %b\r\n" % (self._request_id.encode(), length)
-        self._log(response.status_code, started)
+        path.log_request("POST", PATH, response.status_code, started, self._request_id)
         return response.status_code, own + _lines(self._scheme, tuple(others)), content
 
     def _scope(self) -> Scope:
@@ -165,10 +165,6 @@ class FastRequest(Request[Response]):
             "scheme": self._scheme,
             "client": self.client,
         }
-
-    def _log(self, status: int | None, started: float) -> None:
-        milliseconds = round(1000 * (time.perf_counter() - started), 1)
-        self._path.log_request("POST", PATH, status, milliseconds, self._request_id)
 
 
 @lru_cache(256)

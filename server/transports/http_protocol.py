@@ -113,6 +113,8 @@ class Protocol(asyncio.Protocol):
         self._is_new = True  # whether none has been answered
         self._waiting: deque[RequestResponseCycle] = deque()
         self._unparsed = b""  # what came while it was answered
+        self._defaults: list[Header] = []  # the headers that the server adds to each response
+        self._written_defaults = b""
         self._then: Callable[[], None] | None = None  # what to do instead of parsing on, once all of these are answered
         self._is_refused = False
         self._refused_bytes = 0
@@ -362,9 +364,11 @@ class Protocol(asyncio.Protocol):
             self.tasks.discard(request.task)
         if request.gone:
             return
-        defaults = lines(tuple(self.server_state.default_headers))
+        if self._defaults is not self.server_state.default_headers:  # Uvicorn makes new ones each second: the date.
+            self._defaults = self.server_state.default_headers
+            self._written_defaults = lines(tuple(self._defaults))
         end = b"\r\n" if request.keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((STATUS_LINE[status], defaults, head, end, body)))
+        self.transport.write(b"".join((STATUS_LINE[status], self._written_defaults, head, end, body)))
         if not request.keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -12,7 +12,7 @@ from server.wire.headers import with_security
 from server.wire.request import stopped
 from server.wire.request_id import new_request_id
 
-# Called with a request's method, path, status (None if it had no response), milliseconds and id.
+# Called with a request's method, path, status (None if it had no response), when it began by `perf_counter`, and id.
 LogRequest = Callable[[str, str, int | None, float, str], None]
 
 
@@ -63,8 +63,7 @@ class RequestMiddleware:
                 raise
             await refusal(stopped(), request_id)(scope, receive, send_with_headers)
         finally:
-            milliseconds = round(1000 * (time.perf_counter() - started), 1)
-            self._log_request(scope["method"], scope["path"], status, milliseconds, request_id)
+            self._log_request(scope["method"], scope["path"], status, started, request_id)
             id_in_log.reset(before)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
