@@ -102,6 +102,9 @@ class Settings:
     )
     request_timeout_seconds: float = setting("10", SECONDS, "How long one request may take.")
     body_bytes_max: int = setting("1048576", whole_number(1, 1073741824), "Bytes that the body of a request may have.")
+    anonymous_body_bytes_max: int = setting(
+        "65536", whole_number(1, 1073741824), "Bytes that the body of a request without a token may have."
+    )
     response_bytes_max: int = setting(
         "8388608", whole_number(1024, 1073741824), "Bytes that a response may have before it is compressed."
     )
@@ -171,6 +174,15 @@ class Settings:
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
+
+    def request_bytes_max(self, authorization: str | None) -> int:
+        """Return how many bytes the body or message of a client may have, who has signed in or has not.
+
+        Those who have not may ask for little, and cannot be told apart.
+        """
+        if authorization is not None:
+            return self.body_bytes_max
+        return min(self.anonymous_body_bytes_max, self.body_bytes_max)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:

@@ -81,7 +81,7 @@ class Endpoint:
     async def _get(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> Response | EventStream:
-        parameters = read_url(scope, self.settings.body_bytes_max)
+        parameters = read_url(scope, self.settings.request_bytes_max(_authorization(headers)))
         if self._is_for_graphiql(parameters, _text(headers, b"accept")):
             client = scope.get("client")
             await self._pipeline.admit_address(client)
@@ -105,9 +105,8 @@ class _Http(Request[Response | EventStream]):
     def __init__(
         self, endpoint: Endpoint, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> None:
-        authorization = _text(headers, b"authorization") if b"authorization" in headers else None
         deadline = scope["state"]["arrived"] + endpoint.settings.request_timeout_seconds
-        super().__init__(scope.get("client"), authorization, deadline)
+        super().__init__(scope.get("client"), _authorization(headers), deadline)
         self._endpoint = endpoint
         self._scope = scope
         self._receive = receive
@@ -189,7 +188,7 @@ class _Post(_Http):
 
     async def receive(self) -> None:
         await super().receive()
-        bytes_max = self._endpoint.settings.body_bytes_max
+        bytes_max = self._endpoint.settings.request_bytes_max(self.authorization)
         check_body(self._headers, bytes_max)
         chunks: list[bytes] = []
         while True:
@@ -208,6 +207,10 @@ class _Post(_Http):
         asked, self._body = read_body(self._body), b""
         self._taken.release()
         return asked
+
+
+def _authorization(headers: Mapping[bytes, bytes]) -> str | None:
+    return _text(headers, b"authorization") if b"authorization" in headers else None
 
 
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:

@@ -45,13 +45,14 @@ class Head(NamedTuple):
     authorization: str | None
     media_type: str  # of the response
     may_stream: bool  # A subscription would be answered by a stream.
+    body_bytes_max: int
 
 
 class FastPath:
     """Answers common requests, and leaves all others to ASGI before anything is done for them."""
 
     def __init__(self, settings: Settings, pipeline: Pipeline, log_request: LogRequest) -> None:
-        self._body_bytes_max = settings.body_bytes_max
+        self._settings = settings
         self._timeout_seconds = settings.request_timeout_seconds
         self.response_bytes_max = settings.response_bytes_max
         self.draft = settings.draft_status_codes == "on"
@@ -73,14 +74,15 @@ class FastPath:
         ):
             return None
         authorization = given[b"authorization"].decode("latin-1") if b"authorization" in given else None
-        return Head(headers, given, authorization, accepts.single, accepts.subscription is not None)
+        bytes_max = self._settings.request_bytes_max(authorization)
+        return Head(headers, given, authorization, accepts.single, accepts.subscription is not None, bytes_max)
 
     def begin(
         self, head: Head, body: bytes, client: tuple[str, int] | None, scheme: str | None, now: float
     ) -> "FastRequest | None":
         """Return a request that arrived ``now``, by the event loop's clock; None where ASGI has to answer it."""
         if (head.may_stream and any(sign in body for sign in _SIGNS_OF_A_SUBSCRIPTION)) or (
-            len(body) > self._body_bytes_max
+            len(body) > head.body_bytes_max
         ):
             return None
         return FastRequest(self, head, body, client, scheme, now + self._timeout_seconds)

@@ -235,7 +235,7 @@ class _Socket:
         if received["type"] == "websocket.disconnect":
             self._closed = self._closed or received.get("code")
             raise ConnectionError
-        return read_message(received, self._sockets.settings.body_bytes_max)
+        return read_message(received, self._sockets.settings.request_bytes_max(self._authorization))
 
     async def _take(self, message: SocketMessage) -> None:
         match message.type:
