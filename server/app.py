@@ -22,6 +22,7 @@ from db.migrate import connecting
 from resolvers.live import Live
 from server.auth.tokens import TokenVerifier
 from server.gates.admission import Admission
+from server.gates.backlog import Backlog
 from server.gates.rate_limit import Quotas, open_redis
 from server.gates.sockets import SocketLimits, raise_descriptor_limit
 from server.gates.streams import Streams
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     app.state.streams = streams
     app.state.socket_limits = SocketLimits(settings)
     app.state.unread_bytes = UnreadBytes(settings.response_bytes_max)
+    app.state.backlog = Backlog()
     app.state.fast_path = FastPath(settings, pipeline, log_request)
     app.middleware_stack = _middleware(app.router, endpoint, settings, log_request)
     return app

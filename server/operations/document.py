@@ -152,5 +152,5 @@ class DocumentExtension(SchemaExtension):
                 try:
                     self._prepared.costs[context.operation_name].hold(context.variables or {})
                 except RequestError as error:
-                    context.pre_execution_errors = [error]
+                    context.pre_execution_errors = [error.with_traceback(None)]  # Its frames refer to the context.
         yield

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from server.gates.backlog import Backlog
 from server.gates.sockets import SocketLimits
 from server.gates.unread_bytes import UnreadBytes
 from server.transports.fast_path import PATH, FastPath, FastRequest, Head
@@ -91,6 +92,7 @@ class Protocol(asyncio.Protocol):
         self._fast_path: FastPath | None = getattr(state, "fast_path", None)
         self._limits: SocketLimits | None = getattr(state, "socket_limits", None)
         self._all_unread: UnreadBytes | None = getattr(state, "unread_bytes", None)
+        self._backlog: Backlog = getattr(state, "backlog", None) or Backlog()
         self._admitted: str | None = None  # the key that the socket is counted by
         # The request that is being parsed
         self._parser = self._new_parser()
@@ -167,9 +169,18 @@ class Protocol(asyncio.Protocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self._writable.set()
-        self._waiting.clear()
         self._unparsed = b""
         self._then = None
+        self._drop_cycles()
+
+    def _drop_cycles(self) -> None:
+        """Drop what refers back to this, when it is no longer used: else it is left to the garbage collector.
+
+        That stops everything else for tens of milliseconds if thousands of connections have come and gone.
+        """
+        del self._parser
+        self.cycle = self._receiving = self._refused = None
+        self._waiting.clear()
 
     def shutdown(self) -> None:
         """End the connection, once the request that is being answered has been."""
@@ -369,8 +380,6 @@ class Protocol(asyncio.Protocol):
             self._written_defaults = lines(tuple(self._defaults))
         end = b"\r\n" if request.keep_alive else b"connection: close\r\n\r\n"
         self.transport.write(b"".join((STATUS_LINE[status], self._written_defaults, head, end, body)))
-        if not request.keep_alive:
-            self.transport.close()
         self.on_response_complete()
 
     def _begin_by_asgi(self) -> None:
@@ -422,11 +431,22 @@ class Protocol(asyncio.Protocol):
         self.tasks.add(task)
 
     def on_response_complete(self) -> None:
-        """Go on with what has come meanwhile, or wait for the next request.
+        """Go on with what has come meanwhile when its turn comes, or wait for the next request."""
+        self.server_state.total_requests += 1
+        if (self._waiting or self._unparsed) and not self.transport.is_closing():
+            self._backlog.add(self._end_request)
+        else:
+            self._end_request()
+
+    def _end_request(self) -> None:
+        """Be ready for the next request.
 
         The timer runs on from one request to the next: it is set only where there is none, or where it would be late.
         """
-        self.server_state.total_requests += 1
+        if self.cycle is None:
+            return  # The connection was lost meanwhile.
+        if not self.cycle.keep_alive:
+            self.transport.close()
         self.cycle = None
         self._is_new = False
         if self.transport.is_closing():
@@ -552,9 +572,12 @@ class Protocol(asyncio.Protocol):
         self.server_state.connections.discard(self)
         self._is_refused = True  # Callbacks that are still to come do nothing.
         self.resume_reading()
-        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state, self._release, self._all_unread)
+        protocol = WebSocketProtocol(
+            self.config, self.server_state, self.app_state, self._release, self._all_unread, self._backlog
+        )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
+        self._drop_cycles()
         protocol.data_received(head)
         if rest and not self.transport.is_closing():
             protocol.data_received(rest)

@@ -18,6 +18,7 @@ from websockets.frames import Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
+from server.gates.backlog import Backlog
 from server.gates.unread_bytes import UnreadBytes
 from server.wire.answer import refusal
 from server.wire.headers import with_security
@@ -27,8 +28,8 @@ from server.wire.request_id import new_request_id
 # Pings and parts of messages cost as much to parse as messages do, and the limit on messages does not count them.
 FRAMES_PER_SECOND_MAX = 200
 
-# This may hold hundreds of frames, which take milliseconds to parse. Meanwhile every other client waits.
-_PIECE_BYTES = 4096
+# This may hold a hundred frames, which take a millisecond to parse. Meanwhile every other client waits.
+_PIECE_BYTES = 512
 
 log = structlog.get_logger()
 # For uvicorn's and the library's own lines, which are about what clients do.
@@ -46,10 +47,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         app_state: dict[str, Any],
         release: Callable[[], None],
         all_unread: UnreadBytes | None,
+        backlog: Backlog,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._release = release
         self._all_unread = all_unread
+        self._backlog = backlog
         self.logger = _silent
         self.conn: _Connection = _Connection(max_size=config.ws_max_size, logger=_silent)
         self._unparsed = b""
@@ -62,6 +65,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._all_unread is not None:
             self._all_unread.remove(self.transport)
         self._unparsed = b""
+        error: BaseException | None = self.conn.handshake_exc
+        while error is not None:  # Frames of these tracebacks refer back: see `Protocol._drop_cycles`.
+            error.__traceback__, error = None, error.__context__
         if self._pause is not None:
             self._pause.cancel()
 
@@ -82,11 +88,14 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _go_on(self) -> None:
         """Parse what has come, piece by piece, then read on, as far as that is possible now."""
-        while self._unparsed and self._may_parse() and not self.transport.is_closing():
+        unparsed, self._unparsed = self._unparsed, b""
+        start = 0
+        while start < len(unparsed) and self._may_parse() and not self.transport.is_closing():
             before = self.conn.frames
-            piece, self._unparsed = self._unparsed[:_PIECE_BYTES], self._unparsed[_PIECE_BYTES:]
+            start, piece = start + _PIECE_BYTES, unparsed[start : start + _PIECE_BYTES]
             super().data_received(piece)
             self._pace(self.conn.frames - before)
+        self._unparsed = unparsed[start:] + self._unparsed
         if self._may_parse():
             self.transport.resume_reading()
         else:
@@ -100,7 +109,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _end_pause(self) -> None:
         self._pause = None
-        self._go_on()
+        self._backlog.add(self._go_on)
 
     def _refuse_handshake(self) -> None:
         """Answer a handshake that cannot be read, and for which the library may have an answer."""

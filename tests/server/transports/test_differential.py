@@ -159,7 +159,8 @@ class Side:
         while quiet < 6 and not reading.done() and not transport.is_closing():
             tries += 1
             await asyncio.sleep(0 if quiet or tries < 10 else 0.0003)
-            is_quiet = len(self._state.tasks) <= self._receiving and not _is_under_way(client, transport)
+            is_under_way = self._site.app.state.backlog.waiting or _is_under_way(client, transport)
+            is_quiet = len(self._state.tasks) <= self._receiving and not is_under_way
             quiet = quiet + 1 if is_quiet else 0
             if self.expires_with is not None and (
                 (quiet == 6 and self._receiving) or (tries % 20 == 0 and await self.expires_with.fetchval(BLOCKED))

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import Server, ServerState
 
+from server.gates.backlog import Backlog
 from server.transports.http_protocol import Protocol
 from server.transports.websocket_protocol import WebSocketProtocol
 
@@ -64,7 +65,7 @@ async def test_the_websocket() -> None:
     }
     config = Config(app)
     config.load()
-    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None, None)
+    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None, None, Backlog())
     read = set(re.findall(r"self\.(\w+)", inspect.getsource(WebSocketProtocol)))
     assert {each for each in read if not hasattr(ours, each)} == {"scope"}  # It is made of the handshake.
     assert isinstance(ours.writable, asyncio.Event)
