@@ -155,3 +155,12 @@ async def test_of_few_none_is_kept(dsn: str) -> None:
     async with asyncio.timeout(10), database.pool.acquire() as connection:
         assert await connection.fetchval("SELECT 1") == 1
     await database.close()
+
+
+async def test_closing_waits_for_nobody(connections: ConnectionPool) -> None:
+    """A connection that is never given back is ended with the others."""
+    held = await connections.pool.acquire()
+    async with asyncio.timeout(30):
+        await connections.close()
+    with pytest.raises(asyncpg.InterfaceError):
+        await held.execute("SELECT 1")
