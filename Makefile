@@ -44,7 +44,7 @@ format: $(VENV)/dev ## Put code and SQL into the one format
 demo: $(VENV)/run ## Play the original app's day against a throwaway server, then verify every balance
 	@exec $(BIN)/videocredits demo
 
-soak: $(VENV)/dev ## The races and the lifecycle model and fault campaigns twenty times over, then three minutes around 1,000 hostile connections (an hour)
+soak: $(VENV)/dev ## The races and the lifecycle model and fault campaigns twenty times over, then a minute under 1,000 hostile connections (an hour)
 	$(BIN)/pytest -m soak
 	$(BIN)/python -m benchmarks hostile
 

@@ -22,7 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 WITHHELD = "[withheld]"
 TEXT_CHARACTERS_MAX = 16_384
 DEPTH_MAX = 5
-TARGET_CHARACTERS_REMEMBERED = 255  # A longer path is written anew each time.
+TARGET_CHARACTERS_REMEMBERED = 255  # A longer path is not cached.
 PIPE_BYTES = 4096  # A longer write to a pipe may be interleaved with other processes' writes.
 
 # The id that each event of a request has on its line, a socket's operations and streams having their own. Not one of

@@ -37,8 +37,8 @@ async def own_dsn(tmp_path: Path) -> AsyncIterator[str]:
         yield dsn
 
 
-async def told(call: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Send a call until it is answered, as a client does that is told to retry."""
+async def until_answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Send a call again until it is answered, as a client does after RETRY."""
     while True:
         try:
             return await call()
@@ -80,7 +80,7 @@ async def inject(fault: str, gate: Gate, dsn: str) -> None:
 
 
 async def call_all(account: Account, random: Random, name: str, over: asyncio.Event) -> Counter[str]:
-    """Create, end, retry and adjust until the campaign is over; return what was told, by the kind of entry."""
+    """Create, end, retry and adjust until the campaign is over; count the acknowledged calls by kind of entry."""
     counted: Counter[str] = Counter()
     videos: list[UUID] = []
     number = 0
@@ -90,20 +90,20 @@ async def call_all(account: Account, random: Random, name: str, over: asyncio.Ev
         match random.choice(["create", "create", "end", "retry", "adjust"]):
             case "end" if videos:
                 video_id = random.choice(videos)
-                ended = await told(partial(account.report, video_id, "FAILED"))
+                ended = await until_answered(partial(account.report, video_id, "FAILED"))
                 assert ended.outcome in {"moved", "noted", "unchanged", "illegal_transition"}, ended
             case "retry" if videos:
                 video_id = random.choice(videos)
-                begun = await told(partial(account.retry, video_id, key))
+                begun = await until_answered(partial(account.retry, video_id, key))
                 assert begun.outcome in {"restarted", "replayed", "illegal_transition"}, begun
                 counted["CHARGE"] += begun.outcome != "illegal_transition"
             case "adjust":
                 amount = random.choice([2, 5])
-                adjusted = await told(partial(account.adjust, key, amount))
+                adjusted = await until_answered(partial(account.adjust, key, amount))
                 assert adjusted.outcome in {"adjusted", "replayed"}, adjusted
                 counted["ADJUSTMENT"] += 1
             case _:
-                created = await told(partial(account.create, key))
+                created = await until_answered(partial(account.create, key))
                 assert created.outcome in {"created", "replayed"}, created
                 assert created.video is not None
                 videos.append(created.video.id)
@@ -117,7 +117,7 @@ async def call_all(account: Account, random: Random, name: str, over: asyncio.Ev
     [(0, len(FAULTS)), *(pytest.param(seed, 60, marks=pytest.mark.soak) for seed in range(1, 21))],
 )
 async def test_a_campaign(own_dsn: str, tmp_path: Path, seed: int, faults: int) -> None:
-    """Each call that is sent until it is answered is done once: the ledger has what the callers were told of."""
+    """Each call that is sent until it is answered is done once: the ledger holds exactly what was acknowledged."""
     random = Random(seed)
     gate = Gate(own_dsn, tmp_path)
     await gate.open()

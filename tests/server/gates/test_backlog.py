@@ -1,4 +1,4 @@
-"""What clients have sent ahead takes little of the event loop, whoever and how many they are."""
+"""Pipelined requests take a bounded share of the event loop, however many connections send them."""
 
 from contextlib import AsyncExitStack
 
