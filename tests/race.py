@@ -175,6 +175,12 @@ async def blocked(database: Database, count: int = 1) -> None:
         await asyncio.sleep(0)
 
 
+async def unblocked(database: Database) -> None:
+    """Wait until no statement waits for a lock: one that was canceled may do so for a moment longer."""
+    while await database.pool.fetchval(BLOCKED):  # noqa: ASYNC110 - PostgreSQL sets no event
+        await asyncio.sleep(0)
+
+
 async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asyncio.Task[Any]]) -> None:
     """Return when each of these tasks waits for a lock, or has ended without."""
     tasks = set(running)

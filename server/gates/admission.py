@@ -41,7 +41,7 @@ class Admission:
     """The slots, and the queue for them."""
 
     def __init__(self, running_max: int, waiting_max: int) -> None:
-        self.free = running_max
+        self._running_max = self.free = running_max
         self.room = running_max + waiting_max  # for requests that run or wait
         self.running_each_max = -(-running_max // 2)
         self.room_each_max = self.running_each_max + -(-waiting_max // 2)
@@ -49,6 +49,11 @@ class Admission:
         self.waiting: dict[Owner, deque[Slot]] = {}
         # The owners that have waiting requests, and slots left in their share.
         self.next: OrderedDict[Owner, None] = OrderedDict()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any request runs."""
+        return self.free < self._running_max
 
     def running(self, owner: Owner) -> int:
         """Return how many of an owner's requests run."""

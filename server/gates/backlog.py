@@ -4,8 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-# Of all connections together. Most pieces take half a millisecond, so three quarters of the event loop's time are left.
-PIECES_PER_SECOND_MAX = 500
+# Of all connections together. Most pieces take half a millisecond, so they take an eighth of the event loop's time.
+PIECES_PER_SECOND_MAX = 250
+# While requests are being answered, a piece waits for them, but for no longer than this allows.
+PIECES_PER_SECOND_MIN = 25
 
 
 class Backlog:
@@ -16,17 +18,28 @@ class Backlog:
     other clients would wait for all of those. (No browser, proxy or GraphQL client pipelines.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
+        """``is_busy`` tells whether requests are being answered."""
         self.waiting: deque[Callable[[], None]] = deque()
+        self._is_busy = is_busy
+        self._postponed = 0  # how often in a row the next piece was
 
     def add(self, go_on: Callable[[], None]) -> None:
         """Call ``go_on`` once, after what was added before."""
         self.waiting.append(go_on)
         if len(self.waiting) == 1:
-            asyncio.get_running_loop().call_later(1 / PIECES_PER_SECOND_MAX, self._take_up)
+            self._wait()
+
+    def _wait(self) -> None:
+        asyncio.get_running_loop().call_later(1 / PIECES_PER_SECOND_MAX, self._take_up)
 
     def _take_up(self) -> None:
+        if self._is_busy() and self._postponed < PIECES_PER_SECOND_MAX // PIECES_PER_SECOND_MIN - 1:
+            self._postponed += 1
+            self._wait()
+            return
+        self._postponed = 0
         go_on = self.waiting.popleft()
         if self.waiting:
-            asyncio.get_running_loop().call_later(1 / PIECES_PER_SECOND_MAX, self._take_up)
+            self._wait()
         go_on()

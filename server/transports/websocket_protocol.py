@@ -14,7 +14,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.datastructures import Headers
-from websockets.frames import Frame
+from websockets.frames import CTRL_OPCODES, CloseCode, Frame
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
@@ -27,6 +27,9 @@ from server.wire.request_id import new_request_id
 
 # Pings and parts of messages cost as much to parse as messages do, and the limit on messages does not count them.
 FRAMES_PER_SECOND_MAX = 200
+# Pings and pongs, over 5 seconds. Clients send one in several seconds; a socket that sends many wants to keep us busy.
+CONTROL_FRAMES_PER_SECOND_MAX = 20
+_CONTROL_SECONDS = 5
 
 # This may hold a hundred frames, which take a millisecond to parse. Meanwhile every other client waits.
 _PIECE_BYTES = 512
@@ -38,7 +41,10 @@ _silent.setLevel(logging.CRITICAL + 1)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket. Nothing more is parsed or read while its client does not read, or sends too many frames."""
+    """A WebSocket. Nothing more is parsed or read while its client does not read, or sends too many frames.
+
+    It is closed with 1008 if its client sends too many pings or pongs.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn: _Connection = _Connection(max_size=config.ws_max_size, logger=_silent)
         self._unparsed = b""
         self._paced = 0.0  # when the next frame would be parsed if all came at the same pace
+        self._control_paced = 0.0  # the same of pings and pongs
         self._pause: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,18 +98,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         unparsed, self._unparsed = self._unparsed, b""
         start = 0
         while start < len(unparsed) and self._may_parse() and not self.transport.is_closing():
-            before = self.conn.frames
+            frames, control_frames = self.conn.frames, self.conn.control_frames
             start, piece = start + _PIECE_BYTES, unparsed[start : start + _PIECE_BYTES]
             super().data_received(piece)
-            self._pace(self.conn.frames - before)
+            self._pace(self.conn.frames - frames, self.conn.control_frames - control_frames)
         self._unparsed = unparsed[start:] + self._unparsed
         if self._may_parse():
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()
 
-    def _pace(self, frames: int) -> None:
+    def _pace(self, frames: int, control_frames: int) -> None:
         now = self.loop.time()
+        if control_frames:
+            begun = max(self._control_paced, now - _CONTROL_SECONDS)
+            self._control_paced = begun + control_frames / CONTROL_FRAMES_PER_SECOND_MAX
+            if self._control_paced > now and not self.close_sent:
+                self.conn.fail(CloseCode.POLICY_VIOLATION, "Too many pings and pongs: send fewer.")
+                self.handle_parser_exception()
+                return
         self._paced = max(self._paced, now - 1) + frames / FRAMES_PER_SECOND_MAX
         if self._paced > now:
             self._pause = self.loop.call_at(self._paced, self._end_pause)
@@ -167,10 +181,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 class _Connection(ServerProtocol):
     """Counts frames, and refuses handshakes as every other request is refused."""
 
-    frames = 0
+    frames = control_frames = 0
 
     def recv_frame(self, frame: Frame) -> None:
         self.frames += 1
+        self.control_frames += frame.opcode in CTRL_OPCODES
         super().recv_frame(frame)
 
     def reject(self, status: int, text: str) -> Response:

@@ -37,6 +37,30 @@ async def test_one_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     await until(lambda: taken[-1] == "later")
 
 
+async def test_pieces_wait_for_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While requests run a piece is postponed, but not for ever; afterwards the next is not."""
+    monkeypatch.setattr(server.gates.backlog, "PIECES_PER_SECOND_MAX", 1e9)
+    monkeypatch.setattr(server.gates.backlog, "PIECES_PER_SECOND_MIN", 1e8)
+    asked = 0
+    busy = True
+
+    def is_busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return busy
+
+    backlog = Backlog(is_busy)
+    taken: list[int] = []
+    for _ in range(2):
+        backlog.add(lambda: taken.append(asked))
+    await until(lambda: len(taken) == 2)
+    assert taken == [10, 20]
+    busy = False
+    backlog.add(lambda: taken.append(asked))
+    await until(lambda: len(taken) == 3)
+    assert taken[2] == 21
+
+
 async def test_connections_that_pipeline(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all pipelined requests together one is begun at a time, while others' requests are answered at once."""
     begun = 0

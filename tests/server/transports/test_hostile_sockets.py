@@ -447,6 +447,7 @@ async def test_a_response_that_is_read_too_slowly(
 async def test_pings_whose_answers_are_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A WebSocket whose client does not read is not read either, so what it is owed does not grow."""
     monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 2**30)
+    monkeypatch.setattr(server.transports.websocket_protocol, "CONTROL_FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
@@ -514,6 +515,7 @@ FRAMES = {
 async def test_many_frames(reached: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """A WebSocket's frames, of whatever kind, are parsed at a limited rate, and few of them at once."""
     monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 1)
+    monkeypatch.setattr(server.transports.websocket_protocol, "CONTROL_FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client, opened(reached) as other:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
@@ -534,12 +536,29 @@ async def test_many_frames(reached: Site, monkeypatch: pytest.MonkeyPatch, what:
 async def test_frames_that_come_too_fast_are_parsed_later(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """No frame is lost to the limit on their rate: each ping is answered."""
     monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 5000)
+    monkeypatch.setattr(server.transports.websocket_protocol, "CONTROL_FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
         client.send(PING * 8000)
         async with asyncio.timeout(30):
             assert await client.reader.readexactly(8000 * 127) == (b"\x8a\x7d" + b"a" * 125) * 8000
+
+
+@pytest.mark.parametrize("what", ["pings", "pongs"])
+async def test_a_socket_that_keeps_pinging(reached: Site, what: str) -> None:
+    """A WebSocket with many pings or pongs is closed with 1008 and freed; one with as many as are allowed is not."""
+    async with opened(reached) as client:
+        client.send(HANDSHAKE + OFFER + b"\r\n")
+        assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
+        client.send(FRAMES[what] * 99 + FRAMES["pings"])
+        answered = 100 if what == "pings" else 1
+        assert await client.reader.readexactly(2 * answered) == b"\x8a\0" * answered
+        client.send(FRAMES[what] * 1000)
+        pongs, close = (await client.reader.read()).split(b"\x88")
+        assert len(pongs) < 2 * 1000
+        assert close[1:3] == (1008).to_bytes(2)
+        await until(lambda: not reached.server.server_state.connections)
 
 
 async def test_messages_that_wait_for_a_slow_client(reached: Site) -> None:

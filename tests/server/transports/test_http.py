@@ -19,7 +19,7 @@ from server.transports.middleware import RequestMiddleware
 from tests.api import MUTATIONS, Api, headers, serving
 from tests.db.test_cancellation import listening
 from tests.log import Log, serving_logged
-from tests.race import BLOCKED, Account
+from tests.race import Account, unblocked
 
 pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
@@ -533,8 +533,7 @@ async def test_a_mutation_that_waits_too_long(database: Database, dsn: str, sett
                 assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
                 assert response.json().keys() == {"errors"}
                 assert response.json()["errors"][0]["extensions"]["code"] == "RETRY"
-            while await database.pool.fetchval(BLOCKED):  # noqa: ASYNC110 - The cancellation may still be on its way.
-                await asyncio.sleep(0.002)
+            await unblocked(database)
         created = (await post(api, content, **headers("ann"))).json()["data"]["createVideoData"]
         assert (created["replayed"], created["user"]["credits"]) == (False, 9)
 
