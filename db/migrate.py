@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from db.connection_pool import CLOSE_SECONDS_MAX
+
 if TYPE_CHECKING:
     import sqlalchemy
 
@@ -42,15 +44,15 @@ async def migrate(dsn: str) -> None:
     Servers go on working meanwhile: it waits for tables that they change, and a deadlock with them is no failure.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
     """
-    connection = await connect(dsn)
     try:
-        settings = connection.get_settings()
-        if fault := server_fault(settings.server_version, settings.server_encoding):
-            raise DatabaseUnfit(fault)
-        if await unfit_reason(connection) is not None:
-            await _upgrade_despite_deadlocks(connection)
-            if reason := await unfit_reason(connection):
-                raise DatabaseUnfit(reason)
+        async with connected(dsn) as connection:
+            settings = connection.get_settings()
+            if fault := server_fault(settings.server_version, settings.server_encoding):
+                raise DatabaseUnfit(fault)
+            if await unfit_reason(connection) is not None:
+                await _upgrade_despite_deadlocks(connection)
+                if reason := await unfit_reason(connection):
+                    raise DatabaseUnfit(reason)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
         raise DatabaseUnfit(
             f"The role that videocredits connects as may not make its tables here ({error.args[0]}): "
@@ -74,9 +76,6 @@ async def migrate(dsn: str) -> None:
             "Nothing was changed, for the migration and a statement at work waited for each other, "
             f"{DEADLOCKS_MAX} times in a row: try again when less is going on."
         ) from error
-    finally:
-        with suppress(TimeoutError):
-            await connection.close(timeout=1)
 
 
 async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
@@ -139,10 +138,16 @@ def run_sql(alchemy: "sqlalchemy.Connection", sql: str) -> None:
     connection.run_async(lambda driver_connection: driver_connection.execute(sql))
 
 
-async def connect(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
-    """Open one connection; ``DatabaseUnfit`` says what to correct when there is none to be had."""
+@asynccontextmanager
+async def connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """Open one connection, and close it; ``DatabaseUnfit`` says what to correct when it cannot be opened."""
     async with connecting():
-        return await asyncpg.connect(dsn, server_settings={"application_name": "videocredits migrate"})
+        connection = await asyncpg.connect(dsn, server_settings={"application_name": "videocredits migrate"})
+    try:
+        yield connection
+    finally:
+        with suppress(TimeoutError):
+            await connection.close(timeout=CLOSE_SECONDS_MAX)
 
 
 @asynccontextmanager

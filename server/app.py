@@ -23,7 +23,7 @@ from resolvers.live import Live
 from server.auth.tokens import TokenVerifier
 from server.gates.admission import Admission
 from server.gates.backlog import Backlog
-from server.gates.rate_limit import Quotas, open_redis
+from server.gates.rate_limit import RateLimits, open_redis
 from server.gates.sockets import SocketLimits, raise_descriptor_limit
 from server.gates.streams import Streams
 from server.gates.unread_bytes import UnreadBytes
@@ -66,7 +66,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     verifier = TokenVerifier(settings)
     runner = Runner(settings)
     admission = Admission(settings.requests_at_once_max, settings.requests_waiting_max)
-    pipeline = Pipeline(verifier, Quotas(settings, redis), admission, runner)
+    pipeline = Pipeline(verifier, RateLimits(settings, redis), admission, runner)
     streams = Streams(settings.streams_max, settings.streams_per_identity_max)
 
     @asynccontextmanager

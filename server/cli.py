@@ -272,8 +272,7 @@ async def _verify(dsn: str, user_id: UUID | None) -> bool:
     import db.verify
 
     all_kept = True
-    connection = await db.migrate.connect(dsn)
-    try:
+    async with db.migrate.connected(dsn) as connection:
         if reason := await db.migrate.unfit_reason(connection):
             raise StartError(reason)
         async for checked in db.verify.verify(connection, user_id):
@@ -285,8 +284,6 @@ async def _verify(dsn: str, user_id: UUID | None) -> bool:
             if checked.more:
                 click.echo(f"{'':<8}  and {checked.more} more")
             all_kept = all_kept and not checked.broken
-    finally:
-        await connection.close()
     return all_kept
 
 

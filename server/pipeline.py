@@ -29,7 +29,7 @@ from db.deadline import Deadlines, Section
 from resolvers.identity import Identity, Role
 from server.auth.tokens import Proof, TokenVerifier
 from server.gates.admission import WAITING, Admission, Owner, Slot, overloaded
-from server.gates.rate_limit import Quotas, network
+from server.gates.rate_limit import RateLimits, network
 from server.operations.run import Kinds, NotExecuted, Runner
 from server.wire.request import ClientGone, GraphQLRequest, Refused
 
@@ -77,9 +77,9 @@ class Request(ABC, Generic[Response]):
 class Pipeline:
     """Judges requests, executes those that pass, and makes their responses."""
 
-    def __init__(self, verifier: TokenVerifier, quotas: Quotas, admission: Admission, runner: Runner) -> None:
+    def __init__(self, verifier: TokenVerifier, rate_limits: RateLimits, admission: Admission, runner: Runner) -> None:
         self._verifier = verifier
-        self._quotas = quotas
+        self._rate_limits = rate_limits
         self._admission = admission
         self._runner = runner
         self._deadlines = Deadlines()
@@ -92,16 +92,16 @@ class Pipeline:
         late: Callable[[], Exception] = RetryLaterError  # what it means if the deadline passes now
         try:
             with Section(self._deadlines, request.deadline):
-                if self._quotas.per_address is not None:
-                    await self._quotas.spend_of_address(request.client)
+                if self._rate_limits.per_address is not None:
+                    await self._rate_limits.spend_of_address(request.client)
                 identity = None
                 if request.authorization is not None:
                     request.proof = self._verifier.recall(request.authorization) or await self._verifier.prove(
                         request.authorization
                     )
                     identity = request.proof.identity
-                    if self._quotas.per_user is not None:
-                        await self._quotas.spend_of_user(identity)
+                    if self._rate_limits.per_user is not None:
+                        await self._rate_limits.spend_of_user(identity)
                 if not request.has_body:
                     late = _body_late
                     await request.receive()
@@ -138,7 +138,7 @@ class Pipeline:
 
     async def admit_address(self, client: tuple[str, int] | None) -> None:
         """Take the first step alone, for what is no GraphQL request: a handshake, a page."""
-        await self._quotas.spend_of_address(client)
+        await self._rate_limits.spend_of_address(client)
 
     def expire(self) -> None:
         """End the deadline of every request now: each is answered RETRY, if it is not answered otherwise."""

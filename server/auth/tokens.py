@@ -90,10 +90,6 @@ class TokenVerifier:
         # it: keys that are fetched again are new objects, so tokens of a withdrawn key are no longer accepted.
         self._proven: dict[str, tuple[Proof, str | jwt.PyJWK]] = {}
 
-    async def identify(self, authorization: str | None) -> Identity | None:
-        """Return the identity that an Authorization header proves, None without one; else InvalidToken."""
-        return None if authorization is None else (await self.prove(authorization)).identity
-
     def recall(self, authorization: str) -> Proof | None:
         """Return what an Authorization header has proved before, if that still holds."""
         known = self._proven.get(authorization)

@@ -17,9 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from enum import Enum, auto
 
-from server.wire.request import ClientGone, Refused
-
-RETRY_SECONDS = 1
+from server.wire.request import RETRY_SECONDS, ClientGone, Refused
 
 # Whose share of the slots a request takes: a user's subject, or an address. None has no share: a WORKER or an ADMIN.
 Owner = Hashable | None
@@ -161,4 +159,4 @@ class Slot:
 def overloaded() -> Refused:
     """Refuse a request for which there is no room; nothing has been done for it."""
     message = f"The server has too much to do: send the request again in {RETRY_SECONDS} second."
-    return Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS))
+    return Refused(503, message, code="RETRY")

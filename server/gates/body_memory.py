@@ -2,8 +2,7 @@
 
 from typing import Self
 
-from server.gates.admission import RETRY_SECONDS
-from server.wire.request import Refused
+from server.wire.request import RETRY_SECONDS, Refused
 
 # All bodies together. The first part of each does not count, so that ordinary requests are never refused for it.
 BODIES_BYTES_MAX = 67_108_864
@@ -39,7 +38,7 @@ class BodyBytes:
         more = max(0, self.received - UNCOUNTED_BYTES) - self._taken
         if more > self._memory.free:
             message = f"The server is receiving too much: send the request again in {RETRY_SECONDS} second."
-            raise Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS), connection="close")
+            raise Refused(503, message, code="RETRY", connection="close")
         self._memory.free -= more
         self._taken += more
 

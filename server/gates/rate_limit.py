@@ -67,7 +67,7 @@ class Counts:
         return max(0.0, seconds)
 
 
-class Quotas:
+class RateLimits:
     """The rate limits of every address and every USER, over all transports together.
 
     A quota can be used up in one go, and then fills up steadily. The roles WORKER and ADMIN have none: no stranger can
@@ -107,8 +107,9 @@ class Quotas:
             async with asyncio.timeout(STORAGE_SECONDS_MAX):
                 result = await throttled.limit(key)
         except Exception:
+            if self._paused_until <= now:  # Else another request has reported it.
+                log.exception("rate_limits_not_counted")
             self._paused_until = now + STORAGE_PAUSE_SECONDS
-            log.exception("rate_limits_not_counted")
             return 0
         return result.state.retry_after if result.limited else 0
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from resolvers.identity import Identity, Role
-from server.gates.admission import RETRY_SECONDS
 from server.wire.request import Refused
 
 STREAM_RETRY_SECONDS = 10  # Streams last: one ends less often than a request.
@@ -35,7 +34,7 @@ class Streams:
         """Count one more while the block lasts; ``stop`` is called once, when the server begins to stop."""
         if self.stopping:
             message = "The server is being stopped: connect again, another one takes over."
-            raise Refused(503, message, code="RETRY", retry_after=str(RETRY_SECONDS))
+            raise Refused(503, message, code="RETRY")
         if len(self._stops) >= self._at_once_max:
             message = "The server has as many streams open as it can: try again in a while, or poll."
             raise Refused(503, message, code="LIMIT_EXCEEDED", retry_after=str(STREAM_RETRY_SECONDS))

@@ -15,9 +15,9 @@ from schema.error import response_too_large
 from server.auth.tokens import InvalidToken
 from server.wire.errors import present
 from server.wire.media_type import GRAPHQL_RESPONSE, JSON
-from server.wire.request import ClientGone, Refused
+from server.wire.request import RETRY_SECONDS, ClientGone, Refused
 
-RETRY = {"Retry-After": "1"}
+RETRY = {"Retry-After": str(RETRY_SECONDS)}
 
 # A point in time is written as RFC 3339 has it, in UTC. Other types are left to the standard library.
 _AS_JSON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_UTC_Z

@@ -12,6 +12,7 @@ from starlette.types import Scope
 from schema.error import RequestError
 from server.wire.media_type import JSON, is_json
 
+RETRY_SECONDS = 1  # What Retry-After says where the code is RETRY and nothing is known of a better time.
 METHODS = "GET, HEAD, OPTIONS, POST"
 
 # Each makes a browser ask first (CORS) whether another site's page may send it; no link, form or image can.
@@ -26,6 +27,8 @@ class Refused(RequestError):  # noqa: N818 - It is what is done, and reads so wh
 
     def __init__(self, status: int, message: str, *, code: str = "BAD_USER_INPUT", **headers: str) -> None:
         super().__init__(code, message)
+        if code == "RETRY":
+            headers.setdefault("retry_after", str(RETRY_SECONDS))
         self.status = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
@@ -41,7 +44,7 @@ def stopped() -> Refused:
         "The server was stopped before it could finish, and what you asked for may or may not have happened: "
         "send it again, with the same idempotency key if it has one."
     )
-    return Refused(503, message, code="RETRY", retry_after="1")
+    return Refused(503, message, code="RETRY")
 
 
 class ClientGone(Exception):  # noqa: N818 - It is what happened, and reads so where it is caught.

@@ -120,7 +120,7 @@ async def test_public_keys(provider: Provider, algorithm: str, key: PrivateKey) 
     provider.publish(a=RSA, b=EC, c=ED25519)
     verifier = TokenVerifier(provider.settings)
     kid = {"RS256": "a", "ES256": "b", "EdDSA": "c"}[algorithm]
-    assert await verifier.identify(signed(key, kid, algorithm)) == Identity("ada", Role.USER)
+    assert (await verifier.prove(signed(key, kid, algorithm))).identity == Identity("ada", Role.USER)
     other_kid = {"a": "b", "b": "c", "c": "a"}[kid]
     assert (await refusal(verifier, signed(key, other_kid, algorithm))).reason is Reason.ALGORITHM_NOT_ALLOWED
     assert provider.requests == 1
@@ -166,7 +166,7 @@ async def test_secrets_and_weak_keys_that_a_provider_publishes(provider: Provide
         jwk(RSA) | {"kid": 1},
     ]
     verifier = TokenVerifier(provider.settings)
-    assert await verifier.identify(signed(EC, "good", "ES256"))
+    assert await verifier.prove(signed(EC, "good", "ES256"))
     for kid in ("oct", "rs512", "enc", "odd", None):
         assert (await refusal(verifier, signed(RSA, kid))).reason is Reason.UNKNOWN_KEY
     with pytest.warns(jwt.InsecureKeyLengthWarning):
@@ -178,11 +178,11 @@ async def test_a_new_key_is_found(provider: Provider, clock: Clock) -> None:
     """A key that the provider publishes later is found without a restart, and the old one still works beside it."""
     provider.publish(old=RSA)
     verifier = TokenVerifier(provider.settings)
-    assert await verifier.identify(signed(RSA, "old"))
+    assert await verifier.prove(signed(RSA, "old"))
     provider.publish(old=RSA, new=OTHER_RSA)
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
-    assert await verifier.identify(signed(OTHER_RSA, "new"))
-    assert await verifier.identify(signed(RSA, "old"))
+    assert await verifier.prove(signed(OTHER_RSA, "new"))
+    assert await verifier.prove(signed(RSA, "old"))
     assert provider.requests == 2
 
 
@@ -193,7 +193,7 @@ async def test_forged_key_ids_do_not_hammer_the_provider(provider: Provider, clo
     for interval in range(1, 4):
         forged = [refusal(verifier, signed(OTHER_RSA, f"forged-{number}")) for number in range(20)]
         assert {found.reason for found in await asyncio.gather(*forged)} == {Reason.UNKNOWN_KEY}
-        assert await verifier.identify(signed(RSA, "a"))
+        assert await verifier.prove(signed(RSA, "a"))
         assert provider.requests == interval
         clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
 
@@ -203,16 +203,16 @@ async def test_many_at_once_wait_for_one_fetch(provider: Provider, clock: Clock)
     provider.publish(a=RSA)
     provider.open.clear()
     verifier = TokenVerifier(provider.settings)
-    first = asyncio.create_task(verifier.identify(signed(RSA, "a")))
+    first = asyncio.create_task(verifier.prove(signed(RSA, "a")))
     await asyncio.sleep(0)
-    others = [asyncio.create_task(verifier.identify(signed(RSA, "a"))) for _ in range(20)]
+    others = [asyncio.create_task(verifier.prove(signed(RSA, "a"))) for _ in range(20)]
     await asyncio.sleep(0)
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
-    others.append(asyncio.create_task(verifier.identify(signed(RSA, "a"))))
+    others.append(asyncio.create_task(verifier.prove(signed(RSA, "a"))))
     await asyncio.sleep(0)
     first.cancel()
     provider.open.set()
-    assert await asyncio.gather(*others) == [Identity("ada", Role.USER)] * 21
+    assert [proof.identity for proof in await asyncio.gather(*others)] == [Identity("ada", Role.USER)] * 21
     assert first.cancelled()
     assert provider.requests == 1
 
@@ -221,16 +221,16 @@ async def test_a_withdrawn_key_is_forgotten(provider: Provider, clock: Clock) ->
     """Keys that are no longer fresh serve while they are fetched again; then a withdrawn one proves nothing more."""
     provider.publish(old=RSA)
     verifier = TokenVerifier(provider.settings)
-    assert await verifier.identify(signed(RSA, "old"))
+    assert await verifier.prove(signed(RSA, "old"))
     clock.now += server.auth.jwks.FRESH_SECONDS
-    assert await verifier.identify(signed(RSA, "old"))
+    assert await verifier.prove(signed(RSA, "old"))
     assert provider.requests == 1
     provider.publish(new=OTHER_RSA)
     provider.asked.clear()
     clock.now += 1
-    assert await verifier.identify(signed(RSA, "old"))
+    assert await verifier.prove(signed(RSA, "old"))
     assert await asyncio.to_thread(provider.asked.wait, 10)
-    assert await verifier.identify(signed(OTHER_RSA, "new"))
+    assert await verifier.prove(signed(OTHER_RSA, "new"))
     assert (await refusal(verifier, signed(RSA, "old"))).reason is Reason.UNKNOWN_KEY
     assert provider.requests == 2
 
@@ -240,10 +240,10 @@ async def test_a_key_is_replaced_under_its_id(provider: Provider, clock: Clock) 
     provider.publish(a=RSA, b=EC)
     verifier = TokenVerifier(provider.settings)
     token = signed(RSA, "a")
-    assert await verifier.identify(token)
+    assert await verifier.prove(token)
     provider.publish(a=OTHER_RSA, c=EC)
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
-    assert await verifier.identify(signed(EC, "c", "ES256"))
+    assert await verifier.prove(signed(EC, "c", "ES256"))
     assert (await refusal(verifier, token)).reason is Reason.BAD_SIGNATURE
 
 
@@ -257,16 +257,16 @@ async def test_an_outage_of_the_provider(provider: Provider, clock: Clock) -> No
     assert "try again" in found.message
     provider.status = 200
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
-    assert await verifier.identify(signed(RSA, "a"))
+    assert await verifier.prove(signed(RSA, "a"))
     provider.status = 503
     clock.now += server.auth.jwks.KEPT_SECONDS
-    assert await verifier.identify(signed(RSA, "a"))
+    assert await verifier.prove(signed(RSA, "a"))
     assert (await refusal(verifier, signed(RSA, "b"))).reason is Reason.UNKNOWN_KEY
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
     assert (await refusal(verifier, signed(RSA, "a"))).reason is Reason.KEYS_UNAVAILABLE
     provider.status = 200
     clock.now += server.auth.jwks.FETCH_INTERVAL_SECONDS
-    assert await verifier.identify(signed(RSA, "a"))
+    assert await verifier.prove(signed(RSA, "a"))
 
 
 class SlowProvider:
@@ -333,7 +333,7 @@ def test_a_silent_provider_does_not_hold_up_the_end(provider: Provider) -> None:
 
     async def begin() -> None:
         verifier = TokenVerifier(provider.settings)
-        waiting = asyncio.create_task(verifier.identify(signed(RSA, "a")))
+        waiting = asyncio.create_task(verifier.prove(signed(RSA, "a")))
         await asyncio.to_thread(provider.asked.wait, 10)
         assert not waiting.done()
 
