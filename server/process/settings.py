@@ -176,10 +176,7 @@ class Settings:
         return is_loopback(self.host)
 
     def request_bytes_max(self, authorization: str | None) -> int:
-        """Return how many bytes the body or message of a client may have, who has signed in or has not.
-
-        Those who have not may ask for little, and cannot be told apart.
-        """
+        """Return the most bytes that a body or message may have. Without a valid token it is less."""
         if authorization is not None:
             return self.body_bytes_max
         return min(self.anonymous_body_bytes_max, self.body_bytes_max)

@@ -112,6 +112,7 @@ class Protocol(asyncio.Protocol):
         self._known: _KnownHead | None = None  # the head of the last request that came by itself and took the fast path
         # The requests that have been parsed
         self.cycle: RequestResponseCycle | FastRequest | None = None  # the one that is being answered
+        self._is_queued = False  # whether it has been answered, and what follows waits for a turn in the backlog
         self._is_new = True  # whether none has been answered
         self._waiting: deque[RequestResponseCycle] = deque()
         self._unparsed = b""  # what came while it was answered
@@ -158,9 +159,9 @@ class Protocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self.server_state.connections.discard(self)
-        self._release()
         if self._all_unread is not None:
             self._all_unread.remove(self.transport)
+        self._backlog.discard(self._admitted, self._end_request)
         self._stop_timers()
         for cycle in (self.cycle, *self._waiting):
             if isinstance(cycle, FastRequest):
@@ -171,9 +172,10 @@ class Protocol(asyncio.Protocol):
         self._writable.set()
         self._unparsed = b""
         self._then = None
-        self._drop_cycles()
+        self._release()
+        self._drop_references()
 
-    def _drop_cycles(self) -> None:
+    def _drop_references(self) -> None:
         """Drop what refers back to this, when it is no longer used: else it is left to the garbage collector.
 
         That stops everything else for tens of milliseconds if thousands of connections have come and gone.
@@ -184,7 +186,7 @@ class Protocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """End the connection, once the request that is being answered has been."""
-        if self.cycle is None:
+        if self.cycle is None or self._is_queued:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
@@ -433,8 +435,10 @@ class Protocol(asyncio.Protocol):
     def on_response_complete(self) -> None:
         """Go on with what has come meanwhile when its turn comes, or wait for the next request."""
         self.server_state.total_requests += 1
-        if (self._waiting or self._unparsed) and not self.transport.is_closing():
-            self._backlog.add(self._end_request)
+        ends = self.cycle is None or not self.cycle.keep_alive or self.transport.is_closing()
+        if (self._waiting or self._unparsed) and not ends:
+            self._is_queued = True
+            self._backlog.add(self._admitted, self._end_request)
         else:
             self._end_request()
 
@@ -443,12 +447,10 @@ class Protocol(asyncio.Protocol):
 
         The timer runs on from one request to the next: it is set only where there is none, or where it would be late.
         """
-        if self.cycle is None:
-            return  # The connection was lost meanwhile.
-        if not self.cycle.keep_alive:
+        if self.cycle is not None and not self.cycle.keep_alive:
             self.transport.close()
         self.cycle = None
-        self._is_new = False
+        self._is_new = self._is_queued = False
         if self.transport.is_closing():
             self._limit_closing()
             return
@@ -573,11 +575,17 @@ class Protocol(asyncio.Protocol):
         self._is_refused = True  # Callbacks that are still to come do nothing.
         self.resume_reading()
         protocol = WebSocketProtocol(
-            self.config, self.server_state, self.app_state, self._release, self._all_unread, self._backlog
+            self.config,
+            self.server_state,
+            self.app_state,
+            self._release,
+            self._all_unread,
+            self._backlog,
+            self._admitted,
         )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
-        self._drop_cycles()
+        self._drop_references()
         protocol.data_received(head)
         if rest and not self.transport.is_closing():
             protocol.data_received(rest)
@@ -636,7 +644,8 @@ class Protocol(asyncio.Protocol):
     @property
     def is_without_request(self) -> bool:
         """Whether no request is being received or answered but for its head."""
-        return self.cycle is None and not self.write_paused and (self._is_in_head or not self._is_in_message)
+        is_answering = self.cycle is not None and not self._is_queued
+        return not is_answering and not self.write_paused and (self._is_in_head or not self._is_in_message)
 
     @property
     def shed_order(self) -> tuple[bool, float]:

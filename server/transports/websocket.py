@@ -235,7 +235,8 @@ class _Socket:
         if received["type"] == "websocket.disconnect":
             self._closed = self._closed or received.get("code")
             raise ConnectionError
-        return read_message(received, self._sockets.settings.request_bytes_max(self._authorization))
+        verified = None if self._due is None else self._authorization
+        return read_message(received, self._sockets.settings.request_bytes_max(verified))
 
     async def _take(self, message: SocketMessage) -> None:
         match message.type:

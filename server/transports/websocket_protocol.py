@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -54,11 +54,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         release: Callable[[], None],
         all_unread: UnreadBytes | None,
         backlog: Backlog,
+        address: Hashable,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._release = release
         self._all_unread = all_unread
         self._backlog = backlog
+        self._address = address
         self.logger = _silent
         self.conn: _Connection = _Connection(max_size=config.ws_max_size, logger=_silent)
         self._unparsed = b""
@@ -73,10 +75,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._all_unread.remove(self.transport)
         self._unparsed = b""
         error: BaseException | None = self.conn.handshake_exc
-        while error is not None:  # Frames of these tracebacks refer back: see `Protocol._drop_cycles`.
-            error.__traceback__, error = None, error.__context__
+        while error is not None:  # Frames of these tracebacks refer back: see `Protocol._drop_references`.
+            error.__traceback__ = None
+            error = error.__context__
         if self._pause is not None:
             self._pause.cancel()
+            self._backlog.discard(self._address, self._end_pause)
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_complete:
@@ -102,7 +106,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             start, piece = start + _PIECE_BYTES, unparsed[start : start + _PIECE_BYTES]
             super().data_received(piece)
             self._pace(self.conn.frames - frames, self.conn.control_frames - control_frames)
-        self._unparsed = unparsed[start:] + self._unparsed
+        self._unparsed = unparsed[start:]
         if self._may_parse():
             self.transport.resume_reading()
         else:
@@ -119,11 +123,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 return
         self._paced = max(self._paced, now - 1) + frames / FRAMES_PER_SECOND_MAX
         if self._paced > now:
-            self._pause = self.loop.call_at(self._paced, self._end_pause)
+            self._pause = self.loop.call_at(self._paced, self._backlog.add, self._address, self._end_pause)
 
     def _end_pause(self) -> None:
         self._pause = None
-        self._backlog.add(self._go_on)
+        self._go_on()
 
     def _refuse_handshake(self) -> None:
         """Answer a handshake that cannot be read, and for which the library may have an answer."""

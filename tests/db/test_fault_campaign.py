@@ -5,6 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -46,6 +47,16 @@ async def until_answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
             await asyncio.sleep(0.05)
 
 
+async def connected(dsn: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """Connect as soon as PostgreSQL has recovered from a kill."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await asyncpg.connect(dsn)
+            except asyncpg.CannotConnectNowError:
+                await asyncio.sleep(0.05)
+
+
 async def inject(fault: str, gate: Gate, dsn: str) -> None:
     """Let a fault begin, last for a while, and end."""
     match fault:
@@ -62,7 +73,7 @@ async def inject(fault: str, gate: Gate, dsn: str) -> None:
             await asyncio.sleep(FAULT_SECONDS)
             gate.heal()
         case _:
-            observer = await asyncpg.connect(dsn)
+            observer = await connected(dsn)
             pids = await observer.fetchval(BACKENDS) or []
             match fault:
                 case "freeze backends":
@@ -71,7 +82,9 @@ async def inject(fault: str, gate: Gate, dsn: str) -> None:
                 case "terminate":
                     await observer.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::integer[]) AS pid", pids)
                 case "kill":  # PostgreSQL ends all other backends, and recovers.
-                    os.kill(pids[0], signal.SIGKILL)
+                    for pid in pids[:1]:
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
                 case "lock":
                     async with observer.transaction():
                         await observer.execute("LOCK TABLE users")

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import asyncpg
 import pytest
@@ -23,13 +23,18 @@ BACKENDS = """SELECT array_agg(pid) FROM pg_stat_activity
 def frozen(pids: Iterable[int]) -> Iterator[None]:
     """Have processes do nothing while the block lasts."""
     pids = list(pids)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        for pid in pids:
+            _send(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            _send(pid, signal.SIGCONT)
+
+
+def _send(pid: int, what: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # A backend may end at any time.
+        os.kill(pid, what)
 
 
 @pytest.fixture

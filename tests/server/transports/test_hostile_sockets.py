@@ -18,6 +18,7 @@ from graphql import ExecutionResult
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 
+import server.gates.backlog
 import server.transports.http_protocol
 import server.transports.websocket_protocol
 from db.database import Database
@@ -26,7 +27,7 @@ from server.operations.run import Runner
 from server.process.settings import Settings
 from server.transports.fast_path import FastPath, FastRequest
 from server.transports.http_protocol import FRAMING_BYTES_MAX, HEAD_BYTES_MAX, HEAD_LINES_MAX, Protocol
-from server.transports.websocket_protocol import WebSocketProtocol
+from server.transports.websocket_protocol import _PIECE_BYTES, WebSocketProtocol
 from tests.race import blocked
 from tests.server.transports.test_fast_path import ANSWER, QUERY, read, request
 from tests.sockets import Site, logged_site, site
@@ -406,6 +407,7 @@ async def test_pipelined_requests_wait(reached: Site, database: Database, monkey
         begin(connection)
 
     monkeypatch.setattr(Protocol, "on_message_begin", note)
+    monkeypatch.setattr(server.gates.backlog, "TURNS_PER_SECOND_MAX", 1e9)
     count = 2**19 // len(LIVEZ)
     async with opened(reached) as client, database.pool.acquire() as holder:
         async with holder.transaction():
@@ -529,7 +531,7 @@ async def test_many_frames(reached: Site, monkeypatch: pytest.MonkeyPatch, what:
         for _ in range(5):
             other.send(LIVEZ)
             assert (await other.receive())[0] == 200
-        assert connection.conn.frames <= 512 // len(FRAMES[what]) + 1
+        assert connection.conn.frames <= _PIECE_BYTES // len(FRAMES[what]) + 1
         assert not connection.transport.is_reading()
 
 
@@ -551,8 +553,8 @@ async def test_a_socket_that_keeps_pinging(reached: Site, what: str) -> None:
     async with opened(reached) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
-        client.send(FRAMES[what] * 99 + FRAMES["pings"])
-        answered = 100 if what == "pings" else 1
+        client.send(FRAMES[what] * 98 + FRAMES["pings"])
+        answered = 99 if what == "pings" else 1
         assert await client.reader.readexactly(2 * answered) == b"\x8a\0" * answered
         client.send(FRAMES[what] * 1000)
         pongs, close = (await client.reader.read()).split(b"\x88")
@@ -636,8 +638,9 @@ INVALID: dict[str, tuple[bytes, list[int]]] = {
 
 
 @pytest.mark.parametrize("what", INVALID)
-async def test_what_is_invalid(settings: Settings, dsn: str, what: str) -> None:
+async def test_what_is_invalid(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """What is not valid is refused in JSON, after the responses to what came before it, and logged as no error."""
+    monkeypatch.setattr(server.gates.backlog, "TURNS_PER_SECOND_MAX", 1e9)
     data, (*before, last) = INVALID[what]
     async with logged_site(settings, dsn) as (reached, log):
         for cut in (len(data), len(data) - 4):

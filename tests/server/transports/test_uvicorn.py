@@ -65,7 +65,7 @@ async def test_the_websocket() -> None:
     }
     config = Config(app)
     config.load()
-    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None, None, Backlog())
+    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None, None, Backlog(), None)
     read = set(re.findall(r"self\.(\w+)", inspect.getsource(WebSocketProtocol)))
     assert {each for each in read if not hasattr(ours, each)} == {"scope"}  # It is made of the handshake.
     assert isinstance(ours.writable, asyncio.Event)

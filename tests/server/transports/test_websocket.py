@@ -82,6 +82,22 @@ async def test_malformed_messages_close_the_socket(reached: Site) -> None:
         assert await other.run("{ __typename }") == {"__typename": "Query"}
 
 
+@pytest.mark.parametrize("authorization", [None, "Bearer x"])
+async def test_a_message_without_a_valid_token(reached: Site, authorization: str | None) -> None:
+    """Until a token has been verified a message may have 64 KiB, whatever the handshake's header says."""
+    long = {"type": "ping", "payload": {"a": "x" * 65_536}}
+    given = {} if authorization is None else {"Authorization": authorization}
+    async with reached.connected(additional_headers=given) as client:
+        await client.send(**long)
+        assert (await client.closed())[0] == 4400
+    async with reached.signed_in(None) as client:
+        await client.send(**long)
+        assert (await client.closed())[0] == 4400
+    async with reached.signed_in() as client:
+        await client.send(**long)
+        assert (await client.receive())["type"] == "pong"
+
+
 FIRST: dict[str, tuple[int, object]] = {
     "a subscribe": (4401, SUBSCRIBE),
     "a complete": (4400, {"type": "complete", "id": "1"}),
