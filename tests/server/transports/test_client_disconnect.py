@@ -1,4 +1,4 @@
-"""Clients that leave before their request is whole."""
+"""Clients that disconnect before their request is complete."""
 
 from starlette.types import Message
 from structlog.testing import capture_logs
@@ -8,7 +8,7 @@ from server.process.settings import Settings
 
 
 async def test_client_leaves_while_it_sends(settings: Settings, dsn: str) -> None:
-    """A client that leaves while it sends its request is no fault of the server: nothing is logged above info."""
+    """A client that disconnects in the middle of its request causes no log line above info."""
     app = create_app(settings, dsn=dsn)
     received: list[Message] = [
         {"type": "http.request", "body": b'{"query": "{ vie', "more_body": True},

@@ -40,7 +40,7 @@ DECODERS: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 class Response(NamedTuple):
-    """A response, without what differs from one to the next."""
+    """A response without the parts that always differ."""
 
     status: bytes
     headers: list[tuple[bytes, bytes]]
@@ -49,7 +49,7 @@ class Response(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a conversation."""
+    """How a conversation ended."""
 
     responses: list[Response]
     closed: bool  # by the server, before the client was done
@@ -117,7 +117,7 @@ class Side:
         await self._app(scope, noted_receive, send)
 
     async def converse(self, conversation: Conversation) -> Outcome:
-        """Hold a conversation, and return once nothing is left of it."""
+        """Hold a conversation, and return once all of its requests are finished."""
         received: list[bytes] = []
         loop = asyncio.get_running_loop()
         with socket.create_connection(self._address) as client:
@@ -140,7 +140,7 @@ class Side:
         return Outcome(read_responses(b"".join(received).replace(self._site.address.encode(), b"<address>")), closed)
 
     def take_slot(self) -> None:
-        """Take the next free slot for good."""
+        """Take the next free slot and keep it."""
         slot = Slot(self._site.app.state.pipeline._admission, None)  # noqa: SLF001 - as a request that hangs
         assert slot.state is State.RUNNING
 
@@ -154,7 +154,7 @@ class Side:
             await asyncio.sleep(0)
 
     async def _settle(self, client: socket.socket, transport: Any, reading: "Task[None]") -> None:
-        """Wait until the server has read everything, and has answered all that it can."""
+        """Wait until the server has read everything and answered all that it can."""
         tries = quiet = 0
         while quiet < 6 and not reading.done() and not transport.is_closing():
             tries += 1
@@ -176,14 +176,14 @@ async def _read(client: socket.socket, received: list[bytes]) -> None:
 
 
 def _is_shut(client: socket.socket) -> bool:
-    """Tell whether the server will send no more."""
+    """Return whether the server will send nothing more."""
     poll = select.poll()
     poll.register(client, select.POLLRDHUP)
     return bool(poll.poll(0))
 
 
 def _is_under_way(client: socket.socket, transport: Any) -> bool:
-    """Tell whether the server has not yet read all that it was sent."""
+    """Return whether the server has unread input."""
     if transport.is_closing():
         return False
     unread = ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0" * 4)
@@ -199,7 +199,7 @@ class Sides:
         self.responses = 0
 
     async def compare(self, seeds: range, *, may_leave: bool) -> None:
-        """Hold a conversation for each seed; fail with the first that differs, as short as possible."""
+        """Hold one conversation per seed with both servers; fail with the first that differs, shortened."""
         for seed in seeds:
             conversation = Writer(seed, may_leave=may_leave).conversation()
             difference = await self._difference(conversation)
@@ -208,7 +208,7 @@ class Sides:
                 pytest.fail(f"Seed {seed}: {difference}\nwhere a client sends\n{shortest}", pytrace=False)
 
     async def _difference(self, conversation: Conversation) -> str | None:
-        """Hold a conversation with both, and return how their answers differ."""
+        """Hold a conversation with both servers, and return how their responses differ."""
         try:
             async with asyncio.timeout(60):
                 fast, asgi = await asyncio.gather(*(side.converse(conversation) for side in self.both))
@@ -218,7 +218,7 @@ class Sides:
         return _difference(fast, asgi, ends=conversation.ends)
 
     async def _shorten(self, conversation: Conversation, difference: str) -> tuple[Conversation, str]:
-        """Leave out what does not make a difference."""
+        """Remove what the difference does not need."""
         candidates = [conversation.one_by_one()]
         while candidates and difference != "there is no end":
             candidate = candidates.pop(0)
@@ -251,7 +251,7 @@ def _difference(fast: Outcome, asgi: Outcome, *, ends: bool) -> str | None:
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Have on all that changes a response."""
+    """Enable everything that changes a response."""
     documents = tmp_path / "documents.json"
     documents.write_text(json.dumps(DOCUMENTS), encoding="utf-8")
     return replace(
@@ -275,7 +275,7 @@ async def dsns(template: str, new_database: NewDatabase) -> list[str]:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Note each request that the fast path takes."""
+    """Record each request that the fast path takes."""
     noted: list[object] = []
     begin = FastPath.begin
 
@@ -291,7 +291,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @asynccontextmanager
 async def serving_both(settings: Settings, dsns: list[str]) -> AsyncIterator[Sides]:
-    """Serve both, as `serve` does."""
+    """Serve both as `serve` does."""
     async with AsyncExitStack() as stack:
         fast, asgi = [await stack.enter_async_context(site(settings, dsn)) for dsn in dsns]
         asgi.app.state.fast_path = None
@@ -326,7 +326,7 @@ def seeds(start: int, count: int, many: int) -> pytest.MarkDecorator:
 @seeds(0, 2_000, 50_000)
 @pytest.mark.usefixtures("without_polling")
 def test_random_conversations(dsns: list[str], settings: Settings, taken: list[object], seeds: range) -> None:
-    """Statuses, headers, bodies, their order and the end of the connection are the same, whatever is sent."""
+    """Both send the same statuses, headers and bodies in the same order, and close the connection alike."""
 
     async def compare() -> int:
         async with serving_both(settings, dsns) as sides:
@@ -340,7 +340,7 @@ def test_random_conversations(dsns: list[str], settings: Settings, taken: list[o
 @seeds(10_000, 300, 5_000)
 @pytest.mark.usefixtures("without_polling")
 def test_with_rate_limits(dsns: list[str], settings: Settings, taken: list[object], seeds: range) -> None:
-    """Both count the same requests, of the same addresses and users, before the same checks."""
+    """Both count the same requests for the same addresses and users, and run later checks in the same order."""
     limited = replace(settings, rate_limit_per_identity=per_hour(3), rate_limit_per_address=per_hour(4))
 
     async def compare() -> int:
@@ -355,7 +355,7 @@ def test_with_rate_limits(dsns: list[str], settings: Settings, taken: list[objec
 @seeds(20_000, 200, 5_000)
 @pytest.mark.usefixtures("without_polling")
 def test_with_every_slot_taken(dsns: list[str], settings: Settings, taken: list[object], seeds: range) -> None:
-    """Both reject the same requests, after the same checks, where no slot is free."""
+    """Both reject the same requests, after the same checks, while no slot is free."""
     full = replace(settings, requests_at_once_max=1, requests_waiting_max=0)
 
     async def compare() -> int:
@@ -372,7 +372,7 @@ def test_with_every_slot_taken(dsns: list[str], settings: Settings, taken: list[
 @seeds(30_000, 100, 3_000)
 @pytest.mark.usefixtures("without_polling")
 def test_with_deadlines_that_pass(dsns: list[str], settings: Settings, taken: list[object], seeds: range) -> None:
-    """Both answer alike what is not done in time: a body that does not come, a statement that does not end."""
+    """Both answer alike at the deadline: a body that does not arrive, a statement that does not end."""
 
     async def compare() -> int:
         async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Subscriptions over HTTP, as server-sent events and in Apollo's parts: what is sent when, and what is left after."""
+"""Subscriptions over HTTP, as server-sent events and as Apollo's multipart: what is sent when, and how streams end."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ class Stream:
         self.left = b"-"
 
     async def frame(self) -> str | None:
-        """Return what comes before the next separator; None at the end of the response, where the rest is left."""
+        """Return the text before the next separator; None at the end of the response, with the remainder in `left`."""
         async with asyncio.timeout(30):
             while self._separator not in self._text:
                 try:
@@ -68,7 +68,7 @@ class Stream:
         return frame.decode()
 
     async def result(self) -> Any:
-        """Return the next result of a stream of events."""
+        """Return the next result of an event stream."""
         async with asyncio.timeout(30):
             while (frame := await self.frame()) == ":":
                 pass
@@ -78,7 +78,7 @@ class Stream:
         return json.loads(data)
 
     async def part(self) -> Any:
-        """Return the next part of a stream in parts."""
+        """Return the next part of a multipart stream."""
         while (frame := await self.frame()) == "":
             pass
         assert frame is not None
@@ -87,7 +87,7 @@ class Stream:
         return json.loads(body)
 
     async def rest(self) -> list[str]:
-        """Return the frames until the response ends."""
+        """Return the remaining frames of the response."""
         async with asyncio.timeout(30):
             return [frame async for frame in self._frames() if frame != ":"]
 
@@ -100,7 +100,7 @@ class Stream:
 async def opened(
     site: Site, query: str, accept: str = EVENTS, *, sent: dict[str, str] | None = None, **variables: Any
 ) -> AsyncIterator[Stream]:
-    """Send an operation by POST, as ann unless other headers are sent, and read the response for as long as wanted."""
+    """Post an operation, as ann unless other headers are given, and read the response until the block ends."""
     body = {"query": query, "variables": variables}
     sent = headers("ann") if sent is None else sent
     async with site.api.client.stream("POST", "/graphql", json=body, headers={"Accept": accept, **sent}) as response:
@@ -109,7 +109,7 @@ async def opened(
 
 
 async def refused(site: Site, query: str, accept: str = EVENTS, **sent: str) -> tuple[int, str]:
-    """Send an operation that comes to nothing by HTTP, and return the status and the code."""
+    """Send an operation that must be refused, and return the status and the error's code."""
     given = {"Accept": accept, **(sent or headers("ann"))}
     async with asyncio.timeout(30):
         response = await site.api.client.post("/graphql", json={"query": query}, headers=given)
@@ -119,7 +119,7 @@ async def refused(site: Site, query: str, accept: str = EVENTS, **sent: str) -> 
 
 
 def expiring(seconds: int) -> dict[str, str]:
-    """Sign as ann, with a token that is good for so many seconds more."""
+    """Sign as ann, with a token that expires in this many seconds."""
     token = mint_token(
         SECRET,
         role=Role.USER,
@@ -164,8 +164,8 @@ NEGOTIATED: dict[str, tuple[str | int, str | int]] = {
 }
 
 
-async def test_how_an_answer_comes(site: Site) -> None:
-    """A query gets JSON where JSON ranks as high as anything, a subscription the stream that ranks highest."""
+async def test_content_negotiation_of_streams(site: Site) -> None:
+    """A query gets JSON unless Accept ranks a stream higher; a subscription gets the stream that ranks highest."""
     told = {}
     for accept, wanted in NEGOTIATED.items():
         found: list[str | int] = []
@@ -185,7 +185,7 @@ async def test_how_an_answer_comes(site: Site) -> None:
 
 
 async def test_events(site: Site) -> None:
-    """A subscription begins with a comment, each result is an event, and no proxy or cache keeps any of it."""
+    """A subscription starts with a comment, each result is one event, and no proxy or cache stores any of it."""
     await site.api.register(credits=10)
     async with opened(site, CREDITS) as stream:
         given = stream.response.headers
@@ -199,7 +199,7 @@ async def test_events(site: Site) -> None:
 
 
 async def test_parts(site: Site) -> None:
-    """In parts, each result is whole when it comes: the boundary after it does not wait for the next."""
+    """Each part is complete on arrival: its closing boundary does not wait for the next result."""
     await site.api.register(credits=10)
     async with opened(site, CREDITS, APOLLO) as stream:
         given = stream.response.headers
@@ -212,8 +212,8 @@ async def test_parts(site: Site) -> None:
             await site.api.create(f"key {balance}")
 
 
-async def test_an_end(site: Site) -> None:
-    """A stream that has no more results says so in either form, and the connection goes on to serve others."""
+async def test_completion(site: Site) -> None:
+    """Both formats mark the end of a stream, and the connection then serves further requests."""
     nothing = {"data": {"videoDataUpdated": None}}
     for _ in range(2):
         async with opened(site, VIDEO, id="nonsense") as stream:
@@ -226,7 +226,7 @@ async def test_an_end(site: Site) -> None:
 
 
 async def test_a_query_or_mutation_as_events(site: Site) -> None:
-    """To a client that reads nothing else, a query and a mutation are a stream of one result."""
+    """A client that accepts only event streams gets a query's or mutation's single result as an event."""
     response = await site.api.client.post("/graphql", json={"query": "{ __typename }"}, headers={"Accept": EVENTS})
     assert response.text == f':\n\nevent: next\ndata: {{"data":{{"__typename":"Query"}}}}\n\n{COMPLETE}\n\n'
     async with opened(site, MUTATIONS["registerUser"], input={}) as stream:
@@ -248,8 +248,8 @@ async def test_a_query_or_mutation_as_events(site: Site) -> None:
         ("subscription { a: viewerUpdated { user { id } } b: viewerUpdated { user { id } } }", "BAD_USER_INPUT"),
     ],
 )
-async def test_what_cannot_be_executed(site: Site, query: str, code: str) -> None:
-    """What is wrong with an operation is a result with errors, and the end; neither is an HTTP status."""
+async def test_an_invalid_operation_as_events(site: Site, query: str, code: str) -> None:
+    """An invalid operation is one event with errors and then `complete`, with HTTP status 200."""
     async with opened(site, query) as stream:
         result = await stream.result()
         assert {error["extensions"]["code"] for error in result["errors"]} == {code}
@@ -259,8 +259,8 @@ async def test_what_cannot_be_executed(site: Site, query: str, code: str) -> Non
         assert await stream.rest() == [COMPLETE]
 
 
-async def test_what_cannot_be_executed_in_parts(site: Site) -> None:
-    """In parts, what was never executed is a fatal error; a document in error is told in JSON where that is taken."""
+async def test_an_invalid_operation_in_parts(site: Site) -> None:
+    """In multipart, an operation that never ran is a fatal error; an invalid document gets JSON if Accept allows it."""
     async with opened(site, VIEWER, PARTS, sent=headers(None)) as stream:
         part = await stream.part()
         assert part.keys() == {"payload", "errors"}
@@ -271,7 +271,7 @@ async def test_what_cannot_be_executed_in_parts(site: Site) -> None:
 
 
 async def test_rules(site: Site) -> None:
-    """Nobody follows anything, another user's video is null, and what a role may not follow is refused."""
+    """Anonymous clients cannot subscribe, another user's video is null, and roles without permission are refused."""
     await site.api.register("ann")
     await site.api.register("bob")
     video_id = await site.api.video(subject="bob")
@@ -288,8 +288,8 @@ async def test_rules(site: Site) -> None:
                 assert await stream.rest() == [COMPLETE]
 
 
-async def test_what_is_refused_by_http(site: Site) -> None:
-    """What is wrong with the request, or with its token, keeps its HTTP status, and is told in JSON."""
+async def test_http_errors_keep_their_status(site: Site) -> None:
+    """A malformed request or an invalid token gets its HTTP status and a JSON error, not a stream."""
     assert await refused(site, CREDITS, Authorization="Bearer nonsense") == (401, "UNAUTHENTICATED")
     assert await refused(site, CREDITS, **expiring(-1)) == (401, "UNAUTHENTICATED")
     assert await refused(site, "") == (400, "BAD_USER_INPUT")
@@ -298,7 +298,7 @@ async def test_what_is_refused_by_http(site: Site) -> None:
 
 
 async def test_by_get(site: Site) -> None:
-    """Queries and subscriptions may come by GET, mutations may not; another site's page is refused as always."""
+    """GET runs queries and subscriptions but no mutations, and refuses cross-site requests."""
     await site.api.register(credits=10)
     client, sent = site.api.client, {"Accept": EVENTS, **headers("ann")}
     parameters = {"query": VIDEO, "variables": json.dumps({"id": await site.api.video()})}
@@ -317,7 +317,7 @@ async def test_by_get(site: Site) -> None:
 
 
 async def test_a_result_is_one_line(site: Site) -> None:
-    """Whatever text a result holds, it is one line of data, and arrives unchanged."""
+    """A result with any text is one line of data, and arrives unchanged."""
     await site.api.register()
     title = (
         "".join(map(chr, [0x41, 0x0A, 0x0D, 0x0D, 0x0A, 0x85, 0x2028, 0x2029, 0x22, 0x5C, 0x1F40B]))
@@ -336,8 +336,8 @@ async def test_a_result_is_one_line(site: Site) -> None:
 
 
 @pytest.mark.parametrize("accept", [EVENTS, PARTS])
-async def test_half_a_character_that_an_error_quotes(site: Site, accept: str) -> None:
-    """What an error quotes may be half a character, and the stream is UTF-8 all the same."""
+async def test_an_error_that_quotes_a_lone_surrogate(site: Site, accept: str) -> None:
+    """A stream stays valid UTF-8 when an error message quotes a lone surrogate."""
     body = json.dumps({"query": VIDEOS, "variables": {"filter": {"na\ud83dme": 1}}})
     sent = {"Accept": accept, "Content-Type": JSON, **headers("ann")}
     async with site.api.client.stream("POST", "/graphql", content=body, headers=sent) as response:
@@ -348,7 +348,7 @@ async def test_half_a_character_that_an_error_quotes(site: Site, accept: str) ->
 
 @pytest.mark.parametrize("accept", [EVENTS, PARTS])
 async def test_nothing_is_compressed(site: Site, accept: str) -> None:
-    """Whatever encodings a client takes, a stream comes as it is, and at once."""
+    """Streams are never compressed, whatever Accept-Encoding says, and each result is sent immediately."""
     await site.api.register(credits=10)
     sent = {"Accept-Encoding": "gzip, br, zstd", **headers("ann")}
     async with opened(site, CREDITS, accept, sent=sent) as stream:
@@ -360,8 +360,11 @@ async def test_nothing_is_compressed(site: Site, accept: str) -> None:
 
 
 @pytest.mark.parametrize(("accept", "sign"), [(EVENTS, ":"), (PARTS, "\r\nContent-Type: application/json\r\n\r\n{}")])
-async def test_signs_of_life(site: Site, accept: str, sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silence is broken by a comment, or an empty part, again and again; what is told meanwhile comes as always."""
+async def test_keep_alives(site: Site, accept: str, sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During silence the server keeps sending keep-alives: comments or empty parts.
+
+    Results in between are unaffected.
+    """
     monkeypatch.setattr(server.transports.event_stream, "KEEP_ALIVE_SECONDS", 0.02)
     await site.api.register(credits=10)
     async with opened(site, CREDITS, accept) as stream:
@@ -375,8 +378,8 @@ async def test_signs_of_life(site: Site, accept: str, sign: str, monkeypatch: py
             await site.api.create(f"key {balance}")
 
 
-async def test_no_sign_of_life_where_there_is_no_silence(site: Site) -> None:
-    """The first sign of life comes after the first silence, not before."""
+async def test_no_keep_alive_without_silence(site: Site) -> None:
+    """The first keep-alive is sent after the first silent interval, not before."""
     await site.api.register(credits=10)
     async with opened(site, CREDITS) as stream:
         assert await stream.frame() == ":"
@@ -386,7 +389,7 @@ async def test_no_sign_of_life_where_there_is_no_silence(site: Site) -> None:
 
 
 async def test_a_token_that_expires(site: Site) -> None:
-    """A stream ends when its token does: with an error that says so, and the end; nothing is told to it later."""
+    """When its token expires, a stream ends with an error that says so, and sends no result after that."""
     await site.api.register()
     async with (
         opened(site, CREDITS, sent=expiring(3)) as stream,
@@ -404,7 +407,7 @@ async def test_a_token_that_expires(site: Site) -> None:
 
 
 async def test_a_token_that_is_withdrawn(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token is asked about again while its stream is open: one that is good no more ends it."""
+    """An open stream verifies its token again at intervals, and ends when the token's key was withdrawn."""
     prove, withdrawn = TokenVerifier.prove, asyncio.Event()
 
     async def prove_until_withdrawn(verifier: TokenVerifier, authorization: str) -> Proof:
@@ -421,8 +424,8 @@ async def test_a_token_that_is_withdrawn(site: Site, monkeypatch: pytest.MonkeyP
         assert await stream.rest() == [COMPLETE]
 
 
-async def test_one_stream_too_many(dsn: str, settings: Settings) -> None:
-    """One stream more than a user may have is a 429; a worker may have more; one more than the server may is a 503."""
+async def test_stream_limits(dsn: str, settings: Settings) -> None:
+    """A stream beyond the user's limit gets 429, unless it is a worker's; one beyond the server's limit gets 503."""
     worker = headers("render-1", Role.WORKER)
     async with serving_site(replace(settings, streams_max=3, streams_per_identity_max=1), dsn) as site:
         await site.api.register("bob")
@@ -438,8 +441,8 @@ async def test_one_stream_too_many(dsn: str, settings: Settings) -> None:
             assert "errors" not in await stream.result()
 
 
-async def test_an_open_stream_holds_no_turn(dsn: str, settings: Settings) -> None:
-    """However many streams are open, a request finds its turn, and so it does when they are closed."""
+async def test_an_open_stream_holds_no_slot(dsn: str, settings: Settings) -> None:
+    """Open streams take no admission slot: requests are served while they are open and after they are closed."""
     async with serving_site(replace(settings, requests_at_once_max=1, requests_waiting_max=0), dsn) as site:
         await site.api.register(credits=10)
         async with opened(site, CREDITS) as one, opened(site, CREDITS, PARTS) as another:
@@ -450,8 +453,8 @@ async def test_an_open_stream_holds_no_turn(dsn: str, settings: Settings) -> Non
         assert await site.api.balance() == 10
 
 
-async def test_a_query_as_events_holds_its_turn(dsn: str, settings: Settings, database: Database) -> None:
-    """Whoever asks for a query as events is held to the bound on requests at work like all others."""
+async def test_a_query_as_events_holds_a_slot(dsn: str, settings: Settings, database: Database) -> None:
+    """A query that is answered as an event takes an admission slot like any other query."""
     async with serving_site(replace(settings, requests_at_once_max=1, requests_waiting_max=0), dsn) as site:
         async with database.pool.acquire() as holder, holder.transaction():
             await holder.execute("LOCK TABLE users")
@@ -465,7 +468,7 @@ async def test_a_query_as_events_holds_its_turn(dsn: str, settings: Settings, da
 
 @pytest.mark.parametrize("accept", [EVENTS, PARTS])
 async def test_a_stop(site: Site, accept: str) -> None:
-    """When the server stops, a stream ends without its end, as a lost connection does, and nobody is let in."""
+    """When the server stops, streams end without `complete`, so that clients reconnect; new requests are refused."""
     await site.api.register()
     async with opened(site, CREDITS, accept) as stream, opened(site, ENTRIES, accept) as entries:
         await (stream.result() if accept == EVENTS else stream.part())
@@ -486,7 +489,7 @@ def request(document: str) -> bytes:
 
 @pytest.mark.parametrize("document", [CREDITS, ENTRIES])
 async def test_a_client_that_leaves(site: Site, document: str) -> None:
-    """Of a client that leaves, whether it says so or not, nothing is left: no place, no task, and nothing is read."""
+    """When a client disconnects, cleanly or not, its slot, tasks and watches are released, and nothing more is read."""
     await site.api.register()
     host, port = site.address.split(":")
     for abruptly in (False, True):
@@ -506,7 +509,7 @@ async def test_a_client_that_leaves(site: Site, document: str) -> None:
 
 @asynccontextmanager
 async def deaf(site: Site, document: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Transport]]:
-    """Follow without reading more than the beginning; yield what to read from, and the server's end, both narrow."""
+    """Subscribe, read only the beginning, and yield the reader and the server's transport, both with small buffers."""
     with socket.socket() as narrow:
         narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         narrow.setblocking(False)
@@ -529,7 +532,7 @@ PAGE = "subscription { videosUpdated(first: 50) { nodes { id title renderProgres
 
 
 async def test_a_client_that_does_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one who does not read only the last state waits, and a buffer's worth; others are told as fast as ever."""
+    """For a client that does not read, only the latest state is kept. Other clients are not delayed."""
     monkeypatch.setattr(resolvers.live, "REST_SECONDS_MAX", resolvers.live.REST_SECONDS_MIN)
     await site.api.register(credits=100)
     ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
@@ -549,8 +552,8 @@ async def test_a_client_that_does_not_read(site: Site, monkeypatch: pytest.Monke
     await site.left()
 
 
-async def test_a_client_that_does_not_read_holds_up_no_stop(site: Site) -> None:
-    """A server that stops waits only so long for one who does not read."""
+async def test_a_client_that_does_not_read_does_not_delay_a_stop(site: Site) -> None:
+    """A server that stops waits only a bounded time for a client that does not read."""
     await site.api.register(credits=400)
     ids = [(await site.api.create(f"key {each}", title="x" * 500))["videoData"]["id"] for each in range(50)]
     async with deaf(site, PAGE) as (_, transport):
@@ -564,8 +567,8 @@ async def test_a_client_that_does_not_read_holds_up_no_stop(site: Site) -> None:
     await site.left()
 
 
-async def test_a_fault_in_the_middle(settings: Settings, dsn: str) -> None:
-    """A fault while a stream is open is told as one, with an id that leads to the log, and without its internals."""
+async def test_a_fault_in_an_open_stream(settings: Settings, dsn: str) -> None:
+    """A fault in an open stream is masked, with an error id that is also in the log."""
     async with logged_site(settings, dsn) as (site, log):
         await site.api.register()
         await site.api.create("key")
@@ -587,8 +590,8 @@ async def test_a_fault_in_the_middle(settings: Settings, dsn: str) -> None:
         }
 
 
-async def test_what_fails_altogether(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever fails below a stream ends it with an error that tells nothing but an id, which the log has."""
+async def test_a_fault_below_the_stream(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception below the stream ends it with an error that shows only an id, which is also in the log."""
 
     async def fail(*_: object) -> AsyncGenerator[str, None]:
         yield '{"data":{}}'

@@ -1,4 +1,4 @@
-"""Which requests take the fast path over a real connection, and what becomes of them there and elsewhere."""
+"""Which requests take the fast path over a real connection, and how each kind of request is answered."""
 
 import asyncio
 import gc
@@ -36,7 +36,7 @@ async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
 
 @pytest.fixture
 def went(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Note of each request that was asked of the fast path whether it took it."""
+    """Record for each request whether the fast path took it."""
     noted: list[bool] = []
     read_head, begin = FastPath.head, FastPath.begin
 
@@ -103,8 +103,8 @@ NOT_TAKEN = {
 
 
 @pytest.mark.parametrize("how", [*USUAL, *UNUSUAL, *NOT_TAKEN])
-async def test_which_way_a_request_goes(reached: Site, went: list[bool], how: str) -> None:
-    """What is usual takes the fast path, and everything is answered; the connection is then as good as before."""
+async def test_requests_that_take_the_fast_path(reached: Site, went: list[bool], how: str) -> None:
+    """Common requests take the fast path, all requests are answered, and the connection stays usable."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     with closing(writer):
         for number in range(2):
@@ -126,8 +126,8 @@ async def test_which_way_a_request_goes(reached: Site, went: list[bool], how: st
 
 
 @pytest.mark.parametrize("size", [1, 7, 60, 10_000])
-async def test_in_parts_that_come_one_by_one(reached: Site, went: list[bool], size: int) -> None:
-    """Wherever a request is cut in two on its way, it is answered all the same."""
+async def test_split_requests(reached: Site, went: list[bool], size: int) -> None:
+    """A request is answered wherever it is split into two packets."""
     whole = request(json.dumps({"query": "{ viewer { id } }", "variables": {"a": "a" * 9_000}}).encode())
     head, body = whole.split(b"\r\n\r\n")
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
@@ -142,8 +142,8 @@ async def test_in_parts_that_come_one_by_one(reached: Site, went: list[bool], si
     assert went.count(True) < 4  # Some took the ASGI path: their body was not whole when their head was.
 
 
-async def test_several_at_once_are_answered_in_order(reached: Site) -> None:
-    """Requests that are sent before others are answered wait for these, whichever way each of them goes."""
+async def test_pipelined_requests_are_answered_in_order(reached: Site) -> None:
+    """Pipelined requests are answered in order, on the fast path and on the ASGI path."""
     names = "abcdefgh"
     requests = [request(f'{{"query": "{{ {name}: __typename }}"}}'.encode()) for name in names]
     requests[2:2] = [UNUSUAL["for a page"]]
@@ -160,8 +160,8 @@ async def test_several_at_once_are_answered_in_order(reached: Site) -> None:
     ]
 
 
-async def test_a_client_that_has_left_is_not_answered(reached: Site, database: Database) -> None:
-    """A client that leaves before its answer leaves nothing behind, and what it asked for is done."""
+async def test_a_client_that_disconnects_before_its_response(reached: Site, database: Database) -> None:
+    """A request whose client disconnects is still executed, and leaves nothing behind."""
     async with database.pool.acquire() as holder, holder.transaction():
         await holder.execute("LOCK TABLE users")
         _, writer = await asyncio.open_connection(*reached.address.split(":"))
@@ -172,10 +172,13 @@ async def test_a_client_that_has_left_is_not_answered(reached: Site, database: D
     await reached.left()
 
 
-async def test_requests_that_wait_for_admission_take_it_too(
+async def test_queued_requests_take_the_fast_path(
     settings: Settings, dsn: str, database: Database, went: list[bool]
 ) -> None:
-    """A request that waits for its turn goes it when that comes; if its client leaves before, another has its place."""
+    """The fast path answers a queued request once it is admitted.
+
+    If its client disconnects, the next one is admitted.
+    """
     one_of_each = replace(settings, requests_at_once_max=1, requests_waiting_max=1)
     async with AsyncExitStack() as stack, logged_site(one_of_each, dsn) as (reached, log), asyncio.timeout(30):
 
@@ -205,8 +208,8 @@ async def test_requests_that_wait_for_admission_take_it_too(
         assert went == [True, True, True, True]
 
 
-async def test_what_is_under_way_at_the_end_is_answered(settings: Settings, dsn: str, database: Database) -> None:
-    """A server that is stopped answers what it has begun, and tells that the connection ends with it."""
+async def test_running_requests_are_answered_at_shutdown(settings: Settings, dsn: str, database: Database) -> None:
+    """A server that stops answers running requests, and announces that the connection closes."""
     async with site(settings, dsn) as reached:
         reader, writer = await asyncio.open_connection(*reached.address.split(":"))
         with closing(writer):
@@ -222,8 +225,8 @@ async def test_what_is_under_way_at_the_end_is_answered(settings: Settings, dsn:
                 assert await reader.read() == b""
 
 
-async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where even the response to a fault cannot be written as usual, the client is answered and the connection ends."""
+async def test_a_fault_in_writing_closes_the_connection(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If even a fault's response cannot be written as usual, the client gets an answer and the connection closes."""
 
     def fail(*_: object) -> None:
         raise RuntimeError
@@ -243,8 +246,8 @@ async def test_a_fault_in_writing_ends_the_connection(reached: Site, monkeypatch
     assert [type(each["exception"]) for each in failed] == [RuntimeError]
 
 
-async def test_a_client_that_does_not_read_is_waited_for(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer waits until those before it are taken, and as long as it waits, no other request is begun."""
+async def test_responses_wait_for_a_client_that_does_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response waits until the client has read earlier ones; meanwhile no further request is started."""
     content = "x" * 2**20
     begun = 0
 
@@ -274,7 +277,7 @@ async def test_a_client_that_does_not_read_is_waited_for(reached: Site, monkeypa
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Protocol]:
-    """Note of each request that is parsed whose connection's it is."""
+    """Record the connection of each request that the parser reads."""
     noted: list[Protocol] = []
     begin = Protocol.on_message_begin
 
@@ -287,7 +290,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Protocol]:
 
 
 async def answers(reader: asyncio.StreamReader, count: int = 1) -> list[tuple[int, Any]]:
-    """Read the statuses and bodies of as many responses."""
+    """Read the statuses and bodies of this many responses."""
     async with asyncio.timeout(10):
         told = [await read(reader) for _ in range(count)]
     return [(status, json.loads(body)) for status, _, body in told]
@@ -297,8 +300,8 @@ def naming(name: str) -> bytes:
     return f'{{"query": "{{ {name}: __typename }}"}}'.encode()
 
 
-async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed: list[Protocol]) -> None:
-    """Where but the body and its length differ from the last request, it is answered at once; no other head is."""
+async def test_a_repeated_head_is_not_parsed_again(reached: Site, parsed: list[Protocol]) -> None:
+    """A request whose head differs from the last one only in its length skips the parser; any other head does not."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     refusal = (401, "UNAUTHENTICATED")
     expected: list[tuple[str, dict[str, str], int]] = [
@@ -326,8 +329,8 @@ async def test_a_head_that_comes_again_is_not_parsed_again(reached: Site, parsed
 
 
 @pytest.mark.parametrize("length", ["+30", "030", "30 ", " 30", "0x1e", "", "29", "30, 30", "30\r\ncontent-length: 30"])
-async def test_a_length_that_is_written_otherwise_is_for_the_parser(reached: Site, length: str) -> None:
-    """A known head is no reason to take a length for what it does not say: it is answered as the first one would be."""
+async def test_an_unusual_length_is_parsed(reached: Site, length: str) -> None:
+    """A repeated head with an unusually written length is parsed, and answered like the first request."""
     assert len(QUERY) == 30
     odd = request().replace(b"content-length: 30", b"content-length: " + length.encode())
     told = []
@@ -344,8 +347,8 @@ async def test_a_length_that_is_written_otherwise_is_for_the_parser(reached: Sit
     assert told[0] == told[1]
 
 
-async def test_a_head_within_another_request_is_part_of_it(reached: Site, parsed: list[Protocol]) -> None:
-    """What has begun otherwise ends otherwise, though the rest of it reads as a request; nor is it known then."""
+async def test_a_remembered_head_inside_a_body(reached: Site, parsed: list[Protocol]) -> None:
+    """Bytes of another request's body are never taken for a new request, even if they equal a remembered head."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     with closing(writer):
         writer.write(request())
@@ -364,8 +367,8 @@ async def test_a_head_within_another_request_is_part_of_it(reached: Site, parsed
 
 
 @pytest.mark.parametrize("cut", [1, 40, -31, -30, -10, -1])
-async def test_a_known_head_in_parts(reached: Site, cut: int) -> None:
-    """A request whose head is known is answered though it comes in parts, or others come with it."""
+async def test_a_remembered_head_in_parts(reached: Site, cut: int) -> None:
+    """A request with a remembered head is answered when it is split, or sent together with others."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     whole = request()
     with closing(writer):
@@ -386,7 +389,7 @@ async def test_a_known_head_in_parts(reached: Site, cut: int) -> None:
 
 
 async def test_an_idle_connection_is_closed(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection on which nothing comes any more ends, though nobody closes it."""
+    """The server closes a connection on which nothing arrives any more."""
     monkeypatch.setattr(server.serve, "IDLE_SECONDS_MAX", 1)
     async with site(settings, dsn) as reached:
         reader, writer = await asyncio.open_connection(*reached.address.split(":"))
@@ -397,8 +400,8 @@ async def test_an_idle_connection_is_closed(settings: Settings, dsn: str, monkey
                 assert await reader.read() == b""
 
 
-async def test_a_connection_is_idle_from_its_last_answer_on(reached: Site, database: Database) -> None:
-    """The timer that an earlier answer has set closes no connection on which more has come since, or is under way."""
+async def test_idle_time_counts_from_the_last_response(reached: Site, database: Database) -> None:
+    """A timer set after an earlier response never closes a connection that has been used since."""
     reader, writer = await asyncio.open_connection(*reached.address.split(":"))
     with closing(writer):
         writer.write(request())

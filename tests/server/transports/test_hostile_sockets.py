@@ -131,7 +131,7 @@ ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
 @pytest.mark.parametrize("size", [100, 4096, 100_000])
 @pytest.mark.parametrize("what", ENDLESS)
 async def test_endless(reached: Site, monkeypatch: pytest.MonkeyPatch, what: str, size: int) -> None:
-    """What goes on without end is refused at a limit, however it is cut, and little of it is parsed or kept."""
+    """Endless input is refused at a limit, however it is split; little of it is parsed or kept."""
     lines = 0
     note = Protocol.on_header
 
@@ -157,7 +157,7 @@ async def test_endless(reached: Site, monkeypatch: pytest.MonkeyPatch, what: str
 
 
 async def test_a_head_of_many_lines(reached: Site) -> None:
-    """A head of as many lines as are allowed is read, and one more is refused, with its end or without."""
+    """A head with as many lines as allowed is read; with one more it is refused, complete or not."""
     async with opened(reached) as client:
         most = LIVEZ.replace(b"\r\n\r\n", b"\r\n" + b"a:\r\n" * (HEAD_LINES_MAX - 1) + b"\r\n")
         client.send(most)
@@ -168,7 +168,7 @@ async def test_a_head_of_many_lines(reached: Site) -> None:
 
 @pytest.mark.parametrize(("size", "count"), [(HEAD_BYTES_MAX, 1), (HEAD_BYTES_MAX // 2, 3), (100, 100)])
 async def test_a_long_head(reached: Site, size: int, count: int) -> None:
-    """A head that is as long as it may be is read, and on one connection any number of heads."""
+    """A head at the size limit is read, and a connection may send any number of heads."""
     head = LIVEZ[:-2] + b"a: " + b"a" * (size - len(LIVEZ) - len(b"a: \r\n") - 1) + b"\r\n\r\n"
     assert len(head) < HEAD_BYTES_MAX
     async with opened(reached) as client:
@@ -180,7 +180,7 @@ async def test_a_long_head(reached: Site, size: int, count: int) -> None:
 
 @pytest.mark.parametrize("line", ["POST /graphql HTTP/1.1", "POST /graphql? HTTP/1.1"])
 async def test_a_body_in_chunks(reached: Site, line: str) -> None:
-    """A body in chunks of any usual size, with an extension and a trailer, is read as if it had come in one."""
+    """A body in chunks of any common size, with an extension and a trailer, is read like a whole one."""
     body = json.dumps({"query": "{ viewer { id } }", "variables": {"a": "a" * 100_000}}).encode()
     for size in (8, 1000, 100_000):
         chunks = b"".join(
@@ -214,8 +214,8 @@ SLOW = {
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("after_another", [False, True])
 @pytest.mark.parametrize("what", SLOW)
-async def test_a_head_that_does_not_come(reached: Site, what: str, after_another: bool) -> None:
-    """A connection that does not send a head in time is closed, with an answer if it has begun to."""
+async def test_a_head_that_does_not_arrive(reached: Site, what: str, after_another: bool) -> None:
+    """A connection that sends no complete head in time is closed, with a response if it has sent part of one."""
     start, status = SLOW[what]
     if after_another and status == 0:
         return  # It may be idle for long.
@@ -241,8 +241,8 @@ async def _drip(client: Socket, data: bytes) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_connection_that_is_kept(reached: Site) -> None:
-    """Between requests a connection may be idle for longer than a head may take, and a response may take longer too."""
+async def test_a_keep_alive_connection(reached: Site) -> None:
+    """The deadline for a head applies neither between requests nor while a response is sent."""
     async with opened(reached) as client:
         for _ in range(3):
             client.send(request())
@@ -251,8 +251,8 @@ async def test_a_connection_that_is_kept(reached: Site) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-async def test_a_body_that_is_answered_before_it_has_come(reached: Site) -> None:
-    """Where the response did not need the body, the rest of it has as much time to arrive as a head."""
+async def test_a_body_that_arrives_after_its_response(reached: Site) -> None:
+    """If the response did not need the body, the rest of the body has the deadline of a head."""
     async with opened(reached) as client:
         client.send(LIVEZ)
         assert (await client.receive())[0] == 200
@@ -265,7 +265,7 @@ async def test_a_body_that_is_answered_before_it_has_come(reached: Site) -> None
 
 
 async def test_requests_set_no_timer(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadlines of a connection cost its requests no timer."""
+    """A connection's deadlines need no timer for each request."""
     timers = 0
     set_timer = Protocol._set_timer  # noqa: SLF001 - what is counted
 
@@ -286,7 +286,7 @@ async def test_requests_set_no_timer(reached: Site, monkeypatch: pytest.MonkeyPa
 
 
 async def test_sockets_of_an_address(settings: Settings, dsn: str) -> None:
-    """An address has so many sockets, WebSockets included; further ones are refused at once, and logged rarely."""
+    """Sockets per address are limited, WebSockets included. Excess is refused immediately, and logged rarely."""
     async with logged_site(replace(settings, sockets_per_address_max=3), dsn) as (reached, log):
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(opened(reached))
@@ -315,7 +315,7 @@ async def test_sockets_of_an_address(settings: Settings, dsn: str) -> None:
 
 
 async def test_sockets_of_a_trusted_proxy(settings: Settings, dsn: str) -> None:
-    """A proxy that is trusted may open more: its clients are many."""
+    """A trusted proxy may open more sockets, since it has many clients."""
     one = replace(settings, sockets_per_address_max=1, trusted_proxies=("127.0.0.0/8",))
     async with site(one, dsn) as reached, opened(reached), opened(reached) as client:
         client.send(request())
@@ -332,7 +332,7 @@ def descriptors() -> Iterator[int]:
 
 @pytest.mark.usefixtures("descriptors")
 async def test_file_descriptors_run_out(settings: Settings, dsn: str, database: Database) -> None:
-    """When they run out, connections without a request are closed, those first that have been so for longest."""
+    """When file descriptors run out, connections without a request are closed, the longest idle first."""
     async with logged_site(settings, dsn) as (reached, log), AsyncExitStack() as stack:
         with socket.socket() as probe:
             limit = max(probe.fileno() + DESCRIPTORS_RESERVED + 60, 4 * DESCRIPTORS_RESERVED)
@@ -358,7 +358,7 @@ async def test_file_descriptors_run_out(settings: Settings, dsn: str, database: 
 
 
 async def test_pipelined_requests_whose_responses_are_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No request is begun while a response waits to be read, and of those behind it few are parsed and kept."""
+    """While a response is unread, no further request is started, and few are parsed and kept."""
     begun = parsed = 0
     content = "x" * 50_000
     begin = Protocol.on_message_begin
@@ -397,7 +397,7 @@ async def test_pipelined_requests_whose_responses_are_not_read(reached: Site, mo
 
 
 async def test_pipelined_requests_wait(reached: Site, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes while a request is answered is kept unparsed, up to a limit, and is answered afterwards."""
+    """Requests that arrive during another are kept unparsed, up to a limit, and answered afterwards."""
     parsed = 0
     begin = Protocol.on_message_begin
 
@@ -426,7 +426,7 @@ async def test_pipelined_requests_wait(reached: Site, database: Database, monkey
 async def test_a_response_that_is_read_too_slowly(
     reached: Site, monkeypatch: pytest.MonkeyPatch, connection: str
 ) -> None:
-    """A client that reads much less than it is sent loses its connection, and what waited for it is freed."""
+    """A client that reads far slower than it is sent to loses its connection, and what waited for it is freed."""
     monkeypatch.setattr(server.transports.http_protocol, "UNREAD_SECONDS_MAX", 1)
     monkeypatch.setattr(server.transports.http_protocol, "READ_BYTES_PER_SECOND_MIN", 2**30)
 
@@ -447,7 +447,7 @@ async def test_a_response_that_is_read_too_slowly(
 
 
 async def test_pings_whose_answers_are_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A WebSocket whose client does not read is not read either, so what it is owed does not grow."""
+    """The server stops reading a WebSocket whose client does not read, so unsent pongs do not accumulate."""
     monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 2**30)
     monkeypatch.setattr(server.transports.websocket_protocol, "CONTROL_FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client:
@@ -468,7 +468,7 @@ async def test_pings_whose_answers_are_not_read(reached: Site, monkeypatch: pyte
 
 @pytest.mark.parametrize("over", ["fast path", "ASGI", "WebSocket"])
 async def test_many_clients_that_do_not_read(reached: Site, monkeypatch: pytest.MonkeyPatch, over: str) -> None:
-    """All clients together leave a limited number of bytes unread: beyond it, those that began first are dropped."""
+    """All unread bytes together are limited. Beyond the limit, the connections that have waited longest are closed."""
     limit = 40_000_000
     monkeypatch.setattr(reached.server.config.loaded_app.state.unread_bytes, "_bytes_max", limit)
 
@@ -515,7 +515,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("what", FRAMES)
 async def test_many_frames(reached: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """A WebSocket's frames, of whatever kind, are parsed at a limited rate, and few of them at once."""
+    """WebSocket frames of every kind are parsed at a limited rate, a few at a time."""
     monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 1)
     monkeypatch.setattr(server.transports.websocket_protocol, "CONTROL_FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client, opened(reached) as other:
@@ -536,7 +536,7 @@ async def test_many_frames(reached: Site, monkeypatch: pytest.MonkeyPatch, what:
 
 
 async def test_frames_that_come_too_fast_are_parsed_later(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No frame is lost to the limit on their rate: each ping is answered."""
+    """The rate limit on frames loses none: each ping is answered."""
     monkeypatch.setattr(server.transports.websocket_protocol, "FRAMES_PER_SECOND_MAX", 5000)
     monkeypatch.setattr(server.transports.websocket_protocol, "CONTROL_FRAMES_PER_SECOND_MAX", 2**30)
     async with opened(reached) as client:
@@ -549,7 +549,7 @@ async def test_frames_that_come_too_fast_are_parsed_later(reached: Site, monkeyp
 
 @pytest.mark.parametrize("what", ["pings", "pongs"])
 async def test_a_socket_that_keeps_pinging(reached: Site, what: str) -> None:
-    """A WebSocket with many pings or pongs is closed with 1008 and freed; one with as many as are allowed is not."""
+    """A WebSocket beyond the limit on pings or pongs is closed with 1008 and freed; one at the limit stays open."""
     async with opened(reached) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
@@ -564,7 +564,7 @@ async def test_a_socket_that_keeps_pinging(reached: Site, what: str) -> None:
 
 
 async def test_messages_that_wait_for_a_slow_client(reached: Site) -> None:
-    """Messages that several operations send at once are written one by one, as the client reads."""
+    """Messages that several operations send at once are written one at a time, as the client reads."""
     text = "x" * 1_000_000
     async with opened(reached, limit=2**26) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
@@ -584,7 +584,7 @@ async def test_messages_that_wait_for_a_slow_client(reached: Site) -> None:
 
 
 async def test_a_message_to_a_client_that_has_broken_the_protocol(reached: Site) -> None:
-    """What is sent while a WebSocket is being closed for its client's mistake counts as sent to one who has left."""
+    """A message sent while a WebSocket closes for a protocol error counts as sent to a disconnected client."""
     async with opened(reached) as client:
         client.send(HANDSHAKE + OFFER + b"\r\n")
         assert b"101" in await client.reader.readuntil(b"\r\n\r\n")
@@ -597,7 +597,7 @@ async def test_a_message_to_a_client_that_has_broken_the_protocol(reached: Site)
 
 @pytest.mark.parametrize("line", ["POST /graphql HTTP/1.1", "POST /graphql? HTTP/1.1", "POST /nowhere HTTP/1.1"])
 async def test_an_idle_connection_keeps_no_request(reached: Site, line: str) -> None:
-    """An answered request is not kept: thousands of connections may be idle, each after a large one."""
+    """An idle connection keeps nothing of its last request, however large that was."""
     async with opened(reached) as client:
         client.send(request(QUERY + b" " * 200_000, line, x=60_000 * "x"))
         assert (await client.receive())[0] in {200, 404}
@@ -638,8 +638,8 @@ INVALID: dict[str, tuple[bytes, list[int]]] = {
 
 
 @pytest.mark.parametrize("what", INVALID)
-async def test_what_is_invalid(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """What is not valid is refused in JSON, after the responses to what came before it, and logged as no error."""
+async def test_invalid_requests(settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """An invalid request gets a JSON error, after the responses to earlier requests, and no error-level log line."""
     monkeypatch.setattr(server.gates.backlog, "TURNS_PER_SECOND_MAX", 1e9)
     data, (*before, last) = INVALID[what]
     async with logged_site(settings, dsn) as (reached, log):
@@ -657,7 +657,7 @@ async def test_what_is_invalid(settings: Settings, dsn: str, monkeypatch: pytest
 
 
 async def test_nothing_follows_a_refusal(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a refusal no request is executed, although its head is that of an earlier one."""
+    """After a refusal nothing more is executed, even if its head equals an earlier one."""
     begun = 0
     begin = FastPath.begin
 
@@ -679,7 +679,7 @@ async def test_nothing_follows_a_refusal(reached: Site, monkeypatch: pytest.Monk
 
 
 async def test_garbage_after_an_answer(reached: Site) -> None:
-    """A request that has been answered is answered no second time, however its body goes on."""
+    """An answered request gets no second response, however its body continues."""
     async with opened(reached) as client:
         client.send(CHUNKED.replace(b"/graphql", b"/nowhere"))
         assert (await client.receive())[0] == 404
@@ -701,8 +701,8 @@ ABRUPT = {
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize("what", ABRUPT)
-async def test_who_leaves_abruptly(settings: Settings, dsn: str, what: str, reset: bool) -> None:
-    """However a client leaves, nothing is left of it, and no error is logged."""
+async def test_abrupt_disconnects(settings: Settings, dsn: str, what: str, reset: bool) -> None:
+    """However a client disconnects, everything of it is released, and no error is logged."""
     async with logged_site(settings, dsn) as (reached, log):
         for pause in (0, 0.05):
             async with opened(reached) as client:
@@ -718,8 +718,8 @@ async def test_who_leaves_abruptly(settings: Settings, dsn: str, what: str, rese
         assert [line for line in log.read() if line["level"] != "info"] == []
 
 
-async def test_text_that_is_none(settings: Settings, dsn: str) -> None:
-    """A WebSocket's text that is not UTF-8, or a frame that is none, closes the socket and is logged as no error."""
+async def test_invalid_websocket_text(settings: Settings, dsn: str) -> None:
+    """WebSocket text that is not UTF-8, or an invalid frame, closes the socket, and is not logged as an error."""
     for frame in (b"\x81\x81\0\0\0\0\xff", b"\xff\x81\0\0\0\0\xff", b"\x81\x01a"):
         async with logged_site(settings, dsn) as (reached, log):
             async with opened(reached) as client:
@@ -736,8 +736,8 @@ async def test_text_that_is_none(settings: Settings, dsn: str) -> None:
 
 @pytest.mark.parametrize("line", ["POST /graphql HTTP/1.1", "POST /graphql? HTTP/1.1"])
 @pytest.mark.parametrize("length", ["30 ", "30\t", " 30", "00000000000000000000000000000030"])
-async def test_a_length_that_is_written_otherwise(reached: Site, line: str, length: str) -> None:
-    """The fast path and ASGI take a length for the same number, with white space around it and with zeros before it."""
+async def test_unusual_lengths(reached: Site, line: str, length: str) -> None:
+    """The fast path and ASGI read a Content-Length with spaces around it or leading zeros as the same number."""
     assert len(QUERY) == 30
     async with opened(reached) as client:
         for _ in range(2):
@@ -747,7 +747,7 @@ async def test_a_length_that_is_written_otherwise(reached: Site, line: str, leng
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "websocket, h2c", "h2c, websocket", "TLS/1.0"])
 async def test_an_upgrade_that_is_not_supported(reached: Site, upgrade: str) -> None:
-    """A request that asks for another protocol is answered as if it had not, with its body and what follows it."""
+    """A request for an unsupported upgrade is answered as if it had not asked, with its body and later requests."""
     head = request(b"", upgrade=upgrade, connection="upgrade")
     chunked = head.replace(b"content-length: 0", b"transfer-encoding: chunked")
     async with opened(reached) as client:
@@ -764,7 +764,7 @@ async def test_an_upgrade_that_is_not_supported(reached: Site, upgrade: str) -> 
 
 
 async def test_many_upgrades_at_once(settings: Settings, dsn: str) -> None:
-    """As many requests as a client likes may ask for another protocol, one behind the other: each is answered."""
+    """Any number of pipelined requests may ask for an upgrade: each is answered."""
     async with logged_site(settings, dsn) as (reached, log):
         async with opened(reached) as client:
             client.send(LIVEZ.replace(b"\r\n\r\n", b"\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n") * 2000)
@@ -775,7 +775,7 @@ async def test_many_upgrades_at_once(settings: Settings, dsn: str) -> None:
 
 
 async def test_nothing_follows_a_refused_upgrade(settings: Settings, dsn: str) -> None:
-    """A request that asks for another protocol and is invalid is refused once, and nothing behind it is answered."""
+    """An invalid upgrade request is refused once, and nothing after it is answered."""
     invalid = b"GET http://[ HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"
     async with logged_site(settings, dsn) as (reached, log):
         async with opened(reached) as client:
@@ -786,7 +786,7 @@ async def test_nothing_follows_a_refused_upgrade(settings: Settings, dsn: str) -
 
 
 async def test_a_handshake_behind_a_request(reached: Site, database: Database) -> None:
-    """A handshake that is sent before the last response has come is answered after it, and the socket works."""
+    """A WebSocket handshake sent before the last response is answered after it, and the socket works."""
     async with opened(reached) as client:
         async with database.pool.acquire() as holder, holder.transaction():
             await holder.execute("LOCK TABLE users")
@@ -817,7 +817,7 @@ LIVES = {
 
 @pytest.mark.parametrize("what", LIVES)
 async def test_nothing_is_left_to_the_garbage_collector(reached: Site, what: str) -> None:
-    """A connection that has ended is freed at once: to find it, the collector would stop everybody else."""
+    """A closed connection is freed immediately: finding it would make the garbage collector pause everybody else."""
     kinds = (Protocol, WebSocketProtocol, RequestResponseCycle, FastRequest)
     gc.collect()
     gc.disable()

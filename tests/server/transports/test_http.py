@@ -1,4 +1,4 @@
-"""GraphQL over HTTP beyond what the audits ask: each odd request is told in JSON what to do, and nothing is a fault."""
+"""GraphQL over HTTP beyond the specification's audits: every unusual request gets a JSON error that says what to do."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def logged(dsn: str, settings: Settings) -> AsyncIterator[tuple[Api, Log]]
 
 
 async def post(api: Api, content: object, **given: str) -> httpx2.Response:
-    """Post JSON, or bytes as they are, with more headers, whose names are written with underscores."""
+    """Post JSON or raw bytes, with additional headers whose names are written with underscores."""
     more = {name.replace("_", "-"): value for name, value in given.items()}
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return await api.client.post("/graphql", content=body, headers={"Content-Type": JSON} | more)
@@ -95,7 +95,7 @@ MALFORMED: dict[str, object] = {
 
 @pytest.mark.parametrize("media_type", [JSON, GRAPHQL])
 async def test_a_malformed_request(logged: tuple[Api, Log], media_type: str) -> None:
-    """What is no request to run one operation is a 400 in the type that was asked for; to the log it is no fault."""
+    """A body that does not describe one operation gets 400 in the requested media type, and is logged at info level."""
     api, log = logged
     for name, content in MALFORMED.items():
         response = await post(api, content, Accept=media_type)
@@ -104,21 +104,21 @@ async def test_a_malformed_request(logged: tuple[Api, Log], media_type: str) -> 
         assert (line["event"], line["level"]) == ("request", "info"), name
 
 
-async def test_a_batch_is_told_that_batching_is_off(api: Api) -> None:
-    """Whoever sends a list learns that one request takes one operation."""
+async def test_batching_is_off(api: Api) -> None:
+    """A JSON list is refused with a message that says to send one operation per request."""
     assert "batching is off" in assert_refused(await post(api, [TYPENAME]), 400)
 
 
-async def test_half_a_character_that_an_error_quotes(api: Api) -> None:
-    """What an error quotes may be half a character, and the answer is UTF-8 all the same."""
+async def test_an_error_that_quotes_a_lone_surrogate(api: Api) -> None:
+    """An error message that quotes a lone surrogate is still valid UTF-8."""
     content = {"query": MUTATIONS["registerUser"], "variables": {"input": {"na\ud83dme": "Ann"}}}
     (error,) = (await post(api, content, **headers("ann"))).json()["errors"]
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert "'na?me'" in error["message"]
 
 
-async def test_of_two_equal_keys_the_last_one_counts(api: Api) -> None:
-    """Of two equal keys of the body the last one counts, as for JavaScript's JSON.parse."""
+async def test_duplicate_keys(api: Api) -> None:
+    """If a key appears twice in the body, the last one counts, as in JavaScript's JSON.parse."""
     response = await post(api, b'{"query": "{ viewer { id } }", "query": "{ __typename }"}')
     assert (response.status_code, response.json()) == (200, DATA)
 
@@ -130,8 +130,8 @@ DOCUMENTS_IN_ERROR = {
 }
 
 
-async def test_a_document_in_error(dsn: str, settings: Settings) -> None:
-    """A document in error is 400, or 200 in JSON of old, which has no other; the draft's newest says 422 of most."""
+async def test_an_invalid_document(dsn: str, settings: Settings) -> None:
+    """An invalid document gets 400, or 200 in legacy JSON. With the draft's status codes, most get 422."""
     async with serving(dsn, settings) as api, serving(dsn, replace(settings, draft_status_codes="on")) as newest:
         for name, content in DOCUMENTS_IN_ERROR.items():
             draft = 400 if name == "syntax" else 422
@@ -151,7 +151,10 @@ def assert_document_refused(response: httpx2.Response, status: int) -> None:
 
 
 async def test_errors_beside_data(dsn: str, settings: Settings) -> None:
-    """What was executed is 200 whether all of it succeeded or not; the draft's newest says 294 if not all of it did."""
+    """An executed operation gets 200, with or without errors.
+
+    With the draft's status codes, partial success gets 294.
+    """
     content = {"query": "{ viewer { id } users { nodes { id } } }"}
     partly = {"query": "{ viewer { id } node(id: 1) { id } }"}
     worker = headers("ann", Role.WORKER)
@@ -200,8 +203,11 @@ NEGOTIATED = {
 
 
 @pytest.mark.parametrize("accept", NEGOTIATED)
-async def test_the_type_of_the_answer(api: Api, accept: str | None) -> None:
-    """The answer has the type that Accept ranks highest; where it accepts neither of ours, nothing is executed."""
+async def test_content_negotiation(api: Api, accept: str | None) -> None:
+    """The response has the media type that Accept ranks highest.
+
+    If Accept excludes both of ours, nothing is executed.
+    """
     request = api.client.build_request("POST", "/graphql", json=TYPENAME)
     others = [line for line in request.headers.raw if line[0].lower() != b"accept"]  # The client has one of its own.
     request.headers = httpx2.Headers(others + [(b"accept", (accept or "").encode())] * (accept is not None))
@@ -217,7 +223,7 @@ async def test_the_type_of_the_answer(api: Api, accept: str | None) -> None:
 
 
 async def test_accept_on_several_lines(api: Api) -> None:
-    """Accept may be spread over lines, which count as one."""
+    """Several Accept lines count as one list."""
     lines = [("Content-Type", JSON), ("Accept", GRAPHQL), ("Accept", "image/png")]
     response = await api.client.post("/graphql", content=json.dumps(TYPENAME), headers=lines)
     assert response.headers["Content-Type"] == f"{GRAPHQL}; charset=utf-8"
@@ -226,8 +232,8 @@ async def test_accept_on_several_lines(api: Api) -> None:
 @pytest.mark.parametrize(
     "content_type", [JSON, "Application/JSON", f"{JSON};charset=UTF-8", f'{JSON}; charset="utf-8"', f"{JSON}; a=b"]
 )
-async def test_json_is_taken(api: Api, content_type: str) -> None:
-    """JSON in UTF-8 is taken, however its type is written."""
+async def test_json_is_accepted(api: Api, content_type: str) -> None:
+    """JSON in UTF-8 is accepted, in any spelling of its content type."""
     response = await post(api, {"query": '{ __typename @include(if: true) } # "Año 🏊"'}, Content_Type=content_type)
     assert (response.status_code, response.json()) == (200, DATA)
 
@@ -248,20 +254,20 @@ async def test_json_is_taken(api: Api, content_type: str) -> None:
         f"{JSON}, {JSON}",
     ],
 )
-async def test_nothing_but_json_is_taken(api: Api, content_type: str) -> None:
-    """What a form of another site can send, or is no JSON in UTF-8, is a 415 that says what is taken."""
+async def test_other_content_types_are_refused(api: Api, content_type: str) -> None:
+    """Any other content type, such as one that a foreign site's form can send, gets 415 with the accepted type."""
     response = await post(api, TYPENAME, Content_Type=content_type)
     assert JSON in assert_refused(response, 415)
     assert response.headers["Accept-Post"] == JSON
 
 
-async def test_no_content_type_at_all(api: Api) -> None:
-    """A body of no type is a 415."""
+async def test_no_content_type(api: Api) -> None:
+    """A body without a content type gets 415."""
     assert_refused(await api.client.post("/graphql", content=json.dumps(TYPENAME)), 415)
 
 
 async def test_a_compressed_body(api: Api) -> None:
-    """A compressed body is a 415 that says so; one that is called unchanged is taken."""
+    """A compressed body gets 415 with Accept-Encoding; `identity` is accepted."""
     for encoding in ("gzip", "br", "identity, gzip", "x"):
         response = await post(api, TYPENAME, Content_Encoding=encoding)
         assert_refused(response, 415)
@@ -270,8 +276,8 @@ async def test_a_compressed_body(api: Api) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "QUERY", "get"])
-async def test_another_method(api: Api, method: str) -> None:
-    """A method that GraphQL has no use for is a 405 that lists those it has."""
+async def test_unsupported_methods(api: Api, method: str) -> None:
+    """A method that the endpoint does not support gets 405 with the supported ones in Allow."""
     scope: dict[str, Any] = {"type": "http", "method": method, "path": "/graphql", "query_string": b"", "headers": []}
     response = await raw(api, scope)
     assert_refused(response, 405)
@@ -279,7 +285,7 @@ async def test_another_method(api: Api, method: str) -> None:
 
 
 async def raw(api: Api, scope: Mapping[str, Any]) -> httpx2.Response:
-    """Ask the app below the client, which would put a request right before it sends it."""
+    """Call the app directly, since the client would correct an invalid request."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -295,22 +301,22 @@ async def raw(api: Api, scope: Mapping[str, Any]) -> httpx2.Response:
 
 
 async def test_options(api: Api) -> None:
-    """OPTIONS lists the methods, and has no body."""
+    """OPTIONS lists the methods and has no body."""
     response = await api.client.options("/graphql")
     assert (response.status_code, response.content) == (204, b"")
     assert response.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
 
-async def test_elsewhere(api: Api) -> None:
-    """Where there is nothing, or another method is meant, the error is told in the same way."""
+async def test_unknown_paths_and_methods(api: Api) -> None:
+    """An unknown path gets 404 and a wrong method 405, as JSON errors in the same shape."""
     assert "/graphql" in assert_refused(await api.client.get("/nowhere"), 404)
     response = await api.client.post("/livez")
     assert "GET" in assert_refused(response, 405)
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD"}
 
 
-async def test_a_fault_anywhere() -> None:
-    """Whatever fails outside of GraphQL is a 500 in the same form, whose id leads to what was logged."""
+async def test_a_fault_outside_of_graphql() -> None:
+    """An exception outside of GraphQL is a 500 in the same shape, without internals."""
 
     async def fail(_: Scope, __: Receive, ___: Send) -> None:
         raise RuntimeError("internal_name")
@@ -322,7 +328,7 @@ async def test_a_fault_anywhere() -> None:
 
 
 async def test_a_query_by_get(api: Api) -> None:
-    """A query may come by GET, with variables and a name, as whoever sends it."""
+    """GET accepts a query with variables and an operation name, and runs it as the signed-in user."""
     await api.register()
     document = "query A($deep: Boolean!) { viewer { name @skip(if: $deep) credits } } query B { __typename }"
     parameters = {"query": document, "variables": '{"deep": true}', "operationName": "A", "extensions": "{}"}
@@ -331,13 +337,13 @@ async def test_a_query_by_get(api: Api) -> None:
 
 
 async def test_an_empty_operation_name_by_get(api: Api) -> None:
-    """In a URL an empty operationName means none."""
+    """An empty operationName in a URL counts as absent."""
     assert (await api.client.get("/graphql?query={__typename}&operationName=")).json() == DATA
 
 
 @pytest.mark.parametrize("by", ["name", "alone", "among others"])
 async def test_a_mutation_by_get(api: Api, by: str) -> None:
-    """A mutation by GET is a 405 that says how to send it, and changes nothing."""
+    """A mutation by GET gets 405 with how to send it, and changes nothing."""
     mutation = "mutation M { registerUser(input: {}) { __typename } }"
     parameters = {
         "name": {"query": f"query Q {{ __typename }} {mutation}", "operationName": "M"},
@@ -378,20 +384,20 @@ async def test_a_mutation_by_get(api: Api, by: str) -> None:
     ],
 )
 async def test_a_malformed_url(api: Api, query_string: bytes) -> None:
-    """A URL that asks for no operation is a 400."""
+    """A URL that does not describe one operation gets 400."""
     scope = {"type": "http", "method": "GET", "path": "/graphql", "query_string": query_string, "headers": []}
     assert_refused(await raw(api, scope), 400)
 
 
 async def test_a_url_that_is_too_long(dsn: str, settings: Settings) -> None:
-    """A URL is bounded as a body is."""
+    """A URL has the same size limit as a body."""
     async with serving(dsn, replace(settings, body_bytes_max=100)) as api:
         response = await api.client.get("/graphql", params={"query": "{ __typename } #" + 100 * "x"})
         assert_refused(response, 414, "LIMIT_EXCEEDED")
 
 
-async def test_another_sites_page(api: Api) -> None:
-    """What another site's page makes a browser fetch without asking first is refused; what it has to ask for is not."""
+async def test_cross_site_requests(api: Api) -> None:
+    """A cross-site GET that needs no CORS preflight is refused; one that needs a preflight is answered."""
     for site in ("cross-site", "same-site"):
         for mode in ("no-cors", "navigate", "cors"):
             browser = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
@@ -412,15 +418,15 @@ async def test_another_sites_page(api: Api) -> None:
     "accept",
     [f"{JSON}, text/html;q=0.9", f"{GRAPHQL}, text/html;q=0.1", "*/*", "text/html;q=0, */*", "text/*;q=0.1, */*"],
 )
-async def test_a_program_without_a_query_gets_no_page(api: Api, accept: str) -> None:
-    """Who ranks JSON above a page is told that the query is missing."""
+async def test_a_client_that_prefers_json_gets_no_page(api: Api, accept: str) -> None:
+    """A GET without a query from a client that prefers JSON to HTML gets 400, not GraphiQL's page."""
     response = await api.client.get("/graphql", headers={"Accept": accept})
     assert response.status_code == 400
     assert "`query`" in response.json()["errors"][0]["message"]
 
 
 async def test_head(settings: Settings, dsn: str) -> None:
-    """HEAD is answered as GET is, without the body."""
+    """HEAD gets the status and content type of GET, without the body."""
     async with listening(settings, dsn) as (_, base_url), httpx2.AsyncClient(base_url=base_url) as client:
         for accept, query in [(JSON, "?query={__typename}"), (JSON, "?query={"), (GRAPHQL, ""), ("text/html", "")]:
             url, accepting = f"/graphql{query}", {"Accept": accept}
@@ -430,7 +436,7 @@ async def test_head(settings: Settings, dsn: str) -> None:
 
 
 async def exchange(base_url: str, request: bytes) -> httpx2.Response:
-    """Send bytes as they are, and read one response, with whatever is open left open."""
+    """Send raw bytes and read one response; close the connection only if the server does."""
     host, _, port = base_url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
@@ -448,7 +454,7 @@ HEAD = b"POST /graphql HTTP/1.1\r\nHost: testserver\r\nContent-Type: application
 
 
 async def test_a_body_over_the_limit(settings: Settings, dsn: str) -> None:
-    """A body over the limit is refused before it has come: by its length, or at the first byte that is too many."""
+    """A body over the limit is refused before it has arrived: by its Content-Length, or at the first excess byte."""
     async with listening(replace(settings, body_bytes_max=1000), dsn) as (_, base_url):
         for request in (
             HEAD + b"Content-Length: 1001\r\n\r\n",
@@ -466,7 +472,7 @@ async def test_a_body_over_the_limit(settings: Settings, dsn: str) -> None:
 
 
 async def test_a_whole_body_over_the_limit(dsn: str, settings: Settings) -> None:
-    """A body that has come whole is refused where it is one byte too long, and taken where it is not."""
+    """A body at the limit is accepted; one byte more is refused."""
     async with serving(dsn, replace(settings, body_bytes_max=1000)) as api:
         body = json.dumps(TYPENAME).encode()
         assert (await post(api, body.ljust(1000))).json() == DATA
@@ -475,7 +481,7 @@ async def test_a_whole_body_over_the_limit(dsn: str, settings: Settings) -> None
 
 @pytest.mark.parametrize("more", [b"", b"Accept: text/event-stream\r\n"], ids=["fast path", "ASGI"])
 async def test_a_body_without_a_token(settings: Settings, dsn: str, more: bytes) -> None:
-    """Who has not signed in may send less, and never more than those who have."""
+    """Anonymous clients have a smaller body limit, which never exceeds that of signed-in users."""
     signed = f"Authorization: {headers('ann')['Authorization']}\r\n".encode()
     for anonymous_max, body_max, limit in ((1000, 2000, 1000), (2000, 1000, 1000)):
         limited = replace(settings, anonymous_body_bytes_max=anonymous_max, body_bytes_max=body_max)
@@ -491,7 +497,7 @@ async def test_a_body_without_a_token(settings: Settings, dsn: str, more: bytes)
 
 
 async def test_a_body_at_the_limit(settings: Settings, dsn: str) -> None:
-    """A body of the limit's length is taken, whole or in chunks."""
+    """A body at the limit is accepted, with a Content-Length or in chunks."""
     body = json.dumps(TYPENAME).encode().ljust(1000)
     async with listening(replace(settings, body_bytes_max=1000), dsn) as (_, base_url):
         for request in (
@@ -506,7 +512,7 @@ async def test_a_body_at_the_limit(settings: Settings, dsn: str) -> None:
 
 
 async def test_a_slow_body(settings: Settings, dsn: str) -> None:
-    """A body that is not whole by the request's deadline is a 408, and its connection ends."""
+    """A body that has not arrived completely by the request's deadline gets 408, and its connection is closed."""
     async with listening(replace(settings, request_timeout_seconds=0.1), dsn) as (_, base_url):
         for request in (
             HEAD + b"Content-Length: 1000\r\n\r\n" + json.dumps(TYPENAME).encode(),
@@ -519,7 +525,7 @@ async def test_a_slow_body(settings: Settings, dsn: str) -> None:
 
 
 async def test_a_mutation_that_waits_too_long(database: Database, dsn: str, settings: Settings) -> None:
-    """A mutation that gets no lock by its deadline is a 503 to be sent again, in either type, and then happens once."""
+    """A mutation that gets no lock by its deadline is a RETRY with 503. Sent again, it happens once."""
     content = {
         "query": MUTATIONS["createVideoData"],
         "variables": {"input": {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}},
@@ -539,7 +545,7 @@ async def test_a_mutation_that_waits_too_long(database: Database, dsn: str, sett
 
 
 async def test_a_request_has_one_deadline(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a request waits for, at its deadline it is a 503 to be sent again."""
+    """At its deadline a request is a RETRY with 503, whatever it waits for."""
 
     async def wait(_: TokenVerifier, __: str) -> None:
         await asyncio.Event().wait()
@@ -552,7 +558,7 @@ async def test_a_request_has_one_deadline(dsn: str, settings: Settings, monkeypa
 
 
 async def test_a_deadline_begins_on_arrival(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time that a request has waited before it is judged counts: one that arrived an hour ago is a 503."""
+    """The deadline counts from a request's arrival: one that arrived an hour ago is a RETRY with 503."""
     answer = Pipeline.answer
 
     async def answer_late(pipeline: Pipeline, request: Request[Any]) -> Any:

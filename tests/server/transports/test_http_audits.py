@@ -1,4 +1,4 @@
-"""The audits of GraphQL over HTTP that the specification's authors publish for servers (npm's graphql-http)."""
+"""The audits for servers that the authors of the GraphQL over HTTP specification publish (npm's graphql-http)."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ DIRECTORY = Path(__file__).parents[2] / "audits"
 
 
 async def test_every_audit_passes(settings: Settings, dsn: str) -> None:
-    """The server, on a socket, passes all 61 audits: what it MUST do, what it SHOULD, and what it MAY."""
+    """A server on a socket passes all 61 audits: every MUST, SHOULD and MAY."""
     async with listening(settings, dsn) as (_, base_url):
         output = await node(DIRECTORY, "audits.js", f"{base_url}/graphql")
     audits = [json.loads(line) for line in output.splitlines()]

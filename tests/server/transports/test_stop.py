@@ -54,7 +54,7 @@ async def ended(served: Served) -> str:
 async def test_requests_in_flight_are_finished(
     command: Command, api: Api, dsn: str, database: Database, tmp_path: Path
 ) -> None:
-    """After SIGTERM new connections are refused, a mutation under way is answered when it can go on; exit code 0."""
+    """After SIGTERM new connections are refused, a running mutation is answered, and the exit code is 0."""
     await api.register()
     with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
         async with httpx2.AsyncClient(timeout=30) as client:
@@ -76,7 +76,10 @@ async def test_requests_in_flight_are_finished(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_streams_end(command: Command, number: signal.Signals, api: Api, dsn: str, tmp_path: Path) -> None:
-    """On SIGTERM and Ctrl-C streams end without `complete`, sockets with 1012, no error is logged; exit code 0."""
+    """On SIGTERM and Ctrl-C streams end without `complete`, sockets with 1012.
+
+    No error is logged; the exit code is 0.
+    """
     await api.register()
     with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as served:
         address = served.address.replace("http", "ws", 1)
@@ -103,7 +106,7 @@ async def test_streams_end(command: Command, number: signal.Signals, api: Api, d
 async def test_requests_that_do_not_end(
     command: Command, whole: bool, api: Api, dsn: str, database: Database, tmp_path: Path
 ) -> None:
-    """A query that never ends is answered RETRY shortly before the server stops, by the fast path and by ASGI."""
+    """A query that never ends gets RETRY shortly before the server stops, on the fast path and on ASGI."""
     await api.register()
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600", "LOG_FORMAT": "json"}
     with command(tmp_path, **settings) as server:
@@ -128,7 +131,7 @@ async def test_requests_that_do_not_end(
 
 
 async def test_clients_that_do_not_read(command: Command, api: Api, dsn: str, tmp_path: Path) -> None:
-    """Clients that read nothing of a stream, or of a response, delay the end for a bounded time, and log no error."""
+    """Clients that do not read a stream or a response delay the stop for a bounded time, and cause no logged error."""
     await api.register()
     await asyncio.gather(*(api.create(f"{number}", title="x" * 500) for number in range(30)))
     query = b'{"query": "{ viewer { videos(first: 30) { nodes { title } } } }"}'
@@ -145,7 +148,7 @@ async def test_clients_that_do_not_read(command: Command, api: Api, dsn: str, tm
 
 
 async def test_a_silent_database(command: Command, api: Api, dsn: str, tmp_path: Path) -> None:
-    """A database that falls silent delays the end for a bounded time; what waits for it is answered RETRY."""
+    """A database that stops answering delays the stop for a bounded time; requests that wait for it get RETRY."""
     await api.register()
     gate = Gate(dsn, tmp_path)
     await gate.open()
@@ -168,7 +171,7 @@ async def test_a_silent_database(command: Command, api: Api, dsn: str, tmp_path:
 
 
 async def test_keys_that_do_not_arrive(command: Command, dsn: str, tmp_path: Path) -> None:
-    """An identity provider that sends a byte now and then does not delay the end; who waits for it is told to retry."""
+    """An identity provider that drips bytes does not delay the stop; requests that wait for its keys get RETRY."""
     asked = asyncio.Event()
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,7 +203,7 @@ async def test_keys_that_do_not_arrive(command: Command, dsn: str, tmp_path: Pat
 
 
 def test_threads_that_do_not_end() -> None:
-    """A call that hangs in a thread does not keep the process from ending."""
+    """A call that hangs in a thread does not keep the process from exiting."""
     program = """if True:
         import asyncio, threading
         from server.serve import _DaemonThreads

@@ -29,14 +29,14 @@ async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
 
 
 async def play(site: Site, script: str, *arguments: str) -> Any:
-    """Run a client's script, see that it leaves nothing behind, and return what it was told."""
+    """Run a client's script, check that it leaves nothing behind, and return its output."""
     output = await node(CLIENTS, script, f"http://{site.address}/graphql", *arguments)
     await site.left()
     return json.loads(output)
 
 
 async def test_graphql_sse(site: Site) -> None:
-    """graphql-sse queries, mutates and follows; what is wrong is a result with errors, what is over is complete."""
+    """graphql-sse runs queries, mutations and subscriptions. Errors arrive as results, the end as `complete`."""
     assert await play(site, "graphql-sse.js", "operations", TOKEN) == {
         "queried": {"data": {"viewer": {"credits": 10}}},
         "first": 10,
@@ -50,7 +50,7 @@ async def test_graphql_sse(site: Site) -> None:
 
 
 async def test_graphql_sse_survives_a_restart(api: Api, dsn: str, tmp_path: Path) -> None:
-    """When the server is stopped and started again, graphql-sse comes back, and follows on from the present state."""
+    """When the server restarts, graphql-sse reconnects and gets the current state."""
     await api.register(credits=10)
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn}
     with serving(tmp_path, **settings) as served:
@@ -69,7 +69,7 @@ async def test_graphql_sse_survives_a_restart(api: Api, dsn: str, tmp_path: Path
 
 
 async def test_apollo_client(site: Site) -> None:
-    """Apollo Client follows over its own link; its cache brings what is followed to whatever else shows it."""
+    """Apollo Client subscribes over its own link, and its cache updates every component that shows the same data."""
     assert await play(site, "apollo.js", TOKEN) == {
         "shown": [None, 10, 9],
         "live": [10, 9],
@@ -79,7 +79,7 @@ async def test_apollo_client(site: Site) -> None:
 
 
 async def test_urql(site: Site) -> None:
-    """With urql, which follows over fetch alone, queries and mutations still get JSON, although it takes events too."""
+    """With urql, which accepts both event streams and JSON, queries and mutations still get JSON."""
     told = await play(site, "urql.js", TOKEN)
     json_type, events = "application/graphql-response+json; charset=utf-8", "text/event-stream; charset=utf-8"
     assert told == {

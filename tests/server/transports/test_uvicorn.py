@@ -1,4 +1,4 @@
-"""What the protocols use of uvicorn that is not public: a new version that changes it fails here first."""
+"""The private parts of uvicorn that the protocols use: a new version that changes them fails here first."""
 
 import asyncio
 import inspect
@@ -35,7 +35,7 @@ def test_the_version_is_bounded() -> None:
 
 
 def test_the_server() -> None:
-    """Uvicorn's server makes a connection by these names, shares this state with it, and calls its `shutdown`."""
+    """Uvicorn's server creates connections with these arguments, shares this state, and calls `shutdown`."""
     source = inspect.getsource(Server)
     (made,) = re.findall(r"config\.http_protocol_class\((.*?)\n\s*\)", source, re.DOTALL)
     assert set(re.findall(r"(\w+)=", made)) == set(inspect.signature(Protocol).parameters)
@@ -44,7 +44,7 @@ def test_the_server() -> None:
 
 
 def test_the_cycle() -> None:
-    """Uvicorn's ASGI cycle takes these arguments, and asks no more of its flow control than our connection has."""
+    """Uvicorn's ASGI cycle takes these arguments, and uses only those parts of flow control that our connection has."""
     assert [*inspect.signature(RequestResponseCycle).parameters] == [
         *("scope", "transport", "flow", "logger", "access_logger", "access_log", "default_headers", "message_event"),
         *("expect_100_continue", "keep_alive", "on_response"),
@@ -57,7 +57,7 @@ def test_the_cycle() -> None:
 
 
 async def test_the_websocket() -> None:
-    """Uvicorn's WebSocket has each method that ours replaces, and each attribute that it reads."""
+    """Uvicorn's WebSocket class has each method that ours overrides, and each attribute that ours reads."""
     replaced = vars(WebSocketProtocol).keys() & vars(WebSocketsSansIOProtocol).keys()
     assert replaced - {"__init__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__"} == {
         *("connection_lost", "data_received", "pause_writing", "resume_writing", "run_asgi", "send", "receive"),

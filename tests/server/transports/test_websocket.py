@@ -1,4 +1,4 @@
-"""`graphql-transport-ws` to the letter: what each message is answered, and what a wrong one ends with."""
+"""`graphql-transport-ws` to the letter: the answer to each message, and the close code for each violation."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -72,7 +72,7 @@ def frame(message: object) -> str | bytes:
 
 
 async def test_malformed_messages_close_the_socket(reached: Site) -> None:
-    """After a message that is none, the socket is closed with 4400 and a reason; others stay as they are."""
+    """A malformed message closes its socket with 4400 and a reason; other sockets are unaffected."""
     async with reached.signed_in() as other:
         for name, wrong in MALFORMED.items():
             async with reached.signed_in() as client:
@@ -116,8 +116,8 @@ FIRST: dict[str, tuple[int, object]] = {
 }
 
 
-async def test_what_may_come_first(reached: Site) -> None:
-    """Until `connection_init` there is nothing but pings: all else closes the socket, with the protocol's code."""
+async def test_messages_before_connection_init(reached: Site) -> None:
+    """Before `connection_init` only pings are allowed; any other message closes the socket with the protocol's code."""
     for name, (code, message) in FIRST.items():
         async with reached.connected() as client:
             await client.send(type="ping")
@@ -127,8 +127,8 @@ async def test_what_may_come_first(reached: Site) -> None:
             assert (await client.closed())[0] == code, name
 
 
-async def test_a_client_that_says_nothing(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `connection_init` in time the socket is closed with 4408, whatever pings come; with it, it stays open."""
+async def test_a_client_that_does_not_initialize(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `connection_init` in time the socket is closed with 4408, despite pings; with it, it stays open."""
     monkeypatch.setattr(server.transports.websocket, "INIT_SECONDS_MAX", 0.2)
     async with reached.signed_in() as patient, reached.connected() as silent, reached.connected() as pinging:
         await pinging.send(type="ping")
@@ -138,7 +138,7 @@ async def test_a_client_that_says_nothing(reached: Site, monkeypatch: pytest.Mon
         assert await patient.run("{ __typename }") == {"__typename": "Query"}
 
 
-async def test_once_is_enough(reached: Site) -> None:
+async def test_a_second_connection_init(reached: Site) -> None:
     """A second `connection_init` closes the socket with 4429."""
     async with reached.signed_in() as client:
         await client.send(**INIT)
@@ -146,7 +146,7 @@ async def test_once_is_enough(reached: Site) -> None:
 
 
 async def test_pings_are_answered(reached: Site) -> None:
-    """A ping is answered with a pong of the same payload, before and after the acknowledgement; a pong with nothing."""
+    """A ping gets a pong with the same payload, before and after the acknowledgement; a pong gets no answer."""
     async with reached.connected() as client:
         for _ in range(2):
             await client.send(type="ping", payload={"a": "ä"})
@@ -161,15 +161,15 @@ async def test_pings_are_answered(reached: Site) -> None:
 
 
 @pytest.mark.parametrize("offered", [None, ["graphql-ws"], ["graphql-ws", "soap"]])
-async def test_other_protocols_are_not_spoken(reached: Site, offered: list[str] | None) -> None:
-    """A client that does not offer the protocol, such as one of the legacy `graphql-ws`, is told 4406."""
+async def test_other_subprotocols_are_refused(reached: Site, offered: list[str] | None) -> None:
+    """A client that does not offer the protocol, such as a legacy `graphql-ws` client, is closed with 4406."""
     async with reached.connected(subprotocols=offered) as client:
         assert client.connection.subprotocol is None
         assert (await client.closed())[0] == 4406
 
 
 async def test_the_protocol_is_chosen_among_others(reached: Site) -> None:
-    """A client that offers other protocols too is served by ours."""
+    """The server picks its protocol when a client offers several."""
     async with reached.signed_in(subprotocols=["graphql-ws", "graphql-transport-ws"]) as client:
         assert client.connection.subprotocol == "graphql-transport-ws"
         assert client.connection.response is not None
@@ -177,7 +177,7 @@ async def test_the_protocol_is_chosen_among_others(reached: Site) -> None:
 
 
 async def test_huge_messages_are_not_read(reached: Site) -> None:
-    """A message far beyond the limit is broken off with 1009 while it comes."""
+    """A message far beyond the limit closes the socket with 1009 before it has arrived."""
     async with reached.signed_in() as client:
         await client.connection.send("x" * 2_000_000)
         assert (await client.closed())[0] == 1009

@@ -1,4 +1,4 @@
-"""The client that apps use, npm's `graphql-ws`, against a real server: it is told all, and comes back by itself."""
+"""npm's `graphql-ws`, the client that apps use, against a real server: it gets every result, and reconnects."""
 
 import asyncio
 import json
@@ -24,14 +24,14 @@ def token(**changed: Any) -> str:
 
 
 async def play(address: str, scene: str, *tokens: str) -> dict[str, Any]:
-    """Play a scene with the client, and return what it was told, and how its connections were closed."""
+    """Run a scene with the client, and return the results and how its connections were closed."""
     output = await node(DIRECTORY, "graphql-ws.js", f"ws://{address}/graphql", scene, *tokens)
     played: dict[str, Any] = json.loads(output)
     return played
 
 
-async def test_the_client_is_told_all(dsn: str, settings: Settings) -> None:
-    """Its queries, mutations and subscriptions are answered, and what is wrong with one is told to that one."""
+async def test_the_client_gets_every_result(dsn: str, settings: Settings) -> None:
+    """Queries, mutations and subscriptions are answered, and each error goes to its own operation."""
     async with site(settings, dsn) as reached:
         await reached.api.register()
         played = await play(reached.address, "operations", token())
@@ -52,7 +52,7 @@ async def test_the_client_is_told_all(dsn: str, settings: Settings) -> None:
 
 
 async def test_the_client_renews_its_token(dsn: str, settings: Settings) -> None:
-    """When its token expires on the open socket, the client connects with a new one and follows on."""
+    """When the token expires on an open socket, the client reconnects with a new one and resumes its subscription."""
     async with logged_site(settings, dsn) as (reached, log):
         await reached.api.register()
         short = token(exp=int(time()) - 2)  # Within the leeway of 5 s.
@@ -66,7 +66,7 @@ async def test_the_client_renews_its_token(dsn: str, settings: Settings) -> None
 
 
 async def test_the_client_survives_a_restart(api: Api, dsn: str, tmp_path: Path) -> None:
-    """When the server is stopped and started again, the client comes back, and follows on from the present state."""
+    """When the server restarts, the client reconnects and gets the current state."""
     await api.register()
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn}
     with serving(tmp_path, **settings) as served:

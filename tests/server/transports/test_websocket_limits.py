@@ -1,4 +1,4 @@
-"""Who may open sockets and how many, what may run on one, and what becomes of them when the server stops."""
+"""Who may open sockets and how many, how many operations run on one, and how a stop closes them."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from tests.sockets import PROTOCOL, Client, Site, site
 
 
 async def refused(reached: Site, **options: Any) -> tuple[int, dict[str, Any], httpx2.Headers]:
-    """Try to open a socket, and return the status, the one error and the headers that refuse it."""
+    """Try to open a socket, and return the status, the error and the headers of the refusal."""
     with pytest.raises(InvalidStatus) as caught:
         async with reached.connected(**options):
             pass
@@ -42,7 +42,7 @@ async def refused(reached: Site, **options: Any) -> tuple[int, dict[str, Any], h
 
 
 async def test_pages_of_other_sites_open_no_socket(dsn: str, settings: Settings) -> None:
-    """A browser's page may open a socket from where the server is, or from a listed origin; any other is told 403."""
+    """A page may open a socket from the server's own origin or a listed one; any other origin gets 403."""
     async with site(replace(settings, cors_origins=("https://app.example",)), dsn) as reached:
         for origin in (None, f"http://{reached.address}", f"HTTP://{reached.address}", "https://app.example"):
             async with reached.signed_in(origin=origin) as client:
@@ -56,8 +56,8 @@ async def test_pages_of_other_sites_open_no_socket(dsn: str, settings: Settings)
             assert (status, error["extensions"]["code"]) == (403, "FORBIDDEN"), origin
 
 
-async def test_places_are_bounded(dsn: str, settings: Settings) -> None:
-    """Beyond the sockets that there may be, the handshake is refused with 503; one that is closed makes room."""
+async def test_sockets_are_limited(dsn: str, settings: Settings) -> None:
+    """A handshake beyond the limit on sockets gets 503; closing a socket frees its place."""
     async with site(replace(settings, streams_max=2), dsn) as reached:
         async with reached.signed_in("ann"), reached.connected():
             status, error, told = await refused(reached)
@@ -67,8 +67,8 @@ async def test_places_are_bounded(dsn: str, settings: Settings) -> None:
             pass
 
 
-async def test_places_of_a_user_are_bounded(dsn: str, settings: Settings) -> None:
-    """Beyond a user's sockets another is closed with 1013, and of nobody at one address; others may have more."""
+async def test_sockets_of_a_user_are_limited(dsn: str, settings: Settings) -> None:
+    """A socket beyond a user's limit, or beyond an address's for anonymous clients, is closed with 1013."""
     async with site(replace(settings, streams_per_identity_max=2), dsn) as reached:
         async with reached.signed_in("ann"), reached.signed_in(None), reached.signed_in("bob"):
             for subject in ("ann", None):
@@ -84,8 +84,8 @@ async def test_places_of_a_user_are_bounded(dsn: str, settings: Settings) -> Non
             pass
 
 
-async def test_operations_of_a_socket_are_bounded(dsn: str, settings: Settings) -> None:
-    """Beyond what may run at once on a socket, an operation is told so; the others go on, and the next one may."""
+async def test_operations_of_a_socket_are_limited(dsn: str, settings: Settings) -> None:
+    """An operation beyond a socket's limit gets an error. The others continue, and a finished one makes room."""
     async with site(replace(settings, operations_per_socket_max=3), dsn) as reached:
         await reached.api.register()
         async with reached.signed_in() as client:
@@ -102,7 +102,7 @@ async def test_operations_of_a_socket_are_bounded(dsn: str, settings: Settings) 
 
 
 async def test_rates_are_limited(dsn: str, settings: Settings) -> None:
-    """A handshake counts for its address, each operation for its address and user, as requests over HTTP do."""
+    """A handshake counts for its address, each operation for its address and user, like HTTP requests."""
     limits = replace(settings, rate_limit_per_address=per_hour(8), rate_limit_per_identity=per_hour(3))
     async with site(limits, dsn) as reached:
         async with reached.signed_in("ann") as client:  # One of the address.
@@ -121,8 +121,10 @@ async def test_rates_are_limited(dsn: str, settings: Settings) -> None:
         assert int(told["Retry-After"]) > 0
 
 
-async def test_messages_are_read_at_a_pace(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a flood of messages only those of a second are read at once; the rest waits, and none is lost."""
+async def test_messages_are_read_at_a_limited_rate(
+    dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of messages is read at the limit of messages per second, and none is lost."""
     monkeypatch.setattr(server.transports.websocket, "MESSAGES_PER_SECOND_MAX", 4)
     async with site(settings, dsn) as reached, reached.signed_in() as flooding, reached.signed_in() as other:
         answered: list[object] = []
@@ -150,7 +152,7 @@ async def open_socket(address: str, subject: str) -> Client:
 
 
 async def test_a_stop(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
-    """On SIGTERM subscriptions end unsaid, mutations under way are answered, and sockets closed with 1012; exit 0."""
+    """On SIGTERM subscriptions end without `complete`, running mutations are answered, and sockets closed with 1012."""
     await api.register()
     with serving(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as served:
         client, idle = await open_socket(served.address, "ann"), await open_socket(served.address, "bob")
@@ -174,7 +176,7 @@ async def test_a_stop(api: Api, dsn: str, database: Database, tmp_path: Path) ->
 
 
 async def test_a_stop_does_not_wait_for_ever(api: Api, dsn: str, database: Database, tmp_path: Path) -> None:
-    """A query that does not end is answered RETRY in time, the socket is closed with 1012, and the exit code is 0."""
+    """A query that does not end gets RETRY in time, its socket is closed with 1012, and the exit code is 0."""
     await api.register()
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "REQUEST_TIMEOUT_SECONDS": "3600"}
     with serving(tmp_path, **settings) as served:

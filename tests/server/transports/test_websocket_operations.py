@@ -1,4 +1,4 @@
-"""Operations over a socket: what is told and in which order, by whom it may be asked, and what is left afterwards."""
+"""Operations over a socket: their messages and order, who may run them, and that nothing is left afterwards."""
 
 import asyncio
 import json
@@ -44,14 +44,14 @@ async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
 
 
 def credits_of(told: dict[str, Any], id: str = "live") -> int:
-    """Return what a message of `CREDITS` tells."""
+    """Return the credits in a message of `CREDITS`."""
     assert (told["type"], told["id"]) == ("next", id), told
     present: int = told["payload"]["data"]["viewerUpdated"]["user"]["credits"]
     return present
 
 
 async def test_queries_and_mutations(reached: Site) -> None:
-    """A query or mutation is told once and completed, whatever the other operations of the socket do."""
+    """A query or mutation gets one result and `complete`, whatever the socket's other operations do."""
     async with reached.signed_in() as client:
         registered = await client.run(MUTATIONS["registerUser"], input={})
         assert registered["registerUser"]["user"]["credits"] == 10
@@ -61,8 +61,8 @@ async def test_queries_and_mutations(reached: Site) -> None:
         assert await client.run("query a { viewer { credits } }") == {"viewer": {"credits": 9}}
 
 
-async def test_a_subscription_tells_what_changes(reached: Site) -> None:
-    """A subscription tells the present state and then each change; after the client's `complete`, nothing more."""
+async def test_a_subscription(reached: Site) -> None:
+    """A subscription sends the current state and each change; after the client's `complete`, nothing more."""
     await reached.api.register()
     async with reached.signed_in() as client:
         await client.subscribe("live", CREDITS)
@@ -79,7 +79,7 @@ async def test_a_subscription_tells_what_changes(reached: Site) -> None:
 
 
 async def test_an_id_can_be_used_again(reached: Site) -> None:
-    """An id is free as soon as its operation is completed, by either side; while it runs, a second one closes all."""
+    """An id is free once either side has completed its operation; reusing it before closes the socket."""
     await reached.api.register()
     async with reached.signed_in() as client:
         for _ in range(20):
@@ -104,8 +104,8 @@ DOCUMENTS = {
 }
 
 
-async def test_what_is_not_executed_is_an_error(reached: Site) -> None:
-    """What is no operation, or may not be, is told as an error with a code; the socket stays open, the id is free."""
+async def test_an_invalid_or_forbidden_operation_is_an_error(reached: Site) -> None:
+    """An invalid or forbidden operation gets an error with a code. The socket stays open, and the id is free."""
     async with reached.signed_in(None) as client:
         ids = set()
         for code, documents in DOCUMENTS.items():
@@ -121,7 +121,7 @@ async def test_what_is_not_executed_is_an_error(reached: Site) -> None:
 
 @pytest.mark.parametrize("role", [None, *Role])
 async def test_rules_hold_for_subscriptions(reached: Site, role: Role | None) -> None:
-    """Every subscription is refused to nobody, and to each role that its rule does not name."""
+    """Every subscription is refused to anonymous clients and to each role that its rule does not name."""
     async with reached.signed_in("ann" if role else None, role or Role.USER) as client:
         tried = 0
         assert OPERATIONS["subscription"] is not None
@@ -134,8 +134,8 @@ async def test_rules_hold_for_subscriptions(reached: Site, role: Role | None) ->
         assert tried == {None: 4, Role.USER: 0, Role.WORKER: 3, Role.ADMIN: 0}[role]
 
 
-async def test_another_users_video_is_none(reached: Site) -> None:
-    """Somebody else's video is told as one that does not exist, which is all there is to tell; its owner is told."""
+async def test_another_users_video_is_null(reached: Site) -> None:
+    """Another user's video looks exactly like one that does not exist; its owner sees it."""
     await reached.api.register("bob")
     video_id = await reached.api.video(subject="bob")
     async with reached.signed_in("ann") as ann, reached.signed_in("bob") as bob:
@@ -150,7 +150,7 @@ async def test_another_users_video_is_none(reached: Site) -> None:
 
 
 async def test_a_token_may_come_with_the_handshake(reached: Site) -> None:
-    """Whoever can set headers may sign in by them; a token in `connection_init` counts for more."""
+    """A client may sign in by the handshake's headers; a token in `connection_init` takes precedence."""
     await reached.api.register("ann")
     given = {"Authorization": f"Bearer {jwt.encode(claims(role='USER'), SECRET, 'HS256')}"}
     async with reached.connected(additional_headers=given) as client:
@@ -162,7 +162,7 @@ async def test_a_token_may_come_with_the_handshake(reached: Site) -> None:
 
 
 async def test_a_token_expires_on_an_open_socket(reached: Site) -> None:
-    """When its token expires, an open socket is closed with 4403 and told why, though nothing comes or goes."""
+    """When its token expires, an open socket is closed with 4403 and the reason, even while it is idle."""
     await reached.api.register()
     token = jwt.encode(claims(role="USER", exp=int(time()) - 3), SECRET, "HS256")  # Within the leeway of 5 s.
     async with reached.connected() as client:
@@ -175,7 +175,7 @@ async def test_a_token_expires_on_an_open_socket(reached: Site) -> None:
 
 @pytest.mark.parametrize("seconds", [0.1, 3600])
 async def test_a_token_that_is_withdrawn(reached: Site, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """A token is proven again at each operation, and now and then without one: a withdrawn key ends its sockets."""
+    """A socket's token is verified at each operation and at intervals: withdrawing its key closes the socket."""
     monkeypatch.setattr(server.transports.websocket, "TOKEN_SECONDS_MAX", seconds)
     async with reached.signed_in() as client:
 
@@ -192,7 +192,7 @@ async def test_a_token_that_is_withdrawn(reached: Site, monkeypatch: pytest.Monk
 
 
 async def test_faults_are_masked(dsn: str, settings: Settings, database: Database) -> None:
-    """A fault is told by its id alone, under which the log has it; so are those of operations at the same time."""
+    """A fault shows only an error id, which is also in the log; so do faults of simultaneous operations."""
     async with logged_site(settings, dsn) as (reached, log):
         user_id = await reached.api.register()
         await database.pool.execute(BREAK)
@@ -219,7 +219,7 @@ async def test_faults_are_masked(dsn: str, settings: Settings, database: Databas
 
 
 async def test_each_operation_has_its_line(dsn: str, settings: Settings) -> None:
-    """The log has one line for each operation, with its kind, and one for the socket with its code; refusals too."""
+    """The log has one line per operation with its kind, and one per socket with its close code, refusals included."""
     async with logged_site(settings, dsn) as (reached, log):
         await reached.api.register()
         log.read()
@@ -239,13 +239,13 @@ async def test_each_operation_has_its_line(dsn: str, settings: Settings) -> None
 
 
 def unread(reached: Site) -> bool:
-    """Tell whether a client has so much unread that the server waits for it."""
+    """Return whether a client has so much unread that the server waits for it."""
     sockets = (each for each in reached.server.server_state.connections if isinstance(each, WebSocketsSansIOProtocol))
     return any(not each.writable.is_set() for each in sockets)
 
 
-async def test_a_slow_consumer_keeps_nobody(reached: Site) -> None:
-    """A client that reads nothing gets in nobody's way; once it reads again, it is told the last state of each."""
+async def test_a_slow_consumer_delays_nobody(reached: Site) -> None:
+    """A client that does not read delays no other; when it reads again, it gets the latest state of each operation."""
     await reached.api.register("ann", credits=1000)
     await reached.api.register("bob", credits=1000)
     title = "x" * 500
@@ -278,7 +278,7 @@ async def test_a_slow_consumer_keeps_nobody(reached: Site) -> None:
 
 
 async def test_a_query_that_waits_too_long(dsn: str, settings: Settings, database: Database) -> None:
-    """Queries wait for turns, as over HTTP: one too many, or too late, is told RETRY; subscriptions need none."""
+    """Queries need admission slots, as over HTTP: excess and expired ones get RETRY. Subscriptions need no slot."""
     bounded = replace(settings, requests_at_once_max=1, requests_waiting_max=1, request_timeout_seconds=1)
     async with site(bounded, dsn) as reached:
         await reached.api.register()
@@ -299,8 +299,8 @@ async def test_a_query_that_waits_too_long(dsn: str, settings: Settings, databas
             assert await client.run("{ viewer { credits } }") == {"viewer": {"credits": 10}}
 
 
-async def test_a_mutation_that_is_left_is_done(reached: Site, database: Database) -> None:
-    """A mutation that has begun is done all the same when the client completes it, or closes the socket."""
+async def test_an_abandoned_mutation_is_finished(reached: Site, database: Database) -> None:
+    """A running mutation is finished even if the client completes it or closes the socket."""
     await reached.api.register()
     video = {"title": "Whales", "videoStyle": "realistic"}
     async with reached.signed_in() as client, locked(database):
@@ -315,8 +315,10 @@ async def test_a_mutation_that_is_left_is_done(reached: Site, database: Database
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such bound")
-async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that takes nothing of what is on its way loses its connection, and with it all that it followed."""
+async def test_a_client_that_never_reads_is_disconnected(
+    dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that never reads loses its connection, and all its subscriptions end."""
     monkeypatch.setattr(server.transports.http_protocol, "UNREAD_SECONDS_MAX", 1)
     async with site(settings, dsn) as reached:
         await reached.api.register()
@@ -334,8 +336,8 @@ async def test_who_never_reads_is_cut_off(dsn: str, settings: Settings, monkeypa
                 await reached.left()
 
 
-async def test_who_is_gone_without_a_word(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that answers no pings is taken for gone, and nothing is left of it; one that does stays."""
+async def test_a_client_that_answers_no_pings(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that answers no pings is disconnected, and everything of it released; one that answers stays."""
     monkeypatch.setattr(server.serve, "PING_SECONDS", 0.2)
     async with site(settings, dsn) as reached:
         await reached.api.register()
@@ -352,7 +354,7 @@ async def test_who_is_gone_without_a_word(dsn: str, settings: Settings, monkeypa
 
 @pytest.mark.parametrize("times", [100, pytest.param(3334, marks=pytest.mark.soak)])
 async def test_nothing_is_left(reached: Site, times: int) -> None:
-    """However a socket ends, no task, watch or place is left: closed, broken off, or in the middle of its handshake."""
+    """However a socket ends, no task, watch or slot remains: closed, cut, or during its handshake."""
     await reached.api.register()
 
     async def come_and_go(number: int) -> None:
