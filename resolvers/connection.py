@@ -1,4 +1,4 @@
-"""From the arguments of a page to the bounds of a statement, and from its rows to the page."""
+"""Pagination: turns a page's arguments into its statement's bounds, and the statement's rows into a connection."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Order(Generic[Bound]):
-    """What a list is ordered by: its statement's bounds where no cursor is given, both exclusive.
+    """How a list is ordered: the tag and layout of its cursors, and the exclusive bounds that stand for no cursor.
 
-    Its cursors begin with the ``tag``, so that one of another list is known for what it is.
+    Cursors begin with the ``tag``, so that a cursor of another list is refused.
     """
 
     tag: bytes
@@ -43,14 +43,14 @@ LONGEST_WAITING_FIRST = Order(b"q", _NUMBER, start=0, end=2**63 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Window(Generic[Bound]):
-    """The part of a list that a page shows. Its statement looks for one row more, which tells whether more follow."""
+    """The part of a list that a page shows. Its statement reads one extra row, to find out whether more follow."""
 
     order: Order[Bound]
     after: Bound
     before: Bound
     size: int
     backward: bool
-    bounded: bool  # whether a cursor was given on the side that the page does not grow to
+    bounded: bool  # whether a cursor limits the side from which the page starts
 
     @property
     def bounds(self) -> tuple[Bound, Bound, int, bool]:
@@ -59,7 +59,7 @@ class Window(Generic[Bound]):
 
 
 def window(page: Page, order: Order[Bound]) -> Window[Bound]:
-    """Read the arguments of a page; what is wrong with them is BAD_USER_INPUT."""
+    """Read a page's arguments; invalid ones are BAD_USER_INPUT."""
     if page.first is not None and page.last is not None:
         raise RequestError("BAD_USER_INPUT", "Give `first` or `last`, not both.")
     backward = page.last is not None
@@ -77,8 +77,8 @@ def window(page: Page, order: Order[Bound]) -> Window[Bound]:
     )
 
 
-class _Shown(NamedTuple):
-    """The rows of a page, and how to show them."""
+class _PageRows(NamedTuple):
+    """The rows of a page, and how to convert them."""
 
     rows: Sequence[Any]
     more: bool
@@ -93,7 +93,7 @@ def _cursor_at(index: int, rows: Sequence[Any], window: Window[Any], bound: Call
 
 _page_info = object_from_row(
     PageInfo,
-    _Shown,
+    _PageRows,
     has_next_page=(lambda more, window: window.bounded if window.backward else more, "more", "window"),
     has_previous_page=(lambda more, window: more if window.backward else window.bounded, "more", "window"),
     start_cursor=(partial(_cursor_at, 0), "rows", "window", "bound"),
@@ -109,24 +109,24 @@ def _edges(
 
 _connection = object_from_row(
     Connection,
-    _Shown,
+    _PageRows,
     edges=(_edges, "rows", "window", "bound", "item"),
     nodes=(lambda rows, item: [item(row) for row in rows], "rows", "item"),
-    page_info=(lambda *shown: _page_info(_Shown(*shown)), *_Shown._fields),
+    page_info=(lambda *columns: _page_info(_PageRows(*columns)), *_PageRows._fields),
 )
 
 
 def connection(
     rows: Sequence[Row], window: Window[Bound], bound: Callable[[Row], Bound], item: Callable[[Row], Item]
 ) -> Connection[Item]:
-    """Make a page of the rows that its window's statement returned."""
+    """Build a page from the rows that its window's statement returned."""
     more = len(rows) > window.size
     shown = rows[: window.size]
-    return _connection(_Shown(shown[::-1] if window.backward else shown, more, window, bound, item))
+    return _connection(_PageRows(shown[::-1] if window.backward else shown, more, window, bound, item))
 
 
 def cursor(order: Order[Bound], bound: int | UUID) -> str:
-    """Write the cursor of an item of a list."""
+    """Return the cursor of an item in a list."""
     return base64url(order.layout.pack(order.tag, bound.bytes if isinstance(bound, UUID) else bound))
 
 

@@ -1,4 +1,4 @@
-"""One operation: who asks, the database, and what its nested fields see."""
+"""The context of one operation: the caller, the database, and what nested fields read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from schema.video_event import VideoEvent
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What one user may begin and store; None is no limit."""
+    """What one user may create and store; None means no limit."""
 
     creations_per_day_max: int | None = None
     storage_bytes_per_user_max: int | None = None
@@ -34,7 +34,7 @@ NO_QUOTAS = Quotas()
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the operator has set about credits and quotas."""
+    """The operator's settings for credits and quotas."""
 
     signup_credits: int
     video_cost: int
@@ -44,7 +44,7 @@ class Terms:
 class Context(schema.context.Context):
     """Lives for one operation."""
 
-    # What few operations need stands here, and not in the constructor, which all of them call.
+    # Attributes that few operations need have their defaults here, not in the constructor, which every operation calls.
     rest_seconds = 0.0  # the shortest time between two events of a subscription
     incomplete = False  # whether fields of a subscription's last event failed, so that it has to be read again
     watch: Watch | None = None  # of a subscription to a state, from before its first reading
@@ -62,17 +62,17 @@ class Context(schema.context.Context):
         self.loaders = Loaders(database)
 
     async def refreshed(self) -> None:
-        """Have a subscription to a state read again; return when what was read after this call has been shown."""
+        """Have a subscription to a state read again; return once a read that began after this call has been shown."""
         if self.watch is not None:
             await self.watch.refreshed()
 
     def new_response(self, loaders: Loaders) -> None:
-        """Begin another response, as a subscription does for each event, with what its rows are read with."""
+        """Start another response, as a subscription does for each event, with the loaders for its rows."""
         self.loaders = loaders
         self._budget = self._content = None
 
-    def read_anew(self) -> None:
-        """Forget the rows that were read, and go on with the same response."""
+    def forget_rows(self) -> None:
+        """Forget the rows that were read, within the same response."""
         self.loaders.forget()
         self._content = None
 

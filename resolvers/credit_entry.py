@@ -1,4 +1,4 @@
-"""The ledger, as it grows."""
+"""The subscription to new ledger entries."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated

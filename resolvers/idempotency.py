@@ -1,4 +1,4 @@
-"""What an idempotency key belongs to."""
+"""The arguments that an idempotency key belongs to."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ import orjson
 
 
 def request_hash(mutation: str, **arguments: Any) -> bytes:
-    """Return the SHA-256 of a mutation's canonical arguments: the order of JSON keys does not count."""
+    """Return the SHA-256 of a mutation's canonical arguments; the order of JSON keys does not matter."""
     try:
         canonical = orjson.dumps([mutation, arguments], option=orjson.OPT_SORT_KEYS)
     except TypeError:  # It takes no whole number of more than 64 bits.

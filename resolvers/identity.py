@@ -1,4 +1,4 @@
-"""Who is calling: what a resolver knows of the caller, whatever proved it."""
+"""The caller's identity, however it was proved."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from uuid import UUID, uuid5
 
 from schema.node import uuid
 
-# Every user's id is made of this and of the subject: it must never change.
+# Every user's id is derived from this and the subject: it must never change.
 SUBJECT_NAMESPACE = UUID("f6512c40-fb10-420d-8536-ed5e675f4716")
 
 
 class Role(StrEnum):
-    """What the caller is to this server."""
+    """The caller's role."""
 
     USER = "USER"
     WORKER = "WORKER"
@@ -21,9 +21,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody known by the identity provider's name for them, the subject.
+    """A caller, identified by the identity provider's subject.
 
-    A subject has 1 to 255 characters and none that PostgreSQL cannot store or a log would garble; otherwise ValueError.
+    A subject has 1 to 255 characters, and none that PostgreSQL cannot store or that would garble a log; otherwise
+    ValueError.
     """
 
     subject: str
@@ -38,5 +39,5 @@ class Identity:
 
     @property
     def actor(self) -> str:
-        """Who did it, for the ledger and the status history: ``WORKER:render-1``."""
+        """The actor in the ledger and the status history: ``WORKER:render-1``."""
         return f"{self.role}:{self.subject}"

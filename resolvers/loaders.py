@@ -38,14 +38,14 @@ class ContentBudget:
         self.left = bytes_max
 
     def take(self, size: int) -> None:
-        """Count what the response holds; LIMIT_EXCEEDED where it is too much."""
+        """Count bytes of the response; LIMIT_EXCEEDED when it would hold too many."""
         self.left -= size
         if self.left < 0:
             raise response_too_large(self.bytes_max)
 
 
 class ContentLoader:
-    """Loads large columns of videos for one operation, within its budget: their size is known before they are read."""
+    """Loads large columns of videos for one operation, within its budget: it reads their sizes before their content."""
 
     def __init__(self, database: Database, budget: ContentBudget) -> None:
         self._budget = budget
@@ -64,12 +64,12 @@ class ContentLoader:
         self._loader = DataLoader(load)
 
     def load(self, video: Video, column: str) -> Awaitable[Any]:
-        """Load a column of a video; each time that it is shown counts."""
+        """Load a column of a video; it counts each time that it is shown."""
         return _counted(self._budget, self._loader.load((video, column)))
 
 
 def _content(column: str, text: str | None) -> Any:
-    """Make what a field shows of a column's text: JSON is passed on as it is, for to read and write it takes long."""
+    """Convert a column's text to a field's value. JSON is passed through, since parsing and writing it takes long."""
     if text is None or column == "script":
         return text
     return json.loads(text) if column == "images" else orjson.Fragment(text)
@@ -96,7 +96,7 @@ class Loaders:
         self._rows: dict[Hashable, asyncio.Future[Any]] = {}
 
     def forget(self) -> None:
-        """Read again what is asked for from now on."""
+        """Forget all rows: later loads read them again."""
         self._rows.clear()
 
     def user(self, user_id: UUID) -> Awaitable[UserRow | None]:

@@ -1,4 +1,4 @@
-"""Objects by id."""
+"""Objects by their global ids."""
 
 import asyncio
 from typing import Annotated
@@ -30,7 +30,7 @@ async def nodes(
 
 
 async def _node(context: Context, access: Access, id: str) -> Node | None:
-    """Find an object, by the rule of the root field that shows its kind; unknown and not yours are both null."""
+    """Find an object under the rule of its type's root field. Unknown ids and other users' objects are both null."""
     loaders = context.loaders
     match decode_id(id):
         case UserKey(user_id) if sees(access, "user", user_id):

@@ -1,4 +1,4 @@
-"""Rows become GraphQL objects, here and nowhere else."""
+"""Converts rows to GraphQL objects; no other module does."""
 
 from typing import TypeVar
 
@@ -19,12 +19,12 @@ Row = TypeVar("Row")
 
 
 def required(row: Row | None) -> Row:
-    """Return a row that its statement's outcome promises."""
+    """Return a row that its statement's outcome guarantees."""
     assert row is not None  # noqa: S101 - anything else is a fault in the statement
     return row
 
 
-# As the classes' own `[]` has it, in a third of the time: a page has dozens.
+# The same as `CreditEntryKind[name]`, in a third of the time: a page has dozens.
 _kind, _status = dict(CreditEntryKind.__members__).__getitem__, dict(VideoStatus.__members__).__getitem__
 
 user = object_from_row(User, UserRow, id=(user_id, "user_id"))
@@ -60,7 +60,7 @@ video_data = object_from_row(
     VideoData,
     VideoDataRow,
     id=(video_id, "user_id", "id"),
-    video_id=(lambda own: own, "id"),
+    video_id=(lambda own_id: own_id, "id"),
     voice=(_voice, "voice_id", "voice_name"),
     music_track=(_music_track, "music_track_name", "music_track_url"),
     volume=(_volume, "volume_background_music", "volume_voice"),

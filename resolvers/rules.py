@@ -1,4 +1,4 @@
-"""Who may do what: one table, and the two questions asked of it."""
+"""Authorization: the root fields that each role may use, and whose rows it reaches with them."""
 
 from enum import Enum, auto
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from schema.error import RequestError
 
 
 class Reach(Enum):
-    """Whose rows."""
+    """Whose rows a rule allows."""
 
     OWN = auto()
     ANY = auto()
@@ -21,13 +21,13 @@ class Reach(Enum):
 USER, WORKER, ADMIN = Role.USER, Role.WORKER, Role.ADMIN
 OWN, ANY = Reach.OWN, Reach.ANY
 
-# Each root field: the roles that may use it, and whose rows they reach with it. What is not here is not allowed.
-# A row beyond one's reach is answered as one that does not exist.
+# For each root field, the roles that may use it, and whose rows each reaches. Anything not listed is forbidden.
+# A row out of reach looks like one that does not exist.
 RULES: dict[str, dict[Role, Reach]] = {
     "viewer": {USER: OWN, ADMIN: OWN},
-    "node": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # and then as the field below that shows such an object
+    "node": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # then the rule of the object type's own field applies
     "nodes": {USER: OWN, WORKER: ANY, ADMIN: ANY},
-    "user": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # a worker sees whose video it works on, and by it the rest
+    "user": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # a worker sees the owner of the video it renders
     "users": {ADMIN: ANY},
     "videoData": {USER: OWN, WORKER: ANY, ADMIN: ANY},
     "videos": {ADMIN: ANY},
@@ -48,53 +48,56 @@ RULES: dict[str, dict[Role, Reach]] = {
     "restoreVideoData": {USER: OWN, ADMIN: ANY},
 }
 
-# What `updateVideoData` stores for workers alone: the farm's handles and what the farm has made.
+# Columns that `updateVideoData` stores only for workers: the render farm's handles and results.
 WORKERS_COLUMNS = frozenset({"audio_url", "download_url", "render_id", "bucket_name"})
 
 
 class Access(NamedTuple):
-    """What a rule gives a caller."""
+    """What a rule grants to a caller."""
 
     identity: Identity
     reach: Reach
 
     def reaches(self, user_id: UUID) -> bool:
-        """Tell whether a user's rows are within reach."""
+        """Return whether the caller reaches a user's rows."""
         return self.reach is ANY or user_id == self.identity.user_id
 
 
 def allows(field: str, identity: Identity | None) -> bool:
-    """Tell whether a caller may use a root field."""
+    """Return whether a caller may use a root field."""
     return identity is not None and identity.role in RULES[field]
 
 
 def refusal(field: str, identity: Identity | None) -> RequestError:
-    """Say why a caller may not use a root field: UNAUTHENTICATED or FORBIDDEN."""
+    """Return the error for a caller who may not use a root field: UNAUTHENTICATED or FORBIDDEN."""
     if identity is None:
         return RequestError("UNAUTHENTICATED", "Sign in: send a bearer token in the Authorization header.")
     return RequestError("FORBIDDEN", f"`{field}` is not for the role {identity.role}.")
 
 
 def admit(info: Info) -> Access:
-    """Let the caller into the root field that is being resolved, or raise why not.
+    """Admit the caller to the root field that is being resolved, or raise its refusal.
 
-    In a mutation, what was read for an earlier root field is forgotten, so that each shows what the others changed.
+    In a mutation, forget the rows read for earlier root fields, so that each field shows what the others changed.
     """
     identity = info.context.identity
     reach = None if identity is None else RULES[info.field_name].get(identity.role)
     if identity is None or reach is None:
         raise refusal(info.field_name, identity)
     if info.operation.operation is OperationType.MUTATION:
-        info.context.read_anew()
+        info.context.forget_rows()
     return Access(identity, reach)
 
 
 def quotas_of(info: Info, access: Access) -> Quotas:
-    """Return the quotas that may refuse the caller: only a USER. A worker's result counts, but must not be lost."""
+    """Return the quotas that apply to the caller.
+
+    Only a USER is refused: a worker's result counts, but must not be lost.
+    """
     return info.context.terms.quotas if access.identity.role is USER else NO_QUOTAS
 
 
 def sees(access: Access, field: str, user_id: UUID) -> bool:
-    """Tell whether a caller would see a user's row through another root field."""
+    """Return whether a caller sees a user's row through another root field."""
     reach = RULES[field].get(access.identity.role)
     return reach is not None and Access(access.identity, reach).reaches(user_id)

@@ -1,4 +1,4 @@
-"""Videos: to find, create, report on, and change."""
+"""Resolvers that find, create and change videos, and report on them."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -140,7 +140,7 @@ async def videos_updated(
 
 
 async def _places(rows: list[VideoDataRow], loaders: Loaders) -> list[int | None]:
-    """Read where those of the videos that wait to be rendered stand in the queue."""
+    """Read the queue positions of those videos that wait to be rendered."""
     queued = [row.queue_number for row in rows if row.queue_number is not None]
     return list(await asyncio.gather(*(loaders.queue_position(number) for number in queued)))
 
@@ -375,7 +375,7 @@ async def update_video_data(
 
 
 def _columns(input: UpdateVideoDataInput) -> dict[str, Any]:
-    """Name the columns that are given; null empties one, but a volume, which has defaults."""
+    """Return the columns that the input sets. Null clears one, except a volume, which has defaults."""
     columns: dict[str, Any] = {
         "script": input.script,
         "images": input.images and [asdict(image) for image in input.images],

@@ -1,4 +1,4 @@
-"""Which videos a list holds, as its statement takes it."""
+"""Converts a filter on videos to its statement's parameters."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ class Wanted(NamedTuple):
 
 
 def wanted(video_filter: VideoFilter | None) -> Wanted:
-    """Read a filter; without one, all videos but the trashed."""
+    """Convert a filter; without one, all videos except trashed ones."""
     if video_filter is None:
         return Wanted(None, trashed=False)
     statuses = video_filter.status

@@ -1,4 +1,4 @@
-"""What a type's fields may ask of the operation they run in; `resolvers` answers."""
+"""What fields may ask of their operation's context, which `resolvers` implements."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID

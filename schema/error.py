@@ -1,4 +1,4 @@
-"""What can go wrong: refusals, which are data, and errors, which stand in the response's `errors`."""
+"""What can go wrong: refusals, which are data, and errors, which are in the response's `errors`."""
 
 from datetime import datetime
 from enum import Enum
@@ -9,14 +9,14 @@ from graphql import GraphQLError
 
 
 class RequestError(GraphQLError):
-    """A request that cannot be served as it is: `code` goes to `extensions.code`, `details` stand beside it."""
+    """A request that cannot be served: `code` and `details` become the error's extensions."""
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message, extensions={"code": code, **details})
 
 
 def response_too_large(bytes_max: int) -> RequestError:
-    """Refuse to answer with more bytes than the operator allows."""
+    """Return the error for a response of more bytes than the operator allows."""
     return RequestError(
         "LIMIT_EXCEEDED",
         f"The response would have more than {bytes_max:,} bytes: ask for shorter pages or fewer large fields. "

@@ -1,4 +1,4 @@
-"""Names of hosts, compared as browsers look them up."""
+"""Host names, normalized as browsers normalize them."""
 
 import re
 from collections.abc import Collection
@@ -7,9 +7,9 @@ import idna
 
 
 def ascii_host(host: str) -> str:
-    """Write a host's name in lower case, and as `xn--` what is not ASCII; ValueError if it is none.
+    """Return a host's name in lower case, with non-ASCII labels as `xn--`; ValueError if it is not a host name.
 
-    So two spellings of one host are equal, and none is that browsers take for another host.
+    Two spellings of one host become equal, and no result means another host to a browser.
     """
     name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode()
     name = name.removesuffix(".")  # The DNS's root, which every name may end with.
@@ -19,7 +19,7 @@ def ascii_host(host: str) -> str:
 
 
 def is_one_of(host: str, hosts: Collection[str]) -> bool:
-    """Tell whether a host is one of these, written by `ascii_host`; `*.` before one stands for all its subdomains."""
+    """Return whether a list names a host, as `ascii_host` returns it; `*.` before a name means all its subdomains."""
     try:
         name = ascii_host(host)
     except ValueError:

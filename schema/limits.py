@@ -1,4 +1,4 @@
-"""Every limit on what a client may send, in one place; each field's description tells its own."""
+"""Every limit on what a client may send; each field's description states its own."""
 
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -72,17 +72,17 @@ Limit = _Text | _Number | _List
 
 
 def text(description: str, length_max: int, **options: Any) -> Any:
-    """Declare an input field that holds text; its description tells the limit."""
+    """Declare an input field for text; its description states the limit."""
     return _limited(description, _Text(length_max), options)
 
 
 def number(description: str, minimum: float, maximum: float, *, not_zero: bool = False, **options: Any) -> Any:
-    """Declare an input field that holds a number; its description tells the range."""
+    """Declare an input field for a number; its description states the range."""
     return _limited(description, _Number(minimum, maximum, not_zero), options)
 
 
 def items(description: str, length_max: int, **options: Any) -> Any:
-    """Declare an input field that holds a list; its description tells the limit."""
+    """Declare an input field for a list; its description states the limit."""
     return _limited(description, _List(length_max), options)
 
 
@@ -91,7 +91,7 @@ def _limited(description: str, limit: Limit, options: dict[str, Any]) -> Any:
 
 
 def unstorable(value: str) -> str | None:
-    """Say what keeps PostgreSQL from storing a text: it takes any but NUL, and UTF-8 has no lone surrogates."""
+    """Return why PostgreSQL cannot store a text: NUL, or lone surrogates, which UTF-8 does not have."""
     if "\0" in value:
         return "holds the character NUL, which cannot be stored"
     try:
@@ -103,7 +103,7 @@ def unstorable(value: str) -> str | None:
 
 
 class Limited:
-    """An input whose limits are checked when it is built, before any resolver sees it: all that is wrong at once."""
+    """An input that checks its limits when it is built, before any resolver runs, and reports every violation."""
 
     _limits: ClassVar[list[tuple[str, str, Limit]] | None] = None
 

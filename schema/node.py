@@ -1,4 +1,4 @@
-"""Objects with an id: opaque, typed, and telling whose row it is, so that the owner is known before it is read."""
+"""Global ids: opaque, typed, and including the owner, so that access is checked before the row is read."""
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
@@ -10,27 +10,27 @@ from asyncpg.pgproto import pgproto
 
 
 class UserKey(NamedTuple):
-    """What a user's id says."""
+    """What a user's id contains."""
 
     user_id: UUID
 
 
 class VideoKey(NamedTuple):
-    """What a video's id says: its owner and its own id."""
+    """What a video's id contains: its owner and its own id."""
 
     user_id: UUID
     video_id: UUID
 
 
 class EntryKey(NamedTuple):
-    """What a credit entry's id says: its user and its number."""
+    """What a credit entry's id contains: its user and its number."""
 
     user_id: UUID
     number: int
 
 
 class EventKey(NamedTuple):
-    """What a video event's id says: the video's owner, the video, and the event's number."""
+    """What a video event's id contains: the video's owner, the video, and the event's number."""
 
     user_id: UUID
     video_id: UUID
@@ -43,28 +43,28 @@ _URL_SAFE, _STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+
 
 
 def encode_id(key: Key) -> strawberry.ID:
-    """Write a key as the id that clients see: `video_` and base64url of the owner's id and the row's own."""
+    """Return a key as the id that clients see: such as `video_` and base64url of the owner's id and the row's own."""
     return strawberry.ID(_WRITERS[type(key)](*key))
 
 
 # By hand, at half the time that `struct` takes: a page has dozens of ids.
 def user_id(user_id: UUID) -> str:
-    """Write a user's id."""
+    """Return a user's global id."""
     return "user_" + base64url(user_id.bytes)
 
 
 def video_id(user_id: UUID, video_id: UUID) -> str:
-    """Write a video's id."""
+    """Return a video's global id."""
     return "video_" + base64url(user_id.bytes + video_id.bytes)
 
 
 def entry_id(user_id: UUID, number: int) -> str:
-    """Write a credit entry's id."""
+    """Return a credit entry's global id."""
     return "entry_" + base64url(user_id.bytes + number.to_bytes(8, signed=True))
 
 
 def event_id(user_id: UUID, video_id: UUID, number: int) -> str:
-    """Write a video event's id."""
+    """Return a video event's global id."""
     return "event_" + base64url(user_id.bytes + video_id.bytes + number.to_bytes(4, signed=True))
 
 
@@ -77,12 +77,12 @@ _WRITERS: dict[type[Key], Callable[..., str]] = {
 
 
 def base64url(packed: bytes) -> str:
-    """Write bytes as base64url without padding, at half the time that `base64` takes: a page has dozens of them."""
+    """Encode base64url without padding, in half the time of `base64`: a page has dozens."""
     return b2a_base64(packed, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def from_base64url(text: str) -> bytes:
-    """Read base64url without padding; ValueError if that cannot be. It may have other spellings."""
+    """Decode base64url without padding; ValueError if it is invalid. It accepts more than one spelling."""
     return a2b_base64(text.encode("ascii").translate(_STANDARD) + b"=" * (-len(text) % 4))
 
 
@@ -102,7 +102,7 @@ _READERS: dict[str, tuple[int, Callable[[bytes], Key]]] = {
 
 
 def decode_id(text: str) -> Key | None:
-    """Read an id; None if it is malformed. There is one spelling for each key, so equal ids are equal texts."""
+    """Decode an id; None if it is malformed. Each key has one spelling, so equal keys have equal ids."""
     name, _, payload = text.partition("_")
     length, read = _READERS.get(name, (-1, None))
     if read is None or len(payload) != length:

@@ -1,4 +1,4 @@
-"""Custom scalars: DateTime, JSON and URL, each bounded where it is read."""
+"""The custom scalars DateTime, JSON and URL, each limited when it is parsed."""
 
 import datetime
 import json
@@ -74,7 +74,7 @@ def _parse_datetime(value: object) -> datetime.datetime:
 
 
 def _serialize_json(value: Any) -> Any:
-    """Pass a value through; what has a number that JSON has no word for is a fault, of which no null may be made."""
+    """Pass a value through. A number that JSON cannot represent is a fault, and must not become null."""
     if type(value) in _MAY_BE_INFINITE and not _is_finite(value):
         raise ValueError("Not JSON: a number is not finite.")
     return value
@@ -105,7 +105,7 @@ def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None
 
 
 def _without_undefined(value: Any) -> Any:
-    """Take out the variables that are not given, or not yet: an object lacks them, in a list they are null."""
+    """Remove variables that were not given: objects omit them, in lists they are null."""
     match value:
         case dict():
             return {name: _without_undefined(part) for name, part in value.items() if part is not Undefined}
@@ -121,7 +121,7 @@ _TOO_LARGE = f"it is larger than {JSON_BYTES_MAX // 1024} KiB"
 
 
 def _text_fault(value: Any) -> str | None:
-    """Say what keeps PostgreSQL from storing a JSON value and every client from reading it back."""
+    """Return why PostgreSQL cannot store a JSON value, or some client cannot read it back."""
     try:
         written = orjson.dumps(value)
     except TypeError:  # It has a number of more than 64 bits or half a character.
@@ -129,7 +129,7 @@ def _text_fault(value: Any) -> str | None:
     else:
         if len(written) > JSON_BYTES_MAX:
             return _TOO_LARGE
-        # A NUL is written so, and null for a number that is not finite. Either may be meant by what is written, too.
+        # orjson writes NUL as this escape and a number that is not finite as null; both may also be genuine.
         if len(written) <= JSON_BYTES_MAX // 2 and b"\\u0000" not in written and b"null" not in written:
             return None
     try:
@@ -144,9 +144,9 @@ def _text_fault(value: Any) -> str | None:
 
 
 def _shape_fault(value: Any) -> str | None:
-    """Say whether a value is nested too deep, or has more parts than the size allows: each takes two bytes.
+    """Return whether a value is nested too deep, or has more parts than its size allows: each takes two bytes.
 
-    All else about a value is found by code in C; this stops early, so no value of a megabyte takes more than 20 ms.
+    C code makes all other checks. This one stops early, so that no value of a megabyte takes more than 20 ms.
     """
     containers = [value] if type(value) in _CONTAINERS else []
     room = JSON_BYTES_MAX // 2

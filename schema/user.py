@@ -1,4 +1,4 @@
-"""Users as clients see them, and what can be done with their credits."""
+"""Users as clients see them, and the mutations of their credits."""
 
 import datetime
 from typing import TYPE_CHECKING, Annotated

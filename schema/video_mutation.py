@@ -1,4 +1,4 @@
-"""What can be done with a video: inputs and results."""
+"""Mutations of videos: inputs and results."""
 
 from typing import Annotated
 

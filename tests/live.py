@@ -1,4 +1,4 @@
-"""Followers of subscriptions, as tests have them."""
+"""Subscribers for tests."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ Results = AsyncGenerator[dict[str, Any], None]
 
 
 class Follower:
-    """Takes in what a subscription tells, as fast as it comes."""
+    """Collects a subscription's results as they arrive."""
 
     def __init__(self, results: Results) -> None:
         self.told: list[Any] = []
@@ -45,20 +45,20 @@ class Follower:
                 self._more.notify_all()
 
     async def until(self, is_met: Callable[[Any], bool]) -> Any:
-        """Wait until the last of what was told meets a condition, and return it."""
+        """Wait until the last result meets a condition, and return it."""
         async with asyncio.timeout(30), self._more:
             await self._more.wait_for(lambda: self.told and is_met(self.told[-1]))
             return self.told[-1]
 
     async def any(self) -> Any:
-        """Wait for what is told first, and return it."""
+        """Wait for the first result, and return it."""
         await self.until(lambda _: True)
         return self.told[0]
 
 
 @asynccontextmanager
 async def following(results: Results) -> AsyncIterator[Follower]:
-    """Follow a subscription for as long as the block lasts; what breaks it off fails the test."""
+    """Subscribe for the duration of the block; an error fails the test."""
     follower = Follower(results)
     task = asyncio.create_task(follower.follow())
     yield follower
@@ -69,7 +69,7 @@ async def following(results: Results) -> AsyncIterator[Follower]:
 
 
 def count_statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the reading statements that are run from now on, each by its text."""
+    """Count the reading statements that run from now on, by their text."""
     counted: Counter[str] = Counter()
     rows = database.rows
 
@@ -82,7 +82,7 @@ def count_statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cou
 
 
 async def settled(state: State) -> None:
-    """Wait until nothing is followed any more."""
+    """Wait until no watch is left."""
     async with asyncio.timeout(30):
         while state.live.subjects():  # noqa: ASYNC110 - nobody tells when the last one has left
             await asyncio.sleep(0.001)

@@ -56,7 +56,7 @@ stored = st.fixed_dictionaries(
     },
 ).filter(bool)
 
-# What each mutation can answer, which the calls must have brought about or they would prove little.
+# Every outcome of each mutation: the calls must reach all of them, or the test proves little.
 EVERY_RESULT = {
     (mutation, typename)
     for mutation, refusals in {
@@ -84,7 +84,7 @@ TERMS: dict[str, Any] = {
 
 
 class World:
-    """One database, and two servers on it that differ in what a video costs and in how many a day may have."""
+    """One database, and two servers on it with different video costs and daily quotas."""
 
     def __init__(self, runner: asyncio.Runner, dsn: str, settings: Settings) -> None:
         self.run = runner.run
@@ -108,7 +108,7 @@ class World:
 
 
 class Call(NamedTuple):
-    """A call that was sent, and what the model answers to it."""
+    """A call that was sent, and the model's answer to it."""
 
     send: Callable[[], Coroutine[Any, Any, Answer]]
     expected: Callable[[Answer], Answer]
@@ -123,7 +123,7 @@ def in_no_order(answers: list[Answer]) -> list[str]:
 
 
 def without_times(shown: Any) -> Any:
-    """Return what is shown with whether there is a time in place of the time, and without messages."""
+    """Replace each time by whether there is one, and remove messages."""
     if isinstance(shown, dict):
         return {
             name: part is not None if name in MOMENTS else without_times(part)
@@ -310,7 +310,7 @@ class Lifecycle(RuleBasedStateMachine):
         subject: str,
         role: Role = Role.USER,
     ) -> Answer:
-        """Send a call and check that it is answered as the model answers."""
+        """Send a call and check that the server answers like the model."""
         server = self.world.servers[self.cost]
 
         async def send() -> Answer:
@@ -326,11 +326,11 @@ class Lifecycle(RuleBasedStateMachine):
         return answer
 
     def subject(self, who: str) -> str:
-        """Name somebody who has not been met in another sequence."""
+        """Return a subject that no other sequence uses."""
         return f"{who} {self.number}"
 
     def caller(self, id: str, *, owner: bool) -> str:
-        """Name the owner of a video, or somebody else."""
+        """Return the owner of a video, or somebody else."""
         video = self.model.videos.get(id)
         return self.subject("ann") if video is None else video.owner.identity.subject if owner else self.subject("eve")
 
@@ -339,7 +339,7 @@ class Lifecycle(RuleBasedStateMachine):
             self.world.run(self.compare_all())
 
     async def compare_all(self) -> None:
-        """Check that the tables hold what the model holds: balances, ledgers, videos, and what happened to them."""
+        """Check that the tables hold what the model holds: balances, ledgers, videos and events."""
         for user in self.model.users.values():
             account = Account(self.world.database, user.identity.user_id)
             assert [tuple(entry)[1:5] for entry in await account.ledger()] == [
@@ -370,8 +370,8 @@ class Lifecycle(RuleBasedStateMachine):
     ],
 )
 def test_the_server_agrees_with_the_model(dsn: str, settings: Settings, run: hypothesis.settings) -> None:
-    """Whatever calls are sent in whatever order, every answer, and in the end every row, is the one of the model."""
-    # How quick the machine is decides nothing.
+    """For any sequence of calls, every answer and finally every row equals the model's."""
+    # The machine's speed must not decide the outcome.
     unhurried = hypothesis.settings(run, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     with asyncio.Runner() as runner, closing(World(runner, dsn, settings)) as world:
         Lifecycle.world = world

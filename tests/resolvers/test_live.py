@@ -1,4 +1,4 @@
-"""Subscriptions: the present state at once, the last state always, and each entry of a ledger once."""
+"""Subscriptions: the current state immediately, always the last state, and each ledger entry exactly once."""
 
 import asyncio
 import random
@@ -22,8 +22,8 @@ NOBODY = "AAAAAAAAAAAAAAAAAAAAAA"
 NONE, FIRST = "YwAAAAAAAAAA", "YwAAAAAAAAAB"  # The cursors before the first entry, and of it.
 
 
-async def test_the_balance_and_its_entry_come_at_once_and_when_they_change(api: Api) -> None:
-    """A viewer is told the balance with the newest entry, and again after each change."""
+async def test_the_viewer_is_sent_at_once_and_after_each_change(api: Api) -> None:
+    """A viewer gets the balance with its newest entry immediately, and again after each change."""
     user_id = await api.register(credits=10)
     async with following(api.follow(VIEWER)) as viewer:
         assert await viewer.any() == {
@@ -31,74 +31,74 @@ async def test_the_balance_and_its_entry_come_at_once_and_when_they_change(api: 
             "entry": {"number": 1, "balanceAfter": 10},
         }
         await api.create("key")
-        assert (await viewer.until(lambda told: told["entry"]["number"] == 2))["user"]["credits"] == 9
+        assert (await viewer.until(lambda event: event["entry"]["number"] == 2))["user"]["credits"] == 9
         await api.adjust(user_id, 5, "gift")
-        assert (await viewer.until(lambda told: told["entry"]["number"] == 3))["user"]["credits"] == 14
+        assert (await viewer.until(lambda event: event["entry"]["number"] == 3))["user"]["credits"] == 14
         assert len(viewer.told) == 3
 
 
-async def test_a_viewer_who_is_not_registered_yet_is_told_when_they_are(api: Api) -> None:
-    """Before registration there is no user and no entry; registration brings both."""
+async def test_a_viewer_who_registers_later(api: Api) -> None:
+    """Before registration the user and the entry are null; registration sends both."""
     async with following(api.follow(VIEWER)) as viewer:
         assert await viewer.any() == {"user": None, "entry": None}
         await api.register()
-        await viewer.until(lambda told: told["user"] is not None and told["entry"]["balanceAfter"] == 10)
+        await viewer.until(lambda event: event["user"] is not None and event["entry"]["balanceAfter"] == 10)
 
 
-async def test_a_balance_and_its_entry_are_of_one_moment(api: Api) -> None:
-    """However many write at once, each balance that is told is that of the entry beside it."""
+async def test_a_balance_and_its_entry_are_consistent(api: Api) -> None:
+    """Under concurrent writes, each balance equals the balance after the entry beside it."""
     user_id = await api.register(credits=100)
     async with following(api.follow(VIEWER)) as viewer:
         await asyncio.gather(*(api.adjust(user_id, each % 7 + 1, f"key {each}") for each in range(100)))
         last = 100 + sum(each % 7 + 1 for each in range(100))
-        await viewer.until(lambda told: told["user"]["credits"] == last)
-        assert all(told["user"]["credits"] == told["entry"]["balanceAfter"] for told in viewer.told)
-        versions = [told["user"]["version"] for told in viewer.told]
+        await viewer.until(lambda event: event["user"]["credits"] == last)
+        assert all(event["user"]["credits"] == event["entry"]["balanceAfter"] for event in viewer.told)
+        versions = [event["user"]["version"] for event in viewer.told]
         assert versions == sorted(set(versions))
 
 
-async def test_fast_changes_are_joined_and_the_last_arrives(api: Api) -> None:
-    """A hundred changes, one after the other, are told in fewer states, of which the last is the present one."""
+async def test_fast_changes_are_merged(api: Api) -> None:
+    """A hundred consecutive changes are sent as fewer states, and the last is current."""
     user_id = await api.register(credits=0)
     async with following(api.follow(VIEWER)) as viewer:
         await viewer.any()
         for each in range(100):
             await api.adjust(user_id, 1, f"key {each}")
-        await viewer.until(lambda told: told["user"]["credits"] == 100)
+        await viewer.until(lambda event: event["user"]["credits"] == 100)
         assert len(viewer.told) < 60
 
 
-async def test_what_keeps_changing_is_told_less_often(api: Api) -> None:
-    """What changes again and again, each time after its rest, rests longer and longer; the last state is told."""
+async def test_continual_changes_are_sent_less_often(api: Api) -> None:
+    """Continual changes lengthen the rest between events, and the last state is sent."""
     user_id = await api.register(credits=0)
     async with following(api.follow(VIEWER)) as viewer:
         await viewer.any()
         for each in range(20):
             await api.adjust(user_id, 1, f"key {each}")
             await asyncio.sleep(REST_SECONDS_MIN + 0.01)
-        await viewer.until(lambda told: told["user"]["credits"] == 20)
+        await viewer.until(lambda event: event["user"]["credits"] == 20)
     assert len(viewer.told) < 12
 
 
-async def test_what_did_not_change_is_not_told(api: Api) -> None:
-    """Neither a refusal, nor a replay, nor a change of what is not followed is told."""
+async def test_no_event_without_a_change(api: Api) -> None:
+    """Refusals, replays and changes of other rows send no event."""
     user_id = await api.register(credits=1)
     video_id = await api.video()
     async with following(api.follow(VIEWER)) as viewer, following(api.follow(VIDEO, {"id": video_id})) as video:
         await viewer.any()
         await video.any()
         assert (await api.create("another"))["__typename"] == "InsufficientCredits"
-        await asyncio.sleep(0.1)  # By then a needless telling would have come.
+        await asyncio.sleep(0.1)  # By then a superfluous event would have arrived.
         assert (await api.create("new"))["replayed"] is True
         await asyncio.sleep(0.1)
         await api.adjust(user_id, 3, "gift")
-        await viewer.until(lambda told: told["user"]["credits"] == 3)
+        await viewer.until(lambda event: event["user"]["credits"] == 3)
         await asyncio.sleep(0.1)
         assert (len(viewer.told), len(video.told)) == (2, 1)
 
 
-async def test_a_video_is_told_through_its_life(api: Api) -> None:
-    """Whoever follows a video is told its status and progress, and its end."""
+async def test_a_video_is_followed_to_its_end(api: Api) -> None:
+    """A subscriber gets each status and progress of a video, and its end."""
     await api.register()
     video_id = await api.video()
     async with following(api.follow(VIDEO, {"id": video_id})) as video:
@@ -106,12 +106,12 @@ async def test_a_video_is_told_through_its_life(api: Api) -> None:
         for report in ({"status": "RENDERING"}, {"renderProgress": 40}, {"status": "COMPLETED"}):
             await api.report(video_id, **report)
             (name, value) = next(iter(report.items()))
-            await video.until(lambda told, name=name, value=value: told[name] == value)  # type: ignore[misc]  # mypy infers no lambda with a default
-        assert [told["renderProgress"] for told in video.told] == [0, 0, 40, 100]
+            await video.until(lambda event, name=name, value=value: event[name] == value)  # type: ignore[misc]  # mypy infers no lambda with a default
+        assert [event["renderProgress"] for event in video.told] == [0, 0, 40, 100]
 
 
-async def test_places_in_the_queue_are_live(api: Api) -> None:
-    """A video that waits to be rendered is told its place again when another has left the queue."""
+async def test_queue_positions_are_live(api: Api) -> None:
+    """A queued video's position is sent again when another video leaves the queue."""
     await api.register("ann")
     await api.register("bob")
     first = await api.video(subject="bob", status="RENDER_QUEUED")
@@ -123,21 +123,21 @@ async def test_places_in_the_queue_are_live(api: Api) -> None:
         assert (await video.any())["queuePosition"] == 2
         assert (await page.any())["nodes"][0]["queuePosition"] == 2
         await api.report(first, status="RENDERING")
-        await video.until(lambda told: told["queuePosition"] == 1)
-        await page.until(lambda told: told["nodes"][0]["queuePosition"] == 1)
+        await video.until(lambda event: event["queuePosition"] == 1)
+        await page.until(lambda event: event["nodes"][0]["queuePosition"] == 1)
 
 
-async def test_a_video_that_is_not_there_is_told_to_be_none_and_no_more(api: Api) -> None:
-    """Another user's video and one that never was are both null, and the subscription is over."""
+async def test_an_unknown_video_is_null_and_completes(api: Api) -> None:
+    """Another user's video and an unknown one are both null, and the subscription completes."""
     await api.register("ann")
     await api.register("bob")
     for video_id in (await api.video(subject="bob"), "nonsense", f"video_{NOBODY}"):
-        told = [each async for each in api.follow(VIDEO, {"id": video_id})]
-        assert told == [{"data": {"videoDataUpdated": None}}]
+        results = [each async for each in api.follow(VIDEO, {"id": video_id})]
+        assert results == [{"data": {"videoDataUpdated": None}}]
 
 
 async def test_a_page_follows_its_videos(api: Api) -> None:
-    """A page is told new videos, progress, and what goes into the trash and comes back, as its filter has it."""
+    """A page sends new videos, progress, and moves into and out of the trash, as far as its filter matches."""
     await api.register()
     old, new = [(await api.create(key, title=key))["videoData"]["id"] for key in ("old", "new")]
     async with (
@@ -148,16 +148,16 @@ async def test_a_page_follows_its_videos(api: Api) -> None:
         assert [node["title"] for node in (await page.any())["nodes"]] == ["new", "old"]
         assert (await trash.any())["nodes"] == (await failed.any())["nodes"] == []
         await api.report(old, renderProgress=30)
-        await page.until(lambda told: told["nodes"][1]["renderProgress"] == 30)
+        await page.until(lambda event: event["nodes"][1]["renderProgress"] == 30)
         await api.mutate("trashVideoData", recordId=new)
-        await page.until(lambda told: [node["title"] for node in told["nodes"]] == ["old"])
-        await trash.until(lambda told: [node["title"] for node in told["nodes"]] == ["new"])
+        await page.until(lambda event: [node["title"] for node in event["nodes"]] == ["old"])
+        await trash.until(lambda event: [node["title"] for node in event["nodes"]] == ["new"])
         await api.mutate("restoreVideoData", recordId=new)
-        await trash.until(lambda told: told["nodes"] == [])
+        await trash.until(lambda event: event["nodes"] == [])
         await api.report(old, status="FAILED")
-        await failed.until(lambda told: [node["title"] for node in told["nodes"]] == ["old"])
+        await failed.until(lambda event: [node["title"] for node in event["nodes"]] == ["old"])
         await api.create("newest", title="newest")
-        last = await page.until(lambda told: told["nodes"][0]["title"] == "newest")
+        last = await page.until(lambda event: event["nodes"][0]["title"] == "newest")
         assert (len(last["nodes"]), last["pageInfo"]) == (2, {"hasNextPage": True})
 
 
@@ -175,7 +175,7 @@ async def entries_after(api: Api, after: str | None, number: int) -> tuple[list[
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_no_entry_is_skipped_or_repeated(api: Api, seed: int) -> None:
-    """While twenty write at once, whoever leaves and comes back with the last cursor gets each entry once, in order."""
+    """While twenty clients write, a subscriber that reconnects with its last cursor gets each entry once, in order."""
     rng = random.Random(seed)
     user_id = await api.register(credits=10)
     data = await api.query("{ viewer { creditEntries(first: 1) { pageInfo { startCursor } } } }")
@@ -196,33 +196,33 @@ async def test_no_entry_is_skipped_or_repeated(api: Api, seed: int) -> None:
     assert one == other == list(range(2, 202))
 
 
-async def test_entries_of_the_past_come_first(api: Api) -> None:
-    """From a cursor of long ago, all entries since come at once, then those that are added."""
+async def test_past_entries_come_first(api: Api) -> None:
+    """From an old cursor, all entries since then come immediately, and new ones follow."""
     user_id = await api.register(credits=1)
     data = await api.query("{ viewer { creditEntries(last: 1) { pageInfo { startCursor } } } }")
     for each in range(250):
         await api.adjust(user_id, 1, f"key {each}")
     oldest = data["viewer"]["creditEntries"]["pageInfo"]["startCursor"]
     async with following(api.follow(ENTRIES, {"after": oldest})) as ledger:
-        await ledger.until(lambda told: told["node"]["number"] == 252)
+        await ledger.until(lambda event: event["node"]["number"] == 252)
         await api.adjust(user_id, 1, "live")
-        await ledger.until(lambda told: told["node"]["number"] == 253)
-        assert [told["node"]["number"] for told in ledger.told] == list(range(2, 254))
+        await ledger.until(lambda event: event["node"]["number"] == 253)
+        assert [event["node"]["number"] for event in ledger.told] == list(range(2, 254))
 
 
 async def test_without_a_cursor_only_new_entries_come(api: Api) -> None:
-    """Without a cursor nothing of the past is told, and all that is added from then on."""
+    """Without a cursor no past entry is sent, and every new one is."""
     user_id = await api.register(credits=3)
     async with following(api.follow(ENTRIES)) as ledger, following(api.follow(VIEWER)) as viewer:
         await viewer.any()  # Read with the same statement: by now both have begun.
         await api.adjust(user_id, 1, "one")
         await api.adjust(user_id, 1, "two")
-        await ledger.until(lambda told: told["node"]["balanceAfter"] == 5)
-        assert [told["node"]["balanceAfter"] for told in ledger.told] == [4, 5]
+        await ledger.until(lambda event: event["node"]["balanceAfter"] == 5)
+        assert [event["node"]["balanceAfter"] for event in ledger.told] == [4, 5]
 
 
 async def test_a_cursor_of_another_ledger_is_refused(api: Api) -> None:
-    """A cursor beyond the newest entry, or of another list, is BAD_USER_INPUT: else entries would be passed over."""
+    """A cursor beyond the newest entry, or of another list, is BAD_USER_INPUT; otherwise entries would be skipped."""
     await api.register("ann")
     bob = await api.register("bob")
     for each in range(5):
@@ -235,8 +235,8 @@ async def test_a_cursor_of_another_ledger_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize("moment", range(10))
-async def test_no_change_is_lost_while_a_subscription_begins(api: Api, moment: int) -> None:
-    """A change at any moment of the beginning is told, be it in the first state or after it."""
+async def test_no_change_is_lost_while_a_subscription_starts(api: Api, moment: int) -> None:
+    """A change at any moment of the start is in the first state or in a later one."""
     user_id = await api.register(credits=0)
     videos = [await api.register(f"user {each}", credits=1) for each in range(10)]
     assert videos
@@ -246,14 +246,14 @@ async def test_no_change_is_lost_while_a_subscription_begins(api: Api, moment: i
             for _ in range(moment):
                 await asyncio.sleep(0.001)
             await api.adjust(user_id, 1, f"key {number}")
-            await viewer.until(lambda told: told["user"]["credits"] >= number + 1)
+            await viewer.until(lambda event: event["user"]["credits"] >= number + 1)
 
     for number in range(10):
         await race(number)
 
 
-async def test_who_follows_the_same_is_told_by_one_execution(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty who follow the same as the same user cost one read; a late one gets the last state at once."""
+async def test_equal_subscriptions_share_one_execution(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty equal subscriptions of a user cost one read; a late one gets the last state immediately."""
     await api.register(credits=5)
     state = api.app.state
     executed = 0
@@ -268,8 +268,8 @@ async def test_who_follows_the_same_is_told_by_one_execution(api: Api, monkeypat
     streams = [api.follow(VIEWER) for _ in range(20)]
     assert [each["data"] for each in await asyncio.gather(*map(anext, streams))] == 20 * [ANY]
     await api.create("key")
-    told = await asyncio.gather(*map(anext, streams))
-    assert {each["data"]["viewerUpdated"]["user"]["credits"] for each in told} == {4}
+    events = await asyncio.gather(*map(anext, streams))
+    assert {each["data"]["viewerUpdated"]["user"]["credits"] for each in events} == {4}
     late = api.follow(VIEWER)
     assert (await anext(late))["data"]["viewerUpdated"]["user"]["credits"] == 4
     assert executed == 1
@@ -282,8 +282,8 @@ async def test_who_follows_the_same_is_told_by_one_execution(api: Api, monkeypat
     await settled(state)
 
 
-async def test_the_first_who_leaves_takes_nobody_along(api: Api) -> None:
-    """When the one who began a shared stream leaves, the others go on."""
+async def test_a_shared_stream_outlives_its_first_subscriber(api: Api) -> None:
+    """When the subscriber that started a shared stream leaves, the others continue."""
     await api.register()
     first = api.follow(VIEWER)
     await anext(first)
@@ -291,12 +291,12 @@ async def test_the_first_who_leaves_takes_nobody_along(api: Api) -> None:
         await second.any()
         await first.aclose()
         await api.create("key")
-        await second.until(lambda told: told["user"]["credits"] == 9)
+        await second.until(lambda event: event["user"]["credits"] == 9)
 
 
 @pytest.mark.usefixtures("without_polling")
-async def test_many_are_read_by_one_statement_for_each_table(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What changes together is read together: one statement for each table, however many follow it."""
+async def test_simultaneous_reads_are_batched(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes at the same time are read by one statement per table, however many subscribers there are."""
     users = [f"user {each}" for each in range(30)]
     videos = {user: await api.video(subject=user) for user in users if await api.register(user)}
     state = api.app.state
@@ -317,8 +317,8 @@ async def test_many_are_read_by_one_statement_for_each_table(api: Api, monkeypat
         await api.create("another", subject=user)
     statements = count_statements(state.database, monkeypatch)
     state.live.wake([Identity(user, Role.USER).user_id for user in users])
-    told = await asyncio.gather(*map(anext, streams))
-    assert all("errors" not in each for each in told)
+    events = await asyncio.gather(*map(anext, streams))
+    assert all("errors" not in each for each in events)
     every = (GET_VIEWERS, GET_VIDEO_DATA, LIST_VIDEOS, LIST_ADDED_CREDIT_ENTRIES)
     assert {each: statements[each] for each in every} == dict.fromkeys(every, 1)
     for stream in streams:
@@ -326,21 +326,21 @@ async def test_many_are_read_by_one_statement_for_each_table(api: Api, monkeypat
     await settled(state)
 
 
-async def test_who_is_slow_gets_the_last_state_alone(api: Api) -> None:
-    """Whoever does not take what is told for a while is told the last state then, and none of those before."""
+async def test_a_slow_subscriber_gets_only_the_last_state(api: Api) -> None:
+    """A subscriber that pauses gets the last state when it resumes, and none in between."""
     user_id = await api.register(credits=0)
     slow = api.follow(VIEWER)
     assert (await anext(slow))["data"]["viewerUpdated"]["user"]["credits"] == 0
     async with following(api.follow(VIEWER)) as quick:
         for each in range(10):
             await api.adjust(user_id, 1, f"key {each}")
-            await quick.until(lambda told, each=each: told["user"]["credits"] == each + 1)  # type: ignore[misc]  # mypy infers no lambda with a default
+            await quick.until(lambda event, each=each: event["user"]["credits"] == each + 1)  # type: ignore[misc]  # mypy infers no lambda with a default
     assert (await anext(slow))["data"]["viewerUpdated"]["user"]["credits"] == 10
     await slow.aclose()
 
 
-async def test_what_could_not_be_shown_whole_is_told_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state whose nested field got no answer in time is told with that error, and then again, whole."""
+async def test_an_incomplete_state_is_sent_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state whose nested field timed out is sent with that error, and then again in full."""
     await api.register()
     rows = api.app.state.database.rows
     failures = 1
@@ -360,8 +360,8 @@ async def test_what_could_not_be_shown_whole_is_told_again(api: Api, monkeypatch
         assert (await anext(results)) == {"data": {"viewerUpdated": {"user": {"credits": 10, "videos": {"nodes": []}}}}}
 
 
-async def test_what_could_not_be_read_is_read_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that gives no answer for a while delays a state, and ends no subscription."""
+async def test_a_failed_read_is_repeated(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that does not answer for a while delays a state, and ends no subscription."""
     await api.register()
     rows = api.app.state.database.rows
     failures = 2
@@ -380,7 +380,7 @@ async def test_what_could_not_be_read_is_read_again(api: Api, monkeypatch: pytes
 
 
 async def test_a_fault_is_masked_and_ends_the_subscription(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the server does wrong in the middle of a stream is told without its internals, and all is cleaned up."""
+    """A fault in a stream is masked and ends the subscription, and everything is released."""
     await api.register()
     async with aclosing(api.follow(VIEWER)) as results:
         await anext(results)
@@ -390,11 +390,11 @@ async def test_a_fault_is_masked_and_ends_the_subscription(api: Api, monkeypatch
 
         monkeypatch.setattr(api.app.state.database, "rows", broken)
         await api.create("key")
-        told = await anext(results)
-        assert told["data"] is None
-        (error,) = told["errors"]
+        event = await anext(results)
+        assert event["data"] is None
+        (error,) = event["errors"]
         assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
-        assert "secret" not in str(told)
+        assert "secret" not in str(event)
         assert [each async for each in results] == []
     await settled(api.app.state)
 
@@ -411,49 +411,49 @@ async def test_a_fault_is_masked_and_ends_the_subscription(api: Api, monkeypatch
         "subscription { videosUpdated(first: 100) { nodes { user { videos(first: 100) { nodes { id title } } } } } }",
     ],
 )
-async def test_what_is_wrong_with_a_subscription_is_told_before_it_begins(api: Api, document: str) -> None:
-    """Two roots, an unknown field, half a document, two operations, variables and limits: each has its code."""
+async def test_invalid_subscriptions_are_refused_before_they_start(api: Api, document: str) -> None:
+    """Two root fields, an unknown field, invalid syntax, two operations, variables and limits: each has its code."""
     answer = await api.first(document, subject="ann")
     assert {error["extensions"]["code"] for error in answer["errors"]} <= {"BAD_USER_INPUT", "LIMIT_EXCEEDED"}
     assert "data" not in answer
 
 
-async def test_a_root_field_may_stand_in_a_fragment(api: Api) -> None:
-    """A subscription is known for what it is by its field, wherever that stands and whatever it is called."""
+async def test_a_root_field_may_be_in_a_fragment(api: Api) -> None:
+    """A subscription is identified by its root field, wherever that is and whatever its alias."""
     await api.register()
     document = """subscription { ...on Subscription { ...live } }
     fragment live on Subscription { mine: viewerUpdated { user { credits } } }"""
     assert await api.first(document, subject="ann") == {"data": {"mine": {"user": {"credits": 10}}}}
 
 
-async def test_an_entry_like_the_one_before_is_told_too(api: Api) -> None:
-    """Two entries that look the same in what was selected are two entries."""
+async def test_equal_entries_are_both_sent(api: Api) -> None:
+    """Two entries whose selected fields are equal are two events."""
     user_id = await api.register(credits=0)
     document = f'subscription {{ creditEntryAdded(after: "{NONE}") {{ node {{ amount }} }} }}'
     for key in ("one", "two", "three"):
         await api.adjust(user_id, 7, key)
     async with following(api.follow(document)) as ledger:
-        await ledger.until(lambda _: [told["node"]["amount"] for told in ledger.told][-3:] == [7, 7, 7])
+        await ledger.until(lambda _: [event["node"]["amount"] for event in ledger.told][-3:] == [7, 7, 7])
 
 
 @pytest.mark.parametrize("role", Role)
 async def test_a_worker_follows_any_video(api: Api, role: Role) -> None:
-    """A video that is somebody else's is followed by a WORKER and an ADMIN, and is none for a USER."""
+    """A WORKER and an ADMIN can follow another user's video; for a USER it is null."""
     await api.register("bob")
     video_id = await api.video(subject="bob")
-    told = (await api.first(VIDEO, {"id": video_id}, subject="ann", role=role))["data"]["videoDataUpdated"]
-    assert (told is None) is (role is Role.USER)
+    video = (await api.first(VIDEO, {"id": video_id}, subject="ann", role=role))["data"]["videoDataUpdated"]
+    assert (video is None) is (role is Role.USER)
 
 
 def expensive(alias: str) -> str:
-    """Follow a page that costs some 3,000 values."""
+    """Follow a page that costs about 3,000 values."""
     fields = "id title videoStyle topic status comments attempt cost version createdAt updatedAt user { id name email }"
     page = f"nodes {{ {fields} }} edges {{ node {{ {fields} }} }}"
     return f"subscription {{ {alias}: videosUpdated(first: 100) {{ {page} }} }}"
 
 
-async def test_what_one_user_follows_is_bounded(api: Api) -> None:
-    """A USER may follow so much at once and no more; what is followed twice counts once, and what ended no more."""
+async def test_the_cost_of_a_users_subscriptions_is_limited(api: Api) -> None:
+    """A USER's subscriptions have a total cost limit. Equal ones count once, ended ones no longer."""
     await api.register()
     streams = []
     for each in range(20):
@@ -479,8 +479,8 @@ async def test_what_one_user_follows_is_bounded(api: Api) -> None:
     await settled(api.app.state)
 
 
-async def test_the_more_a_user_follows_the_longer_it_rests(api: Api) -> None:
-    """What is followed is read again no more often than all that its user follows allows."""
+async def test_the_rest_grows_with_the_cost_of_subscriptions(api: Api) -> None:
+    """The more a user's subscriptions cost, the longer they rest between reads."""
     await api.register()
     async with aclosing(api.follow(expensive("page"))) as results:
         await anext(results)

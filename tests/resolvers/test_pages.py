@@ -1,4 +1,4 @@
-"""Lists, a page at a time, through HTTP: what a page holds, and what is refused."""
+"""Pagination over HTTP: what a page holds, and which arguments are refused."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ VARIABLES = "$first: Int, $after: String, $last: Int, $before: String"
 ARGUMENTS = "first: $first, after: $after, last: $last, before: $before"
 PAGE = "{ edges { cursor node { id } } nodes { id } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } }"
 
-# Each list, and the type of the object that it is a field of; None for a root field.
+# Each list, and the type whose field it is; None for a root field.
 LISTS = {
     "users": None,
     "videos": None,
@@ -27,14 +27,14 @@ LISTS = {
 
 
 class Scene(NamedTuple):
-    """Filled lists: the ids in each, in order, and the objects that the nested ones belong to."""
+    """Filled lists: the ids in each, in order, and the objects that nested lists belong to."""
 
     api: Api
     items: dict[str, list[str]]
     parents: dict[str, str]
 
     async def page(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Ask for a page of a list as an administrator; an error fails the test."""
+        """Request a page of a list as an administrator; an error fails the test."""
         body = await self.response(name, **arguments)
         assert "errors" not in body, body["errors"]
         page: dict[str, Any] = (body["data"].get("node") or body["data"])["list"]
@@ -45,7 +45,7 @@ class Scene(NamedTuple):
         return page
 
     async def response(self, name: str, **arguments: Any) -> dict[str, Any]:
-        """Ask for a page of a list as an administrator, and return the whole response."""
+        """Request a page of a list as an administrator, and return the whole response."""
         parent, field = LISTS[name], name.rpartition(".")[2]
         asked = f"list: {field}({ARGUMENTS}) {PAGE}"
         if parent is not None:
@@ -53,7 +53,7 @@ class Scene(NamedTuple):
         return await self.api.post(f"query({VARIABLES}) {{ {asked} }}", arguments, subject="root", role=Role.ADMIN)
 
     async def refusal(self, name: str, **arguments: Any) -> str:
-        """Ask for a page that must be refused as bad input, and return the message."""
+        """Request a page that must be refused as bad input, and return the message."""
         (error,) = (await self.response(name, **arguments))["errors"]
         assert error["extensions"]["code"] == "BAD_USER_INPUT"
         message: str = error["message"]
@@ -62,7 +62,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture
 async def scene(api: Api) -> Scene:
-    """Fill the lists, each with others' items beside those it may show."""
+    """Fill the lists, each together with items that it must not show."""
     users = [await api.register(f"user {number}", credits=10) for number in range(4)]
     ann = await api.register("ann", credits=10)
     tried = await api.video("tried", subject="user 0")
@@ -96,7 +96,7 @@ def shown(page: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_walking_a_list_from_either_end(scene: Scene, name: str) -> None:
-    """Pages of any size, from either end, show each item once and in order, and say exactly whether there is more."""
+    """Pages of any size, from either end, show each item once, in order, and state correctly whether more follow."""
     items = scene.items[name]
     assert shown(await scene.page(name)) == items
     for size in (1, 2, len(items) - 1, len(items), len(items) + 1):
@@ -120,7 +120,7 @@ async def test_walking_a_list_from_either_end(scene: Scene, name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_between_two_cursors(scene: Scene, name: str) -> None:
-    """With `after` and `before` a page shows what lies between, from either end, and nothing when they cross."""
+    """With `after` and `before`, a page shows the items between them, from either end; none if they cross."""
     items = scene.items[name]
     cursors = [edge["cursor"] for edge in (await scene.page(name))["edges"]]
     bounds = {"after": cursors[0], "before": cursors[-1]}
@@ -167,7 +167,7 @@ ANOTHER: dict[str, Callable[[Scene, str], Awaitable[None]]] = {
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_a_growing_list_is_walked_once(scene: Scene, name: str) -> None:
-    """While items are added, walking a list shows each that was there once; those added stand where they belong."""
+    """While items are added, paging shows each existing item once, and new ones in their positions."""
     seen, cursor, more = [], None, True
     while more:
         page = await scene.page(name, first=2, after=cursor)
@@ -182,7 +182,7 @@ async def test_a_growing_list_is_walked_once(scene: Scene, name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_the_size_of_a_page(scene: Scene, name: str) -> None:
-    """A page has at most 100 items, and may have none; any other size is refused, and so are both ends at once."""
+    """A page has 0 to 100 items; any other size is refused, and so is `first` with `last`."""
     assert shown(await scene.page(name, first=100)) == shown(await scene.page(name, last=100)) == scene.items[name]
     nothing = (await scene.page(name, first=0))["pageInfo"]
     assert (nothing["hasNextPage"], nothing["hasPreviousPage"]) == (True, False)
@@ -196,7 +196,7 @@ async def test_the_size_of_a_page(scene: Scene, name: str) -> None:
 
 
 async def test_twenty_by_default(api: Api) -> None:
-    """Without `first` and `last` a page has 20 items, also before a cursor."""
+    """Without `first` and `last` a page has 20 items, before a cursor too."""
     user_id = await api.register(credits=0)
     for number in range(25):
         await api.adjust(user_id, 1, str(number))
@@ -222,8 +222,8 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_what_is_no_cursor_is_refused(scene: Scene, name: str) -> None:
-    """Text that is no cursor of this list is refused with the argument's name, whatever it decodes to."""
+async def test_an_invalid_cursor_is_refused(scene: Scene, name: str) -> None:
+    """Text that is not a cursor of this list is refused with the argument's name, whatever it decodes to."""
     edges = (await scene.page(name))["edges"]
     cursor = edges[0]["cursor"]
     spellings = [cursor + "=", cursor + "A", cursor[:-1], cursor + "\n", " " + cursor, cursor.swapcase(), cursor * 2]
@@ -234,7 +234,7 @@ async def test_what_is_no_cursor_is_refused(scene: Scene, name: str) -> None:
 
 @pytest.mark.parametrize("name", LISTS)
 async def test_a_cursor_of_another_list_is_refused(scene: Scene, name: str) -> None:
-    """A cursor is good for the kind of list that it came from, be it a user's or everybody's, and for no other."""
+    """A cursor is valid for every list of its kind, a user's or all users', and for no other kind."""
     kinds = {"User.videos": "videos", "User.creditEntries": "VideoData.entries"}
     for other in LISTS:
         cursor = (await scene.page(other))["edges"][1]["cursor"]
@@ -249,7 +249,7 @@ OWN_VIDEOS = "query($filter: VideoFilter) { viewer { videos(filter: $filter) { n
 
 
 async def test_filtered_videos(api: Api) -> None:
-    """Videos are filtered by status and trash, a user's and everybody's; without a filter the trashed are left out."""
+    """Status and trash filter a user's videos and all users' videos. Without a filter, trashed ones are excluded."""
     await api.register("ann", credits=20)
     await api.register("bob", credits=20)
     for subject in ("ann", "bob"):
@@ -288,7 +288,7 @@ async def test_filtered_videos(api: Api) -> None:
 
 
 async def test_walking_a_filtered_list(api: Api) -> None:
-    """A filter holds across pages: each page is full, and says exactly whether more match."""
+    """A filter holds across pages: each page is full, and states correctly whether more items match."""
     await api.register(credits=20)
     for number in range(9):
         await api.video(str(number), status="FAILED" if number % 3 else "READY")
@@ -304,7 +304,7 @@ async def test_walking_a_filtered_list(api: Api) -> None:
 
 
 async def test_the_stats_count_every_video(api: Api) -> None:
-    """The counts tell all videos apart by how they ended; the trashed ones are counted among them too."""
+    """The stats count every video by how it ended, trashed ones included."""
     await api.register(credits=20)
     document = "{ videoDataStats { total completed inProgress failed canceled trashed } }"
     empty = await api.query(document, subject="root", role=Role.ADMIN)

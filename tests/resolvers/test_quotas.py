@@ -1,4 +1,4 @@
-"""Quotas through HTTP: what a user may begin on a day, and store; who is refused, and what a refusal leaves behind."""
+"""Quotas over HTTP: creations per user and day, storage per user, and what a refusal leaves unchanged."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,13 +28,13 @@ CONTENT: dict[str, Any] = {
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Let a user begin three attempts a day, and store five blocks."""
+    """Allow three attempts a day and five blocks of storage per user."""
     return replace(settings, creations_per_day_max=3, storage_bytes_per_user_max=5 * BLOCK_BYTES)
 
 
 @pytest.fixture
 async def unlimited(dsn: str, settings: Settings) -> AsyncIterator[Api]:
-    """Call another server on the same database, without quotas."""
+    """Call a second server on the same database, without quotas."""
     async with serving(dsn, replace(settings, creations_per_day_max=None, storage_bytes_per_user_max=None)) as opened:
         yield opened
 
@@ -45,7 +45,7 @@ def tomorrow() -> str:
 
 
 async def yesterday(database: Database) -> None:
-    """Have all that was charged so far have been charged on the day before."""
+    """Move all charges so far to the previous day."""
     await database.pool.execute(
         """ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_append_only;
            UPDATE credit_entries SET created_at = created_at - interval '1 day';
@@ -58,7 +58,7 @@ async def store(api: Api, video_id: str, role: Role = Role.USER, **given: Any) -
 
 
 async def test_creations_of_a_day(api: Api, database: Database) -> None:
-    """The fourth creation of a day is refused with all details, and leaves nothing behind; the next day it is made."""
+    """The fourth creation of a day is refused with details and changes nothing; the next day it succeeds."""
     await api.register(credits=10)
     for number in range(3):
         assert (await api.create(f"key {number}"))["__typename"] == "CreateVideoDataSuccess"
@@ -80,7 +80,7 @@ async def test_creations_of_a_day(api: Api, database: Database) -> None:
 
 
 async def test_cancelations_give_no_creation_back(api: Api) -> None:
-    """To create and cancel is free in sum, and counts: so do retries, which begin attempts as creations do."""
+    """Canceled creations count towards the quota, and so do retries, since each starts an attempt."""
     await api.register(credits=1)
     video_id = (await api.create("key 0"))["videoData"]["id"]
     await api.cancel(video_id)
@@ -94,7 +94,7 @@ async def test_cancelations_give_no_creation_back(api: Api) -> None:
 
 
 async def test_storage_of_creations(api: Api, database: Database) -> None:
-    """A creation that needs more than is left is refused with all details; one that needs less is made."""
+    """A creation that needs more storage than is left is refused with details; a smaller one succeeds."""
     await api.register(credits=10)
     await api.create("key 0", script=WHALE * 50_000)  # 4 blocks
     before = await every_row(database)
@@ -113,7 +113,7 @@ async def test_storage_of_creations(api: Api, database: Database) -> None:
 
 
 async def test_order_of_refusals(api: Api) -> None:
-    """A reused key is refused before a quota, that of a day before that of storage, and both before the credits."""
+    """A reused key is refused before the daily quota, that before storage, and both before the credits."""
     await api.register(credits=3)
     for number in range(3):
         await api.create(f"key {number}")
@@ -124,7 +124,7 @@ async def test_order_of_refusals(api: Api) -> None:
 
 
 async def test_storage_comes_before_credits(api: Api) -> None:
-    """Storage is refused before credits are, with an empty balance too."""
+    """Storage is refused before credits, with an empty balance too."""
     await api.register(credits=1)
     await api.create("key 0")
     assert (await api.create("key 1", script=WHALE * 50_000, caption=WHALE * 20_000))["quota"] == "STORAGE_BYTES"
@@ -133,7 +133,7 @@ async def test_storage_comes_before_credits(api: Api) -> None:
 
 @pytest.mark.parametrize("field", CONTENT)
 async def test_storage_of_updates(api: Api, unlimited: Api, database: Database, dsn: str, field: str) -> None:
-    """Each kind of content counts: what needs a block more is refused when none is left, and storing less frees one."""
+    """Every kind of content counts: needing a block more than is left is refused, and storing less frees blocks."""
     await api.register(credits=10)
     video_id, *others = [(await unlimited.create(f"key {number}"))["videoData"] for number in range(5)]
     before = await every_row(database)
@@ -143,7 +143,7 @@ async def test_storage_of_updates(api: Api, unlimited: Api, database: Database, 
     assert await every_row(database) == before
     stored = await store(unlimited, others[0]["id"], **{field: CONTENT[field]})
     assert stored["__typename"] == "UpdateVideoDataSuccess"
-    # More than there may be is no reason to refuse what holds as much as before, or less.
+    # Beyond the quota, an update that needs no more storage than before is still allowed.
     assert (await store(api, others[0]["id"], volume=None))["__typename"] == "UpdateVideoDataSuccess"
     assert (await store(api, others[0]["id"], **{field: CONTENT[field]}))["__typename"] == "UpdateVideoDataSuccess"
     assert (await store(api, video_id["id"], script="Once."))["__typename"] == "UpdateVideoDataSuccess"
@@ -154,7 +154,7 @@ async def test_storage_of_updates(api: Api, unlimited: Api, database: Database, 
 
 
 async def test_a_conflict_comes_before_the_quota(api: Api, unlimited: Api) -> None:
-    """An update that expects another version is a conflict, whatever it would store."""
+    """An update with an outdated expectedVersion is a conflict, whatever it would store."""
     await api.register(credits=10)
     videos = [(await unlimited.create(f"key {number}"))["videoData"]["id"] for number in range(5)]
     refused = await store(api, videos[0], expectedVersion=7, config=CONTENT["config"])
@@ -162,7 +162,7 @@ async def test_a_conflict_comes_before_the_quota(api: Api, unlimited: Api) -> No
 
 
 async def test_workers_and_admins_count_and_are_not_refused(api: Api, dsn: str, database: Database) -> None:
-    """What a worker stores and an admin begins for a user counts for the user, and no quota refuses it."""
+    """A worker's results and an admin's creations count for the user, but no quota refuses them."""
     user_id = await api.register(credits=10)
     for number in range(4):
         made = await api.mutate(
@@ -188,7 +188,7 @@ async def test_workers_and_admins_count_and_are_not_refused(api: Api, dsn: str, 
 
 
 async def test_quotas_are_each_users_own(api: Api) -> None:
-    """What one user has used up leaves another's as it was."""
+    """One user's usage does not affect another's quotas."""
     for subject in ("ann", "bob"):
         await api.register(subject, credits=10)
     for number in range(4):
@@ -198,7 +198,7 @@ async def test_quotas_are_each_users_own(api: Api) -> None:
 
 
 async def test_no_quotas(unlimited: Api, database: Database) -> None:
-    """Where the settings are off, nobody is refused, and all of it is counted nevertheless."""
+    """Without quotas nobody is refused, and usage is counted all the same."""
     await unlimited.register(credits=100)
     for number in range(8):
         made = await unlimited.create(f"key {number}", script=WHALE * 50_000)

@@ -1,4 +1,4 @@
-"""Retries of videos, through HTTP: one test for each outcome."""
+"""Retries of videos, over HTTP: one test per outcome."""
 
 import asyncio
 from dataclasses import replace
@@ -32,8 +32,8 @@ CONTENT = "query($id: ID!) { videoData(id: $id) { script caption captionJson con
 
 
 @pytest.mark.parametrize("status", REFUNDED)
-async def test_a_retry_begins_anew(api: Api, status: str) -> None:
-    """A retry charges again and begins a new attempt without the old one's traces, but with what was made for it."""
+async def test_a_retry_starts_a_new_attempt(api: Api, status: str) -> None:
+    """A retry charges again and starts an attempt without the previous one's results; the user's content stays."""
     await api.register(credits=10)
     video_id = await api.video(status="RENDER_QUEUED")
     url = "https://cdn.example/"
@@ -62,7 +62,7 @@ async def test_a_retry_begins_anew(api: Api, status: str) -> None:
 
 
 async def test_each_attempt_is_refunded_once(api: Api) -> None:
-    """Each attempt has its own charge and its own refund; a late report is shown the present attempt's."""
+    """Each attempt has its own charge and refund; a late report gets the current attempt's."""
     await api.register(credits=10)
     video_id = await api.video(status="FAILED")
     for attempt in (2, 3):
@@ -78,7 +78,7 @@ async def test_each_attempt_is_refunded_once(api: Api) -> None:
 
 
 async def test_a_retry_happens_once_per_key(api: Api) -> None:
-    """The same retry again shows the video as it is now and the charge as it was written."""
+    """Repeating a retry returns the current video with the original charge."""
     await api.register(credits=10)
     video_id = await api.video(status="FAILED")
     first = await api.retry(video_id, "again")
@@ -91,7 +91,7 @@ async def test_a_retry_happens_once_per_key(api: Api) -> None:
 
 
 async def test_a_double_click_on_retry_retries_once(api: Api) -> None:
-    """Retries at once under one key are one attempt; under different keys one wins and the others find it QUEUED."""
+    """Concurrent retries with one key are one attempt; with different keys one wins, the others find it QUEUED."""
     await api.register(credits=10)
     video_id = await api.video(status="FAILED")
     answers = await asyncio.gather(*(api.retry(video_id, "again") for _ in range(8)))
@@ -103,8 +103,8 @@ async def test_a_double_click_on_retry_retries_once(api: Api) -> None:
 
 
 @pytest.mark.parametrize("status", STAGES)
-async def test_only_what_gave_its_credits_back_is_retried(api: Api, database: Database, status: str) -> None:
-    """A video that is under way or completed is not retried, and nothing is charged."""
+async def test_only_refunded_videos_are_retried(api: Api, database: Database, status: str) -> None:
+    """An unfinished or completed video cannot be retried, and nothing is charged."""
     await api.register()
     video_id = await api.video(status=status)
     before = await every_row(database)
@@ -117,7 +117,7 @@ async def test_only_what_gave_its_credits_back_is_retried(api: Api, database: Da
 async def test_a_retry_beyond_the_balance_changes_nothing(
     dsn: str, settings: Settings, api: Api, database: Database
 ) -> None:
-    """A retry that the credits do not cover reports both numbers, changes nothing, and its key stays free."""
+    """A retry beyond the balance changes nothing, reports both numbers, and leaves its key unused."""
     user_id = await api.register(credits=1)
     video_id = await api.video(status="FAILED")
     async with serving(dsn, replace(settings, video_cost=2)) as dear:
@@ -130,7 +130,7 @@ async def test_a_retry_beyond_the_balance_changes_nothing(
 
 
 async def test_a_retrys_key_belongs_to_its_video(api: Api, database: Database) -> None:
-    """A key that retried one video, or made one, retries no other."""
+    """A key that retried or created one video cannot retry another."""
     await api.register()
     first, second = await api.video("first", status="FAILED"), await api.video("second", status="FAILED")
     await api.retry(first, "again")
@@ -143,7 +143,7 @@ async def test_a_retrys_key_belongs_to_its_video(api: Api, database: Database) -
 
 
 async def test_the_order_of_a_retrys_refusals(api: Api) -> None:
-    """A reused key is told first, then a video that is not there, then its status, then the lack of credits."""
+    """A reused key is refused first, then an unknown video, then its status, then missing credits."""
     await api.register(credits=2)
     video_id, other_id = await api.video("one", status="FAILED"), await api.video("two", status="RENDERING")
     await api.retry(video_id, "again")

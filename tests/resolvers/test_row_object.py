@@ -1,4 +1,4 @@
-"""Objects of rows: each field is the row's, or made of its columns when it is asked for."""
+"""Objects of rows: each field is a column of the row, or computed from columns on access."""
 
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -27,8 +27,8 @@ class Pet:
 
 
 @pytest.mark.parametrize("of", [("lives",), ("lives", "name"), ("name", "lives", "lives")])
-def test_a_field_is_made_when_it_is_asked_for(of: tuple[str, ...]) -> None:
-    """Nothing is made before that, and then of its columns alone."""
+def test_a_field_is_computed_on_access(of: tuple[str, ...]) -> None:
+    """Nothing is computed before the access, and then only from the field's columns."""
     asked: list[tuple[object, ...]] = []
 
     def lives(*columns: object) -> int:
@@ -42,17 +42,17 @@ def test_a_field_is_made_when_it_is_asked_for(of: tuple[str, ...]) -> None:
     assert (pet.lives, asked) == (8, [tuple(getattr(row, column) for column in of)])
 
 
-def test_every_field_is_the_rows() -> None:
-    """Of a type's fields, those are known that objects are made with."""
+def test_other_fields_are_columns() -> None:
+    """Without a computed field, every field of the type is the column of the same name."""
     pet = object_from_row(Pet, PetRow)(PetRow("tom", 9))
     assert {field.name: getattr(pet, field.name) for field in fields(Pet) if field.init} == {"name": "tom", "lives": 9}
 
 
 @pytest.mark.parametrize(
-    ("type_", "row", "made"),
+    ("type_", "row", "computed"),
     [(Pet, tuple, {}), (Pet, PetRow, {"age": (len, "name")}), (Pet, PetRow, {"name": (len, "age")})],
 )
-def test_what_does_not_fit_is_told_at_once(type_: type, row: type, made: dict[str, Any]) -> None:
-    """A field that no row has, or no type, is a fault of whoever declares it; so is a column that no row has."""
+def test_invalid_fields(type_: type, row: type, computed: dict[str, Any]) -> None:
+    """A field without a column, and a computed field of an unknown name or column, is a TypeError at declaration."""
     with pytest.raises(TypeError, match="Pet of"):
-        object_from_row(type_, row, **made)
+        object_from_row(type_, row, **computed)

@@ -1,4 +1,4 @@
-"""Who may do what: every root field, for everybody, on their own row and on somebody else's."""
+"""Authorization: every root field, for each role, on the caller's own row and on another user's."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ OWN, ANY, FORBIDDEN = "own", "any", "forbidden"
 
 @dataclass(frozen=True)
 class Case:
-    """A root field as it is called, on which kind of row if any, and whose rows each role reaches with it."""
+    """A root field as it is called, the kind of row it is called on if any, and whose rows each role reaches."""
 
     call: str
     row: str | None
@@ -39,7 +39,7 @@ class Case:
         return f"{self.field}-{self.row}"
 
 
-# Written apart from the rules on purpose: what changes there must be meant.
+# Repeats the rules on purpose, so that nobody changes one by accident.
 CASES = [
     Case("viewer", None, ANY, FORBIDDEN, ANY),
     Case("user(id: $id)", "user", OWN, ANY, ANY),
@@ -82,7 +82,7 @@ CASES = [
 
 
 def roots() -> dict[str, GraphQLObjectType]:
-    """Find every root field in the schema, and the type that has it."""
+    """Return every root field in the schema with its root type."""
     types = build_schema()._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
     each = [types.query_type, types.mutation_type, types.subscription_type]
     return {field: root for root in each if root for field in root.fields}
@@ -92,14 +92,14 @@ ROOTS = roots()
 
 
 def test_every_root_field_has_its_rule_and_its_case() -> None:
-    """Each root field stands in the table of rules and in the table of this test; nothing else stands there."""
+    """The table of rules and this test's table have an entry for each root field, and no others."""
     assert set(RULES) == set(ROOTS)
     assert {case.field for case in CASES} == set(ROOTS)
 
 
 @pytest.mark.parametrize("field", ROOTS)
 def test_every_root_field_that_takes_an_id_is_tried_on_rows(field: str) -> None:
-    """A root field that takes an object's id, itself or in its input, has a case with a row."""
+    """A root field that takes an object's id, as an argument or in its input, has a case with a row."""
     arguments = [argument.type for argument in ROOTS[field].fields[field].args.values()]
     parts = [
         part.type for type_ in arguments for part in getattr(getattr(type_, "of_type", None), "fields", {}).values()
@@ -109,7 +109,7 @@ def test_every_root_field_that_takes_an_id_is_tried_on_rows(field: str) -> None:
 
 
 async def send(api: Api, case: Case, row: str, subject: str | None, role: Role = Role.USER) -> bytes:
-    """Call a root field on a row, and return the response as it came."""
+    """Call a root field on a row, and return the raw response."""
     operation = ROOTS[case.field].name.lower()
     fields = "__typename ... on Error { code message }" if operation == "mutation" else "__typename"
     variables = "($id: ID!)" if case.row else ""
@@ -122,7 +122,7 @@ async def send(api: Api, case: Case, row: str, subject: str | None, role: Role =
 
 
 def outcome(response: bytes) -> str:
-    """Tell whether a response shows its row, hides it, or is an error of which code."""
+    """Return whether a response shows its row, hides it, or which error code it has."""
     body = json.loads(response)
     if "errors" in body:
         (error,) = body["errors"]
@@ -134,8 +134,8 @@ def outcome(response: bytes) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-async def test_who_reaches_what(api: Api, case: Case) -> None:
-    """Each role reaches the rows it is meant to reach; any other is answered as one that does not exist."""
+async def test_reach(api: Api, case: Case) -> None:
+    """Each role reaches the rows that its rule allows; any other row looks like one that does not exist."""
     rows: dict[str, dict[str, str]] = {}
     for subject in ("ann", "bob"):
         user_id, video_id = await api.register(subject), await api.video(subject, subject=subject)
@@ -169,7 +169,7 @@ async def test_who_reaches_what(api: Api, case: Case) -> None:
 
 
 async def test_the_viewer_and_the_new_video_are_the_callers(api: Api) -> None:
-    """What takes no id is about the caller, whoever else there is."""
+    """A field without an id acts on the caller, whatever other users exist."""
     ann, bob = await api.register("ann"), await api.register("bob")
     for subject, user_id in (("ann", ann), ("bob", bob)):
         assert (await api.query("{ viewer { id } }", subject=subject))["viewer"]["id"] == user_id
@@ -177,8 +177,8 @@ async def test_the_viewer_and_the_new_video_are_the_callers(api: Api) -> None:
         assert (await api.mutate("registerUser", subject=subject))["user"]["id"] == user_id
 
 
-async def test_a_forbidden_field_says_who_is_asking(api: Api) -> None:
-    """FORBIDDEN names the field and the role, by the field's own name whatever it is called in the document."""
+async def test_a_forbidden_field_names_itself_and_the_role(api: Api) -> None:
+    """FORBIDDEN names the role and the field, by the field's own name rather than its alias."""
     body = await api.post("{ viewer: users { nodes { id } } }", subject="ann")
     (error,) = body["errors"]
     assert error["message"] == "`users` is not for the role USER."
@@ -187,7 +187,7 @@ async def test_a_forbidden_field_says_who_is_asking(api: Api) -> None:
 
 
 async def test_an_allowed_field_beside_a_forbidden_one_is_answered(api: Api) -> None:
-    """A field that may be null is answered although another of the document is forbidden."""
+    """A nullable field is answered although another field of the document is forbidden."""
     await api.register()
     document = "mutation { registerUser(input: {}) { __typename } }"
     body = await api.post("query { viewer { id } node(id: 1) { id } }", subject="ann", role=Role.WORKER)

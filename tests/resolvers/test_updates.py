@@ -1,4 +1,4 @@
-"""What is stored with a video, and the trash, through HTTP: one test for each outcome."""
+"""Updates of a video's content, and the trash, over HTTP: one test per outcome."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from tests.rows import every_row
 UNKNOWN_VIDEO = encode_id(VideoKey(Identity("ann", Role.USER).user_id, Identity("bob", Role.USER).user_id))
 URL = "https://cdn.example/"
 
-# Each field that an update stores: a value, another one, and what is read when it is emptied.
+# Each field that an update stores: a value, another one, and the result after null.
 STORED: dict[str, tuple[Any, Any, Any]] = {
     "script": ("Once.", "Twice.", None),
     "musicTrack": ({"name": "Calm", "url": f"{URL}calm.mp3"}, {"name": "Wild", "url": f"{URL}wild.mp3"}, None),
@@ -42,7 +42,7 @@ WORKERS_FIELDS = ["audioUrl", "downloadUrl", "renderId", "bucketName"]
 
 
 async def stored(api: Api, video_id: str) -> dict[str, Any]:
-    """Read all that an update can store."""
+    """Read every field that an update can store."""
     document = """query($id: ID!) { videoData(id: $id) {
       script musicTrack { name url } images { image start duration } captionJson config volume { backgroundMusic voice }
       audioUrl downloadUrl renderId bucketName
@@ -65,7 +65,7 @@ async def restore(api: Api, video_id: str) -> dict[str, Any]:
 
 
 async def test_an_update_stores_what_it_is_given(api: Api) -> None:
-    """Everything given at once is stored, the version rises by one; credits, status and history stay as they were."""
+    """One update stores every given field and raises the version by one; credits, status and history are unchanged."""
     await api.register(credits=10)
     video_id = await api.video()
     first = {field: values[0] for field, values in STORED.items()}
@@ -78,8 +78,8 @@ async def test_an_update_stores_what_it_is_given(api: Api) -> None:
 
 
 @pytest.mark.parametrize("field", STORED)
-async def test_only_what_is_given_changes(api: Api, field: str) -> None:
-    """A field that is given changes and no other does; null empties it; the version rises each time."""
+async def test_an_update_changes_only_given_fields(api: Api, field: str) -> None:
+    """Fields that are not given stay; null clears a field; the version rises with each update."""
     await api.register()
     video_id = await api.video()
     before = {field: values[0] for field, values in STORED.items()}
@@ -93,7 +93,7 @@ async def test_only_what_is_given_changes(api: Api, field: str) -> None:
 
 
 async def test_an_update_expects_the_version_it_saw(api: Api, database: Database) -> None:
-    """An update that expects another version saves nothing and tells both; with the present one it is saved."""
+    """An update with an outdated expectedVersion saves nothing and reports both versions; the current one succeeds."""
     await api.register()
     video_id = await api.video()
     await store(api, video_id, Role.USER, script="first tab", expectedVersion=1)
@@ -109,8 +109,8 @@ async def test_an_update_expects_the_version_it_saw(api: Api, database: Database
     assert unseen["videoData"]["version"] == 4
 
 
-async def test_of_many_tabs_one_saves(api: Api) -> None:
-    """Of updates at once that saw the same version one is saved; the others are told of its version."""
+async def test_one_of_concurrent_updates_saves(api: Api) -> None:
+    """Of concurrent updates with the same expectedVersion one is saved; the others get VERSION_CONFLICT."""
     await api.register()
     video_id = await api.video()
     answers = await asyncio.gather(
@@ -122,16 +122,16 @@ async def test_of_many_tabs_one_saves(api: Api) -> None:
     assert (await stored(api, video_id))["config"] == kinds.index("UpdateVideoDataSuccess")
 
 
-async def test_a_status_report_is_a_newer_version_too(api: Api) -> None:
-    """Whatever else changed the video since it was read stands in the way of an update as well."""
+async def test_a_status_report_conflicts_with_an_update(api: Api) -> None:
+    """Any change since the read causes a version conflict, a status report included."""
     await api.register()
     video_id = await api.video(renderProgress=10)
     assert (await store(api, video_id, config={}, expectedVersion=1))["currentVersion"] == 2
 
 
 @pytest.mark.parametrize("field", WORKERS_FIELDS)
-async def test_what_the_farm_makes_is_for_workers(api: Api, database: Database, field: str) -> None:
-    """A USER may not store what the render farm makes, nor empty it, on its own video or any; it stores nothing."""
+async def test_the_farms_columns_are_for_workers(api: Api, database: Database, field: str) -> None:
+    """A USER can neither set nor clear the render farm's results, on any video; such an update stores nothing."""
     await api.register()
     video_id = await api.video()
     before = await every_row(database)
@@ -147,8 +147,8 @@ async def test_what_the_farm_makes_is_for_workers(api: Api, database: Database, 
 
 
 @pytest.mark.parametrize("field", [field for field in STORED if field not in WORKERS_FIELDS])
-async def test_what_the_editor_makes_is_the_users_own(api: Api, field: str) -> None:
-    """A USER stores what the editor page makes, on its own video."""
+async def test_users_store_the_editors_columns(api: Api, field: str) -> None:
+    """A USER stores the editor's content on its own video."""
     await api.register()
     video_id = await api.video()
     await store(api, video_id, Role.USER, **{field: STORED[field][0]})
@@ -157,7 +157,7 @@ async def test_what_the_editor_makes_is_the_users_own(api: Api, field: str) -> N
 
 @pytest.mark.parametrize("mutation", ["updateVideoData", "trashVideoData", "restoreVideoData"])
 async def test_an_unknown_video_is_not_found(api: Api, database: Database, mutation: str) -> None:
-    """An unknown id, a malformed one, another object's and another user's video are all no video."""
+    """An unknown id, a malformed one, another object's and another user's video are all VideoDataNotFound."""
     user_id = await api.register("ann")
     await api.register("bob")
     others = (await api.create("key", subject="bob"))["videoData"]["id"]
@@ -169,8 +169,8 @@ async def test_an_unknown_video_is_not_found(api: Api, database: Database, mutat
     assert await every_row(database) == before
 
 
-async def test_into_the_trash_and_out_again(api: Api, database: Database) -> None:
-    """Trashing and restoring tell whether they changed anything, raise the version if so, and touch nothing else."""
+async def test_trash_and_restore(api: Api, database: Database) -> None:
+    """Trashing and restoring report whether they changed anything, raise the version if so, and touch nothing else."""
     await api.register(credits=10)
     video_id = await api.video(status="RENDERING", renderProgress=30)
     trashed = await trash(api, video_id)
@@ -189,8 +189,8 @@ async def test_into_the_trash_and_out_again(api: Api, database: Database) -> Non
     assert len(await api.history(video_id)) == 2
 
 
-async def test_a_trashed_video_goes_on(api: Api) -> None:
-    """A trashed video is reported on, canceled and retried like any other."""
+async def test_a_trashed_video_still_works(api: Api) -> None:
+    """A trashed video can be reported on, canceled and retried like any other."""
     await api.register(credits=10)
     video_id = await api.video()
     await trash(api, video_id)
@@ -201,8 +201,8 @@ async def test_a_trashed_video_goes_on(api: Api) -> None:
     assert (await store(api, video_id, script="new"))["__typename"] == "UpdateVideoDataSuccess"
 
 
-async def test_of_many_clicks_on_trash_one_counts(api: Api) -> None:
-    """Of many trashings at once one is told that it changed something, and the version rises once."""
+async def test_concurrent_trashing(api: Api) -> None:
+    """Of concurrent trashings one reports a change, and the version rises once."""
     await api.register()
     video_id = await api.video()
     answers = await asyncio.gather(*(trash(api, video_id) for _ in range(10)))

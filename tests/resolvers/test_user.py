@@ -33,8 +33,8 @@ async def test_the_first_registration_grants_the_sign_up_credits(api: Api) -> No
     assert registered["user"]["id"] == ANN
 
 
-async def test_registering_again_shows_the_user_as_it_is_and_the_entry_as_it_was(api: Api, database: Database) -> None:
-    """Registering again grants nothing: it shows the balance of now, and the entry as it was written."""
+async def test_registering_again(api: Api, database: Database) -> None:
+    """Registering again grants nothing, and returns the current balance with the original entry."""
     first = await api.mutate("registerUser")
     await api.adjust(ANN, -4, "lost a bet")
     again = await api.mutate("registerUser")
@@ -45,7 +45,7 @@ async def test_registering_again_shows_the_user_as_it_is_and_the_entry_as_it_was
 
 
 async def test_registration_keeps_the_profile_current(api: Api) -> None:
-    """A later registration changes what it gives and keeps what it leaves out; the version tells whether it did."""
+    """A later registration updates the given fields and keeps the others; the version rises if anything changed."""
     picture = "https://img.example/ann.png"
     first = await api.mutate("registerUser", name="Ann", email="ann@old.example", picture=picture)
     moved = await api.mutate("registerUser", email="ann@new.example")
@@ -55,7 +55,7 @@ async def test_registration_keeps_the_profile_current(api: Api) -> None:
 
 
 async def test_registering_many_times_at_once_grants_once(api: Api, database: Database) -> None:
-    """Of many registrations at once one is the first; all show its entry."""
+    """Of concurrent registrations exactly one is the first; all return its entry."""
     answers = await asyncio.gather(*(api.mutate("registerUser", name=f"Ann {number}") for number in range(20)))
     assert sorted(answer["replayed"] for answer in answers) == [False] + 19 * [True]
     assert {answer["user"]["credits"] for answer in answers} == {10}
@@ -64,7 +64,7 @@ async def test_registering_many_times_at_once_grants_once(api: Api, database: Da
 
 
 async def test_without_sign_up_credits_nothing_is_granted(dsn: str, settings: Settings, database: Database) -> None:
-    """An app that grants no sign-up credits registers users with none, and no entry, once and for all."""
+    """With sign-up credits set to 0, users start with an empty balance and no entry, permanently."""
     async with serving(dsn, replace(settings, signup_credits=0)) as api:
         for replayed in (False, True):
             registered = await api.mutate("registerUser")
@@ -79,7 +79,7 @@ async def test_without_sign_up_credits_nothing_is_granted(dsn: str, settings: Se
 
 
 async def test_the_viewer_is_null_until_registered(api: Api) -> None:
-    """The viewer is null until registered, then oneself, whatever others do."""
+    """The viewer is null before registration and the caller afterwards, whatever others do."""
     await api.register("bob")
     document = "{ viewer { id credits } }"
     assert await api.query(document) == {"viewer": None}
@@ -89,7 +89,7 @@ async def test_the_viewer_is_null_until_registered(api: Api) -> None:
 
 @pytest.mark.parametrize("kind", ["PURCHASE", "REWARD", "ADJUSTMENT"])
 async def test_an_adjustment_is_an_entry(api: Api, kind: str) -> None:
-    """An adjustment changes the balance by its amount and says in the ledger who, why and under which key."""
+    """An adjustment changes the balance by its amount, and its entry records actor, memo and key."""
     user_id = await api.register(credits=10)
     adjusted = await api.adjust(user_id, 5, "tx-1", kind, memo="5 for 5 €")
     assert adjusted["__typename"] == "AdjustUserCreditsSuccess"
@@ -101,7 +101,7 @@ async def test_an_adjustment_is_an_entry(api: Api, kind: str) -> None:
 
 
 async def test_the_first_purchase_is_remembered(api: Api) -> None:
-    """The time of the first purchase is set by the first PURCHASE, and stays."""
+    """The first PURCHASE sets the time of the first purchase, and later ones keep it."""
     user_id = await api.register()
     rewarded = await api.adjust(user_id, 1, "reward", "REWARD")
     assert rewarded["user"]["firstPurchasedAt"] is None
@@ -112,15 +112,15 @@ async def test_the_first_purchase_is_remembered(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("credits", "amount"), [(10, -10), (0, CREDITS_MAX), (1, CREDITS_MAX - 1)])
-async def test_a_balance_reaches_its_ends(api: Api, credits: int, amount: int) -> None:
-    """A balance can be brought to 0 and to its maximum exactly."""
+async def test_the_limits_of_a_balance(api: Api, credits: int, amount: int) -> None:
+    """A balance can reach exactly 0 and exactly its maximum."""
     adjusted = await api.adjust(await api.register(credits=credits), amount, "key")
     assert adjusted["user"]["credits"] == adjusted["entry"]["balanceAfter"] == credits + amount
 
 
 @pytest.mark.parametrize("amount", [-11, -CREDITS_MAX])
 async def test_taking_more_than_the_balance_is_refused(api: Api, database: Database, amount: int) -> None:
-    """Taking more than the balance changes nothing, reports both numbers, and leaves the key free."""
+    """Taking more than the balance changes nothing, reports both numbers, and leaves the key unused."""
     user_id = await api.register(credits=10)
     before = await ledger(database)
     refused = await api.adjust(user_id, amount, "key")
@@ -134,8 +134,8 @@ async def test_taking_more_than_the_balance_is_refused(api: Api, database: Datab
 
 
 @pytest.mark.parametrize("amount", [1, CREDITS_MAX])
-async def test_more_than_an_account_holds_is_refused(api: Api, database: Database, amount: int) -> None:
-    """Going beyond the maximum changes nothing, reports balance and maximum, and leaves the key free."""
+async def test_exceeding_the_maximum_balance_is_refused(api: Api, database: Database, amount: int) -> None:
+    """Exceeding the maximum changes nothing, reports balance and maximum, and leaves the key unused."""
     user_id = await api.register(credits=CREDITS_MAX)
     before = await ledger(database)
     refused = await api.adjust(user_id, amount, "key")
@@ -148,7 +148,7 @@ async def test_more_than_an_account_holds_is_refused(api: Api, database: Databas
 
 
 async def test_an_adjustment_happens_once_per_key(api: Api) -> None:
-    """The same adjustment again shows the user as it is now and the entry as it was written, and changes nothing."""
+    """Repeating an adjustment changes nothing, and returns the current user with the original entry."""
     user_id = await api.register(credits=10)
     first = await api.adjust(user_id, 5, "tx-1", "PURCHASE", memo="paid")
     await api.adjust(user_id, -3, "other")
@@ -173,7 +173,7 @@ async def test_a_key_belongs_to_its_arguments(api: Api, database: Database, chan
 
 
 async def test_a_key_belongs_to_one_user_and_all_mutations(api: Api) -> None:
-    """A key that made a video cannot adjust its user's credits; another user's keys are another's."""
+    """A key that created a video cannot adjust credits; another user's keys are independent."""
     user_id, other_id = await api.register("ann"), await api.register("bob")
     await api.create("key")
     assert (await api.adjust(user_id, -1, "key"))["__typename"] == "IdempotencyKeyReused"
@@ -182,7 +182,7 @@ async def test_a_key_belongs_to_one_user_and_all_mutations(api: Api) -> None:
 
 @pytest.mark.parametrize("user_id", [ANN, "ann", "", encode_id(EntryKey(Identity("bob", Role.USER).user_id, 1))])
 async def test_an_unknown_user_is_not_adjusted(api: Api, user_id: str) -> None:
-    """An unknown id, a malformed one and another object's are all no user's."""
+    """An unknown id, a malformed one and another object's id are all UserNotFound."""
     await api.register("bob")
     for amount in (1, -1):
         refused = await api.adjust(user_id, amount, "key")
@@ -190,7 +190,7 @@ async def test_an_unknown_user_is_not_adjusted(api: Api, user_id: str) -> None:
 
 
 async def test_the_order_of_an_adjustments_refusals(api: Api) -> None:
-    """A reused key is told before a short or an overflowing balance, and a replay is answered whatever the balance."""
+    """A reused key is refused before a balance out of range, and a replay succeeds whatever the balance."""
     user_id = await api.register(credits=10)
     first = await api.adjust(user_id, -8, "key")
     assert (await api.adjust(user_id, -9, "key"))["__typename"] == "IdempotencyKeyReused"
@@ -202,7 +202,7 @@ async def test_the_order_of_an_adjustments_refusals(api: Api) -> None:
 
 
 async def test_the_same_payment_in_parallel_counts_once(api: Api, database: Database) -> None:
-    """A payment provider's webhook that arrives many times at once adds its credits once, and all hear the same."""
+    """A webhook delivered many times concurrently adds its credits once, and every call gets the same answer."""
     user_id = await api.register(credits=0)
     answers = await asyncio.gather(*(api.adjust(user_id, 50, "tx-1", "PURCHASE") for _ in range(20)))
     assert sorted(answer["replayed"] for answer in answers) == [False] + 19 * [True]

@@ -19,7 +19,7 @@ CONTENT = "query($id: ID!) { videoData(id: $id) { script caption captionJson con
 
 
 async def test_the_scenario_of_the_seed(api: Api) -> None:
-    """Ten credits, two creations at once: eight left; a failure reported by four reporters: nine left."""
+    """Two concurrent creations on ten credits leave eight; one failure with four reporters leaves nine."""
     await api.register(credits=10)
     video_id, _ = await asyncio.gather(api.video("one"), api.video("two"))
     assert await api.balance() == 8
@@ -34,7 +34,7 @@ async def test_the_scenario_of_the_seed(api: Api) -> None:
 
 
 async def test_a_creation_charges_and_queues(api: Api) -> None:
-    """A creation takes the cost off the balance and leaves a QUEUED video, its CHARGE entry and its first event."""
+    """A creation charges the cost and stores a QUEUED video with its CHARGE entry and first event."""
     await api.register(credits=10)
     created = await api.create("key")
     assert created["__typename"] == "CreateVideoDataSuccess"
@@ -51,7 +51,7 @@ async def test_a_creation_charges_and_queues(api: Api) -> None:
 
 
 async def test_a_creation_stores_what_it_is_given(api: Api) -> None:
-    """Whatever a creation gives is there to be read, the large parts too."""
+    """A creation stores every given field, large ones included."""
     await api.register()
     caption = {"style": "bold", "colours": ["#fff", None, {"x": [1.5, True]}]}
     voice = {"voiceId": "v-1", "name": "Ada"}
@@ -64,8 +64,8 @@ async def test_a_creation_stores_what_it_is_given(api: Api) -> None:
     assert (content["captionJson"], content["config"], content["images"]) == (None, None, None)
 
 
-async def test_an_administrator_creates_for_somebody(api: Api) -> None:
-    """An ADMIN's creation for a user is that user's video and charge; the ledger says who did it."""
+async def test_an_administrator_creates_for_a_user(api: Api) -> None:
+    """An ADMIN's creation for a user is that user's video and charge; the ledger records the ADMIN as actor."""
     user_id = await api.register("bob", credits=5)
     created = await api.mutate(
         "createVideoData",
@@ -80,8 +80,8 @@ async def test_an_administrator_creates_for_somebody(api: Api) -> None:
     assert created["entry"]["actor"] == "ADMIN:root"
 
 
-async def test_a_user_creates_for_nobody_else(api: Api, database: Database) -> None:
-    """A user may name itself, and finds nobody else: not another user, not one that does not exist."""
+async def test_a_user_creates_only_for_itself(api: Api, database: Database) -> None:
+    """A user may name itself; any other user, existing or not, is not found."""
     ann, bob = await api.register("ann"), await api.register("bob")
     assert (await api.create("own", userId=ann))["__typename"] == "CreateVideoDataSuccess"
     before = await every_row(database)
@@ -92,8 +92,8 @@ async def test_a_user_creates_for_nobody_else(api: Api, database: Database) -> N
     assert await every_row(database) == before
 
 
-async def test_nobody_creates_before_registering(api: Api, database: Database) -> None:
-    """A creation by somebody who is not registered is UserNotFound, and leaves nothing behind."""
+async def test_a_creation_before_registration(api: Api, database: Database) -> None:
+    """A creation by an unregistered user is UserNotFound and changes nothing."""
     assert (await api.create("key"))["__typename"] == "UserNotFound"
     assert not any((await every_row(database)).values())
     await api.register()
@@ -101,7 +101,7 @@ async def test_nobody_creates_before_registering(api: Api, database: Database) -
 
 
 async def test_a_creation_happens_once_per_key(api: Api) -> None:
-    """The same creation again shows video and user as they are and the charge as it was, and charges nothing."""
+    """Repeating a creation charges nothing, and returns the current video and user with the original charge."""
     await api.register(credits=10)
     first = await api.create("key", caption={"a": 1, "b": 2})
     await api.report(first["videoData"]["id"], status="RENDERING", renderProgress=40)
@@ -149,10 +149,10 @@ async def test_a_creations_key_belongs_to_its_arguments(api: Api, database: Data
     assert await every_row(database) == before
 
 
-async def test_a_creation_beyond_the_balance_leaves_nothing(
+async def test_a_creation_beyond_the_balance_changes_nothing(
     dsn: str, settings: Settings, api: Api, database: Database
 ) -> None:
-    """A creation that the credits do not cover reports both numbers, leaves nothing behind, and its key stays free."""
+    """A creation beyond the balance changes nothing, reports both numbers, and leaves its key unused."""
     user_id = await api.register(credits=2)
     async with serving(dsn, replace(settings, video_cost=3)) as dear:
         before = await every_row(database)
@@ -166,7 +166,7 @@ async def test_a_creation_beyond_the_balance_leaves_nothing(
 
 
 async def test_the_order_of_a_creations_refusals(api: Api) -> None:
-    """With no credits left a replay is still answered, and a reused key is told before the lack of credits."""
+    """With no credits left, a replay still succeeds, and a reused key is refused before the missing credits."""
     user_id = await api.register(credits=1)
     first = await api.create("key")
     assert first["user"]["credits"] == 0
@@ -180,7 +180,7 @@ async def test_the_order_of_a_creations_refusals(api: Api) -> None:
 
 
 async def test_a_refund_gives_back_what_was_paid(dsn: str, settings: Settings, api: Api) -> None:
-    """A refund is what the attempt was charged, whatever a video costs by now; a retry costs what it costs by now."""
+    """A refund equals the attempt's charge, even if the cost has changed; a retry is charged the new cost."""
     await api.register(credits=10)
     cheap = await api.create("cheap")
     async with serving(dsn, replace(settings, video_cost=4)) as dear:

@@ -1,4 +1,4 @@
-"""Reports about videos and their cancellation, through HTTP: each outcome, and every change of status."""
+"""Reports on videos and their cancelation, over HTTP: each outcome, and every change of status."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ UNKNOWN_VIDEO = encode_id(VideoKey(ANN, BOB))
 
 
 async def test_every_change_of_status(api: Api) -> None:
-    """Moves go forward and may skip stages, anything unfinished may fail or be canceled, and nothing follows an end."""
+    """Moves go forward and may skip stages; an unfinished video may fail or be canceled; an end is final."""
     assert [status.name for status in VideoStatus] == STATUSES
     await api.register(credits=1000)
     wrong = []
@@ -65,7 +65,7 @@ async def test_every_change_of_status(api: Api) -> None:
 
 
 async def test_a_move_is_an_event(api: Api) -> None:
-    """A move changes the status, raises the version, and is an event with its reporter and what it said."""
+    """A move changes the status, raises the version, and adds an event with its actor and comments."""
     await api.register(credits=10)
     video_id = await api.video()
     moved = await api.report(video_id, status="READY", comments={"by": "job"}, attempt=1)
@@ -80,7 +80,7 @@ async def test_a_move_is_an_event(api: Api) -> None:
 
 @pytest.mark.parametrize("status", REFUNDED)
 async def test_a_failure_is_refunded(api: Api, status: str) -> None:
-    """A video that ends in FAILED or CANCELED gives its credits back, as an entry of its attempt."""
+    """A video that ends in FAILED or CANCELED is refunded by an entry of its attempt."""
     await api.register(credits=10)
     video_id = await api.video(status="RENDERING", renderProgress=30)
     ended = await api.report(video_id, status=status, comments="out of memory")
@@ -92,7 +92,7 @@ async def test_a_failure_is_refunded(api: Api, status: str) -> None:
 
 
 async def test_the_first_report_of_a_failure_wins(api: Api, database: Database) -> None:
-    """Later reports of a failure succeed and change nothing: they show the first one's comments and refund."""
+    """Later failure reports succeed without a change, and return the first one's comments and refund."""
     await api.register(credits=10)
     video_id = await api.video()
     first = await api.report(video_id, subject="render-1", status="FAILED", comments="timed out")
@@ -104,7 +104,7 @@ async def test_the_first_report_of_a_failure_wins(api: Api, database: Database) 
 
 
 async def test_a_late_success_is_refused(api: Api, database: Database) -> None:
-    """A success after a failure is refused, names the failure, and the refund stands."""
+    """A success after a failure is refused and names the failure; the refund stays."""
     await api.register(credits=10)
     video_id = await api.video(status="FAILED", comments="timed out")
     before = await every_row(database)
@@ -116,7 +116,7 @@ async def test_a_late_success_is_refused(api: Api, database: Database) -> None:
 
 @pytest.mark.parametrize("status", REFUNDED)
 async def test_a_late_failure_is_refused(api: Api, database: Database, status: str) -> None:
-    """A failure after success is refused, and the charge stands."""
+    """A failure after a success is refused; the charge stays."""
     await api.register(credits=10)
     video_id = await api.video(status="COMPLETED", downloadUrl="https://cdn.example/v.mp4")
     before = await every_row(database)
@@ -127,8 +127,8 @@ async def test_a_late_failure_is_refused(api: Api, database: Database, status: s
     assert await api.balance() == 9
 
 
-async def test_success_twice(api: Api, database: Database) -> None:
-    """A success webhook that is delivered again changes nothing: the first one's download URL stays."""
+async def test_a_repeated_success(api: Api, database: Database) -> None:
+    """A success webhook delivered again changes nothing: the first download URL stays."""
     await api.register()
     video_id = await api.video()
     first = await api.report(video_id, status="COMPLETED", downloadUrl="https://cdn.example/1.mp4")
@@ -139,7 +139,7 @@ async def test_success_twice(api: Api, database: Database) -> None:
 
 
 async def test_progress_never_falls(api: Api) -> None:
-    """Progress rises with whatever report brings it and ignores what is older; a rise is no event."""
+    """Any report may raise progress; a lower value is ignored. A rise adds no event."""
     await api.register()
     video_id = await api.video(status="RENDERING", renderProgress=20)
     steps: list[tuple[dict[str, Any], int, bool]] = [
@@ -162,15 +162,15 @@ async def test_progress_never_falls(api: Api) -> None:
 
 @pytest.mark.parametrize(("given", "kept"), [(10, 60), (80, 80)])
 async def test_a_move_does_not_lower_progress(api: Api, given: int, kept: int) -> None:
-    """A move that brings an older progress keeps the newer one; one that brings a newer takes it."""
+    """A move with lower progress keeps the stored value; one with higher progress raises it."""
     await api.register()
     video_id = await api.video(renderProgress=60)
     moved = await api.report(video_id, status="RENDERING", renderProgress=given)
     assert (moved["videoData"]["status"], moved["videoData"]["renderProgress"]) == ("RENDERING", kept)
 
 
-async def test_a_completed_video_is_rendered_whole(api: Api) -> None:
-    """COMPLETED brings progress to 100, whatever the report says."""
+async def test_a_completed_video_has_full_progress(api: Api) -> None:
+    """COMPLETED sets progress to 100, whatever the report says."""
     await api.register()
     for number, given in enumerate((None, 40)):
         completed = await api.report(await api.video(str(number)), status="COMPLETED", renderProgress=given)
@@ -178,8 +178,8 @@ async def test_a_completed_video_is_rendered_whole(api: Api) -> None:
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", *REFUNDED])
-async def test_an_ended_video_takes_no_notes(api: Api, database: Database, status: str) -> None:
-    """Progress, comments and a download URL without a status change nothing once a video has ended."""
+async def test_an_ended_video_ignores_notes(api: Api, database: Database, status: str) -> None:
+    """Once a video has ended, progress, comments and download URL without a status change nothing."""
     await api.register()
     video_id = await api.video(status=status, comments="first", renderProgress=7)
     before = await every_row(database)
@@ -192,7 +192,7 @@ async def test_an_ended_video_takes_no_notes(api: Api, database: Database, statu
 
 
 async def test_notes_without_a_move(api: Api) -> None:
-    """Comments and a download URL alone are kept, without an event; the same again changes nothing."""
+    """Comments and a download URL without a status are stored, without an event; repeating them changes nothing."""
     await api.register()
     video_id = await api.video(status="RENDERING")
     report: dict[str, Any] = {"comments": ["almost"], "downloadUrl": "https://cdn.example/preview.mp4"}
@@ -205,8 +205,8 @@ async def test_notes_without_a_move(api: Api) -> None:
     assert report.items() <= moved["videoData"].items()
 
 
-async def test_the_same_status_with_other_words_changes_nothing(api: Api, database: Database) -> None:
-    """The same status again keeps the comments and the download URL that came first."""
+async def test_repeating_a_status_keeps_the_first_notes(api: Api, database: Database) -> None:
+    """Repeating a status keeps the first comments and download URL."""
     await api.register()
     video_id = await api.video(status="RENDERING", comments="first", downloadUrl="https://cdn.example/1")
     before = await every_row(database)
@@ -215,7 +215,7 @@ async def test_the_same_status_with_other_words_changes_nothing(api: Api, databa
     assert await every_row(database) == before
 
 
-async def test_a_report_says_something(api: Api) -> None:
+async def test_an_empty_report_is_refused(api: Api) -> None:
     """A report without status, comments, progress and download URL is bad input."""
     await api.register()
     video_id = await api.video()
@@ -228,7 +228,7 @@ async def test_a_report_says_something(api: Api) -> None:
 
 
 async def test_a_report_about_another_attempt_is_stale(api: Api, database: Database) -> None:
-    """A report that names another attempt is refused, whatever it says; one that names none is about the present."""
+    """A report that names another attempt is refused; one that names none is about the current attempt."""
     await api.register()
     video_id = await api.video(status="FAILED")
     await api.retry(video_id, "again")
@@ -244,7 +244,7 @@ async def test_a_report_about_another_attempt_is_stale(api: Api, database: Datab
 
 
 async def test_the_order_of_a_reports_refusals(api: Api) -> None:
-    """A stale attempt is told before an illegal transition and before a status that is there already."""
+    """A stale attempt is refused before an illegal transition, and before a repeated status succeeds."""
     await api.register()
     video_id = await api.video(status="COMPLETED")
     assert (await api.report(video_id, status="FAILED", attempt=2))["__typename"] == "StaleAttempt"
@@ -256,7 +256,7 @@ async def test_the_order_of_a_reports_refusals(api: Api) -> None:
 
 @pytest.mark.parametrize("mutation", ["updateVideoRecordStatus", "cancelVideoData", "retryVideoData"])
 async def test_an_unknown_video_is_not_found(api: Api, database: Database, mutation: str) -> None:
-    """An unknown id, a malformed one and another object's are all no video's, and nothing changes."""
+    """An unknown id, a malformed one and another object's id are all VideoDataNotFound, and change nothing."""
     user_id = await api.register()
     await api.video()
     before = await every_row(database)
@@ -270,8 +270,8 @@ async def test_an_unknown_video_is_not_found(api: Api, database: Database, mutat
 
 
 @pytest.mark.parametrize("status", REFUNDED)
-async def test_a_refund_that_does_not_fit_moves_nothing(api: Api, database: Database, status: str) -> None:
-    """A refund beyond what an account can hold is refused and the video goes on; once there is room it succeeds."""
+async def test_a_refund_beyond_the_maximum_balance(api: Api, database: Database, status: str) -> None:
+    """A report whose refund exceeds the maximum balance is refused, and succeeds once the refund fits."""
     user_id = await api.register(credits=1)
     video_id = await api.video(status="RENDERING")
     await api.adjust(user_id, CREDITS_MAX, "fill")
@@ -287,8 +287,8 @@ async def test_a_refund_that_does_not_fit_moves_nothing(api: Api, database: Data
     assert (moved["videoData"]["status"], moved["user"]["credits"]) == (status, CREDITS_MAX)
 
 
-async def test_of_many_dispatchers_one_starts_the_render(api: Api) -> None:
-    """Of dispatchers that move one video to RENDERING at once, one is told that it was the first."""
+async def test_one_dispatcher_starts_the_render(api: Api) -> None:
+    """Of concurrent moves of one video to RENDERING, exactly one is told that it was the first."""
     await api.register()
     video_id = await api.video(status="RENDER_QUEUED")
     answers = await asyncio.gather(
@@ -300,8 +300,8 @@ async def test_of_many_dispatchers_one_starts_the_render(api: Api) -> None:
     assert started["actor"] == f"WORKER:dispatcher-{first}"
 
 
-async def test_places_in_the_render_queue(api: Api) -> None:
-    """Queued videos stand in the order they came; when one leaves, those behind it move up."""
+async def test_render_queue_positions(api: Api) -> None:
+    """Queued videos have positions in the order of creation; when one leaves, those behind it move up."""
     await api.register()
     ids = [await api.video(str(number)) for number in range(3)]
     for place, video_id in enumerate((ids[2], ids[0], ids[1]), start=1):
@@ -319,8 +319,8 @@ async def test_places_in_the_render_queue(api: Api) -> None:
     assert all(video["queuedAt"] for video in left["nodes"])
 
 
-async def test_a_cancellation_gives_back(api: Api) -> None:
-    """A canceled video gives its credits back once; canceling it again shows the same refund."""
+async def test_a_cancelation_is_refunded(api: Api) -> None:
+    """A canceled video is refunded once; canceling it again returns the same refund."""
     await api.register(credits=10)
     video_id = await api.video(status="RENDERING")
     canceled = await api.cancel(video_id)
@@ -336,7 +336,7 @@ async def test_a_cancellation_gives_back(api: Api) -> None:
 
 @pytest.mark.parametrize("status", ["COMPLETED", "FAILED"])
 async def test_an_ended_video_cannot_be_canceled(api: Api, database: Database, status: str) -> None:
-    """A video that has ended otherwise is not canceled, and its credits stay where they are."""
+    """A completed or failed video cannot be canceled, and no credits move."""
     await api.register()
     video_id = await api.video(status=status)
     before = await every_row(database)
