@@ -288,7 +288,7 @@ async def test_a_refund_beyond_the_maximum_balance(api: Api, database: Database,
 
 
 async def test_one_dispatcher_starts_the_render(api: Api) -> None:
-    """Of concurrent moves of one video to RENDERING, exactly one is told that it was the first."""
+    """Of concurrent moves of one video to RENDERING, exactly one is the first; the others are replays."""
     await api.register()
     video_id = await api.video(status="RENDER_QUEUED")
     answers = await asyncio.gather(

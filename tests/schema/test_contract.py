@@ -1,4 +1,4 @@
-"""The contract: schema.graphql is what the code says, and what it says is explained."""
+"""The contract: schema.graphql matches the code, and everything in it is described."""
 
 from pathlib import Path
 
@@ -33,14 +33,14 @@ RESULTS = {name: field.type for name, field in SCHEMA.mutation_type.fields.items
 
 
 def test_the_printed_schema_is_current() -> None:
-    """schema.graphql is what `videocredits schema` prints: run `make schema` when this fails."""
+    """schema.graphql equals the output of `videocredits schema`: run `make schema` when this fails."""
     printed = CliRunner().invoke(commands, ["schema"])
     assert printed.exit_code == 0
     assert printed.output == PRINTED.read_text(encoding="utf-8")
 
 
 def test_development_has_the_same_schema() -> None:
-    """What development admits beside is not seen in the schema."""
+    """Development mode accepts more URLs, but has the same schema."""
     assert server.operations.root_fields.build_schema(development=True).as_str() + "\n" == PRINTED.read_text(
         encoding="utf-8"
     )
@@ -80,8 +80,8 @@ def test_every_scalar_is_specified() -> None:
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_mutation_takes_one_input_and_answers_a_union(name: str) -> None:
-    """A mutation takes one `input` and answers a union of its success and its refusals, OperationRefused the last."""
+def test_a_mutation_takes_one_input_and_returns_a_union(name: str) -> None:
+    """A mutation takes one `input` and returns a union of its success and its refusals, OperationRefused last."""
     assert SCHEMA.mutation_type is not None
     kind = name[0].upper() + name[1:]
     field = SCHEMA.mutation_type.fields[name]
@@ -98,7 +98,7 @@ def test_a_mutation_takes_one_input_and_answers_a_union(name: str) -> None:
         assert [interface.name for interface in refusal.interfaces] == ["Error"]
 
 
-# Each mutation's refusals in the order in which they are answered, as its statement's header tells it.
+# Each mutation's refusals in their order of precedence, as its statement's header states it.
 REFUSALS = {
     "registerUser": [],
     "createVideoData": ["IdempotencyKeyReused", "UserNotFound", "QuotaExceeded", "InsufficientCredits"],
@@ -120,7 +120,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_union_lists_refusals_by_precedence(name: str) -> None:
-    """A result's refusals stand in the order in which they are answered: the unions say that they do."""
+    """A result lists its refusals in their order of precedence, as its description says."""
     result = SCHEMA.type_map[name[0].upper() + name[1:] + "Result"]
     assert isinstance(result, GraphQLUnionType)
     assert [member.name for member in result.types][1:-1] == REFUSALS[name]
@@ -147,7 +147,7 @@ def test_every_object_with_an_id_is_a_node() -> None:
 
 
 def test_every_list_is_a_connection_or_small() -> None:
-    """Every list that can grow is a connection; what remains are lists whose length is limited."""
+    """Every list that can grow is a connection; all other lists have a limited length."""
     lists = [
         f"{type_.name}.{name}"
         for type_ in TYPES.values()

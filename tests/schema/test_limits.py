@@ -1,4 +1,4 @@
-"""What a client may send: every input field at the limit that its description tells, and beyond, through HTTP."""
+"""Limits on input: every input field at the limit in its description and beyond it, over HTTP."""
 
 import copy
 import re
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 URL = "https://cdn.example/a"
 INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 
-# An input of each mutation with every field given, but for the ids and keys, which are put in later.
+# An input of each mutation with every field, except ids and keys, which are added later.
 FULL: dict[str, dict[str, Any]] = {
     "registerUser": {"name": "Ann", "email": "ann@example.com", "picture": URL},
     "adjustUserCredits": {"userId": "", "amount": 1, "kind": "REWARD", "memo": "why", "idempotencyKey": ""},
@@ -72,7 +72,7 @@ FULL: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where in an input a value stands, its type (`[]`: a list), and the limit that the field's description tells."""
+    """Where in an input a value is, its type (`[]`: a list), and the limit in the field's description."""
 
     path: tuple[str | int, ...]
     type_name: str
@@ -80,7 +80,7 @@ class Place:
 
     @property
     def field(self) -> str:
-        """The field's name, which a refusal must tell."""
+        """The field's name, which a refusal must contain."""
         return next(str(part) for part in reversed(self.path) if isinstance(part, str))
 
     def put(self, into: dict[str, Any], value: Any) -> dict[str, Any]:
@@ -97,12 +97,12 @@ class Place:
 
 
 def limit_of(field: GraphQLInputField) -> str:
-    """Take the last sentence of a field's description, which tells its limit if it has one."""
+    """Return the limit, which is the last sentence of a field's description, if it has one."""
     return re.split(r"[.:] ", field.description or "")[-1]
 
 
 def places(type_: GraphQLInputType, limit: str = "", path: tuple[str | int, ...] = ()) -> Iterator[Place]:
-    """Walk an input type, and find each place in it."""
+    """Walk an input type, and yield each place in it."""
     match type_:
         case GraphQLNonNull():
             yield from places(type_.of_type, limit, path)
@@ -131,7 +131,7 @@ def numbers(pattern: re.Pattern[str], limit: str) -> list[int]:
 
 
 def test_every_text_number_and_list_has_a_limit() -> None:
-    """A field that takes text, a number or a list says at its description's end how long or large that may be."""
+    """The description of every field for text, numbers or lists ends with its limit."""
     without = []
     for type_ in TYPES.type_map.values():
         for name, field in type_.fields.items() if isinstance(type_, GraphQLInputObjectType) else ():
@@ -139,11 +139,11 @@ def test_every_text_number_and_list_has_a_limit() -> None:
             pattern = ITEMS if kind.startswith("[") else {"String": TEXT, "Int": NUMBER, "Float": NUMBER}.get(kind)
             if pattern and not pattern.fullmatch(limit_of(field)):
                 without.append(f"{type_.name}.{name}")
-    assert without == ["UpdateVideoDataInput.expectedVersion"]  # It is compared, and never stored.
+    assert without == ["UpdateVideoDataInput.expectedVersion"]  # It is only compared, never stored.
 
 
 def test_every_input_field_is_tried() -> None:
-    """The inputs that these tests send have every field that the schema has."""
+    """The inputs in this test contain every input field of the schema."""
 
     def given(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
         if isinstance(value, dict) and value:
@@ -160,7 +160,7 @@ def test_every_input_field_is_tried() -> None:
 
 
 def samples(place: Place) -> tuple[list[Any], list[Any]]:
-    """Give values for a place: those to accept, and those to refuse."""
+    """Return values for a place: some to accept, and some to refuse."""
     right: list[Any] = []
     match place.type_name:
         case "String":
@@ -198,7 +198,7 @@ def samples(place: Place) -> tuple[list[Any], list[Any]]:
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 async def test_every_input_field_at_its_limit_and_beyond(api: Api, mutation: str) -> None:
-    """A value up to the limit is accepted; one beyond, or of another kind, is bad input that names the field."""
+    """A value at the limit is accepted; one beyond it, or of another kind, is bad input that names the field."""
     user_id = await api.register("ann", credits=CREDITS_MAX // 2)
     video_id = await api.video()
     surprises = []
@@ -215,16 +215,16 @@ async def test_every_input_field_at_its_limit_and_beyond(api: Api, mutation: str
             if number < len(right):
                 expected = error is None
             else:
-                told = error and [each["field"] for each in error["extensions"].get("fields", [])]
-                named = told == [place.field] or f" at .{place}:" in error["message"]
+                fields = error and [each["field"] for each in error["extensions"].get("fields", [])]
+                named = fields == [place.field] or f" at .{place}:" in error["message"]
                 expected = named and error["extensions"]["code"] == "BAD_USER_INPUT"
             if not expected:
                 surprises.append((str(place), repr(value)[:50], repr(body)[:500]))
     assert surprises == []
 
 
-async def test_all_that_is_wrong_is_told_at_once(api: Api) -> None:
-    """An input with several fields beyond their limits is refused with all of them, in order."""
+async def test_all_violations_are_reported_at_once(api: Api) -> None:
+    """The refusal of an input lists every field beyond its limit, in order."""
     document = MUTATIONS["createVideoData"]
     given = {"title": "", "videoStyle": "x" * 256, "idempotencyKey": "a\0b", "topic": "fine"}
     (error,) = (await api.post(document, {"input": given}, subject="ann"))["errors"]
@@ -238,7 +238,7 @@ async def test_all_that_is_wrong_is_told_at_once(api: Api) -> None:
 
 
 async def test_literals_have_the_same_limits(api: Api) -> None:
-    """What is written into the document itself is held to the same limits as what comes in variables."""
+    """Literals in a document have the same limits as variables."""
     await api.register()
     literals = {
         f'title: "{"x" * 501}"': "`title`",
@@ -251,18 +251,18 @@ async def test_literals_have_the_same_limits(api: Api) -> None:
         'caption: {a: "\\u0000"}': "NUL",
         "caption: {a: $missing}": "$missing",
     }
-    for literal, told in literals.items():
+    for literal, message in literals.items():
         more = ", ".join(
             given for given in ('title: "T"', 'videoStyle: "S"', 'idempotencyKey: "K"') if given[:5] != literal[:5]
         )
         document = f"mutation {{ createVideoData(input: {{{literal}, {more}}}) {{ __typename }} }}"
         (error,) = (await api.post(document, subject="ann"))["errors"]
         assert error["extensions"]["code"] == "BAD_USER_INPUT", literal[:50]
-        assert told in error["message"], literal[:50]
+        assert message in error["message"], literal[:50]
 
 
 async def test_the_number_of_ids(api: Api) -> None:
-    """As many objects can be asked for at once as `nodes` says, and no more."""
+    """`nodes` accepts as many ids as its description says, and no more."""
     document = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
     assert (await api.query(document, ids=["x"] * NODES_MAX))["nodes"] == [None] * NODES_MAX
     (error,) = (await api.post(document, {"ids": ["x"] * (NODES_MAX + 1)}, subject="ann"))["errors"]
@@ -271,7 +271,7 @@ async def test_the_number_of_ids(api: Api) -> None:
 
 
 async def test_the_number_of_statuses(api: Api) -> None:
-    """A filter names each status once at most."""
+    """A filter may name each status once."""
     await api.register()
     document = "query($status: [VideoStatus!]) { viewer { videos(filter: {status: $status}) { nodes { id } } } }"
     assert (await api.query(document, status=11 * ["FAILED"]))["viewer"]["videos"]["nodes"] == []

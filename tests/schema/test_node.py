@@ -1,4 +1,4 @@
-"""Ids: one spelling for each object, and whatever else is sent in their place is nobody's."""
+"""Ids: each object has exactly one spelling, and any other text is nobody's id."""
 
 from uuid import UUID, uuid4
 
@@ -31,8 +31,8 @@ A = UUID("f6512c40-fb10-420d-8536-ed5e675f4716")
 
 
 @given(KEYS)
-def test_an_id_tells_its_key(key: Key) -> None:
-    """Every key's id is read back as that key, and is short enough for a URL's path."""
+def test_an_id_contains_its_key(key: Key) -> None:
+    """Every key's id decodes to that key, and is short enough for a URL's path."""
     id_ = encode_id(key)
     assert decode_id(id_) == key
     assert len(id_) <= 64
@@ -41,19 +41,19 @@ def test_an_id_tells_its_key(key: Key) -> None:
 
 @given(KEYS, KEYS)
 def test_different_keys_have_different_ids(one: Key, other: Key) -> None:
-    """Two keys have the same id only if they are the same, also across types."""
+    """Different keys have different ids, across types too."""
     assert (encode_id(one) == encode_id(other)) is (type(one) is type(other) and one == other)
 
 
 @given(TEXTS)
 def test_an_id_has_one_spelling(text: str) -> None:
-    """Whatever text is read as an id is that id's one spelling; all else is no id, and no fault."""
+    """Only an id's one spelling decodes; any other text is refused without an exception."""
     key = decode_id(text)
     assert key is None or encode_id(key) == text
 
 
-def test_ids_stay_what_they_are() -> None:
-    """Ids are kept by clients, so their spelling never changes."""
+def test_ids_are_stable() -> None:
+    """Clients store ids, so their spelling never changes."""
     assert encode_id(UserKey(A)) == "user_9lEsQPsQQg2FNu1eZ19HFg"
     assert encode_id(VideoKey(A, A)) == "video_9lEsQPsQQg2FNu1eZ19HFvZRLED7EEINhTbtXmdfRxY"
     assert encode_id(EntryKey(A, 258)) == "entry_9lEsQPsQQg2FNu1eZ19HFgAAAAAAAAEC"
@@ -82,14 +82,14 @@ def test_ids_stay_what_they_are() -> None:
     ],
     ids=lambda text: repr(text)[:30],
 )
-def test_what_is_no_id(text: str) -> None:
-    """Another spelling of an id, a part of one, and one of another type are no ids."""
+def test_invalid_ids(text: str) -> None:
+    """Another spelling of an id, a part of one, and another type's prefix are all invalid."""
     assert decode_id("user_9lEsQPsQQg2FNu1eZ19HFg") == UserKey(A)
     assert decode_id(text) is None
 
 
 async def test_every_object_is_found_by_its_id(api: Api) -> None:
-    """The id that an object shows finds it again, as what it is, alone and among others, in the order asked."""
+    """Every object is found by its id, with its type, alone and among others in the requested order."""
     user_id = await api.register()
     created = await api.create("key")
     document = "query($id: ID!) { videoData(id: $id) { events { nodes { id } } } }"
@@ -106,8 +106,8 @@ async def test_every_object_is_found_by_its_id(api: Api) -> None:
     assert [each and each["id"] for each in found] == [ids[3], None, ids[0], ids[0], ids[2], None, ids[1]]
 
 
-async def test_what_does_not_exist_is_null(api: Api) -> None:
-    """An id of nothing is null: an unknown user's or video's, a number beyond the ledger's end or before its start."""
+async def test_an_unknown_id_is_null(api: Api) -> None:
+    """A valid id without an object is null: an unknown user or video, or a number outside the ledger."""
     user_id = await api.register()
     user, video = decode_id(user_id), decode_id(await api.video())
     assert isinstance(user, UserKey)
@@ -131,11 +131,11 @@ RECORD_MUTATIONS: dict[str, dict[str, str]] = {
 }
 
 
-# All examples have one database, which is empty and stays so.
+# All examples share one database, which stays empty.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS)
-async def test_no_text_in_an_ids_place_is_a_fault(api: Api, text: str) -> None:
-    """Any text sent as an id, in any place that takes one, finds nothing, and is never a fault."""
+async def test_any_text_as_an_id(api: Api, text: str) -> None:
+    """Any text as an id, in any argument that takes one, finds nothing and causes no fault."""
     queries = """query($id: ID!) {
       node(id: $id) { id } nodes(ids: [$id, $id]) { id } user(id: $id) { id } videoData(id: $id) { id }
     }"""

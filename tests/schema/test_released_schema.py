@@ -1,4 +1,4 @@
-"""What was released stays: what breaks clients, or could, is named in the changelog before it is released.
+"""The released schema stays compatible: the changelog announces every change that can break clients.
 
 `make released` keeps the schema of a release in docs/released.graphql, which does not exist before the first one.
 """
@@ -17,18 +17,18 @@ RELEASED = KEPT.read_text(encoding="utf-8") if KEPT.exists() else None
 
 
 def last_release(changelog: str) -> str | None:
-    """Find the version of the changelog's newest section; None if nothing is released yet."""
+    """Return the version of the changelog's newest release; None before the first."""
     found = re.search(r"^## \[(\d[^\]]*)\]", changelog, re.MULTILINE)
     return found and found[1]
 
 
 def release_kept(released: str | None) -> str | None:
-    """Find the version of which the schema is kept; None if there is none."""
+    """Return the release whose schema is kept; None if none is."""
     return released and released.partition("\n")[0].removeprefix("# Released as ")
 
 
 def unannounced(released: str, present: str, changelog: str) -> list[str]:
-    """List what breaks clients since the release, or could, and is not named under [Unreleased], in these words."""
+    """List breaking and dangerous changes since the release that [Unreleased] does not name in these words."""
     old, new = build_schema(released), build_schema(present)
     breaking = [change.description for change in find_breaking_changes(old, new)]
     dangerous = [change.description for change in find_dangerous_changes(old, new)]
@@ -37,17 +37,17 @@ def unannounced(released: str, present: str, changelog: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Leave out how a sentence is wrapped and marked."""
+    """Remove line breaks and markup from a sentence."""
     return " ".join(text.replace("`", "").split())
 
 
 def test_every_change_is_announced() -> None:
-    """What breaks clients of the last release, or could, stands under [Unreleased], in the words shown here."""
+    """Every change that can break clients of the last release is listed under [Unreleased], in the words shown here."""
     assert unannounced(RELEASED or PRESENT, PRESENT, CHANGELOG) == []
 
 
 def test_the_last_release_is_kept() -> None:
-    """The schema that is kept is that of the changelog's last release: `make released` keeps it."""
+    """The kept schema is that of the changelog's last release: `make released` updates it."""
     assert release_kept(RELEASED) == last_release(CHANGELOG)
 
 
@@ -72,8 +72,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("sentence", CHANGES)
-def test_a_change_that_is_not_announced(sentence: str) -> None:
-    """A change that breaks clients, or could, is found until the changelog names it as not released yet."""
+def test_an_unannounced_change(sentence: str) -> None:
+    """A change that can break clients is reported until [Unreleased] names it."""
     before, after = CHANGES[sentence]
     assert before in PRESENT
     changed = PRESENT.replace(before, after)
@@ -84,14 +84,14 @@ def test_a_change_that_is_not_announced(sentence: str) -> None:
     assert sentence in unannounced(PRESENT, changed, f"## [Unreleased]\n\n## [0.1.0]\n\n{announced}")
 
 
-def test_what_clients_do_not_notice() -> None:
-    """A new field or type is nothing that a client could stumble over."""
+def test_a_compatible_change() -> None:
+    """A new field or type needs no announcement."""
     grown = PRESENT.replace("type User implements Node {", "type User implements Node {\n  nickname: String\n")
     assert unannounced(PRESENT, grown + "type New { field: Int }", CHANGELOG) == []
 
 
 def test_a_release_without_its_schema() -> None:
-    """A release's section in the changelog asks for its schema, and each schema says of which release it is."""
+    """A release in the changelog requires its schema, and each kept schema names its release."""
     assert last_release("## [Unreleased]\n") is None
     assert last_release("## [Unreleased]\n\n## [0.2.0] - 2027-01-01\n\n## [0.1.0] - 2026-12-01\n") == "0.2.0"
     assert release_kept(None) is None

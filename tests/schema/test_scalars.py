@@ -1,4 +1,4 @@
-"""JSON, URL and DateTime: what they take, and that they give it back, through HTTP."""
+"""JSON, URL and DateTime: which values they accept, and that these come back unchanged, over HTTP."""
 
 import datetime
 import json
@@ -31,7 +31,7 @@ async def refusal(api: Api, mutation: str, **given: Any) -> str:
 
 
 def nested(depth: int, inner: Any = None) -> Any:
-    """Nest arrays and objects in turn, `depth` levels in all."""
+    """Nest arrays and objects alternately, `depth` levels deep."""
     value = [] if inner is None else [inner]
     for level in range(depth - 1):
         value = [value] if level % 2 else {"a": value}  # type: ignore[assignment]  # Any JSON.
@@ -59,8 +59,8 @@ JSON_VALUES = [
 ]
 
 
-async def test_json_comes_back_as_it_went(api: Api) -> None:
-    """Any JSON value, up to the limits, is given back as it was: in a column, in comments, and in the history."""
+async def test_json_round_trip(api: Api) -> None:
+    """Any JSON value within the limits comes back unchanged: from a column, from comments, and from the history."""
     await api.register(credits=100)
     document = "query($id: ID!) { videoData(id: $id) { config comments } }"
     for number, value in enumerate(JSON_VALUES):
@@ -92,16 +92,16 @@ JSON_REFUSED = [
 
 
 async def test_json_that_cannot_be_stored_is_refused(api: Api) -> None:
-    """JSON beyond the limits, or that PostgreSQL cannot store, is refused with the field and what is wrong."""
-    for value, told in JSON_REFUSED:
+    """JSON beyond the limits, or that PostgreSQL cannot store, is refused with the field and the reason."""
+    for value, reason in JSON_REFUSED:
         message = await refusal(api, "updateVideoData", recordId="video_x", config=value)
-        assert told in message, repr(value)[:50]
+        assert reason in message, repr(value)[:50]
         assert "at .config:" in message
         assert len(message) < 500
 
 
-async def test_json_that_cannot_even_be_read_is_refused(api: Api) -> None:
-    """JSON that Python cannot read is a bad request, and no fault."""
+async def test_json_that_python_cannot_parse(api: Api) -> None:
+    """JSON that Python cannot parse is a bad request, not a fault."""
     document = "query($id: ID!) { node(id: $id) { id } }"
     for text in ("NaN", "-Infinity", "9" * 5_000, "[" * 50_000 + "]" * 50_000, '"\xff"'):
         content = f'{{"query": "{document}", "variables": {{"id": {text}}}}}'.encode("latin-1")
@@ -112,7 +112,7 @@ async def test_json_that_cannot_even_be_read_is_refused(api: Api) -> None:
 
 
 async def test_variables_inside_a_json_literal(api: Api) -> None:
-    """A JSON literal may hold variables; one that is not given is left out of an object, and null in a list."""
+    """A JSON literal may contain variables. One that is not given is omitted from an object, and null in a list."""
     await api.register()
     document = """mutation($a: Int, $b: String, $c: Float = 0.5) { createVideoData(
       input: {title: "T", videoStyle: "S", idempotencyKey: "K", caption: {a: $a, b: $b, c: [$a, $b, $c, {b: $b}], e: R}}
@@ -190,15 +190,15 @@ LOOPBACK = [
 ]
 
 
-async def test_a_url_comes_back_as_it_went(api: Api) -> None:
-    """An absolute https URL, up to the limit, is given back as it was."""
+async def test_url_round_trip(api: Api) -> None:
+    """An absolute https URL within the limit comes back unchanged."""
     for url in URLS:
         assert (await api.mutate("registerUser", picture=url))["user"]["picture"] == url
         assert (await api.query("{ viewer { picture } }"))["viewer"]["picture"] == url
 
 
-async def test_what_is_no_https_url_is_refused(api: Api) -> None:
-    """What is no absolute https URL, or names a user, or holds spaces, is refused with the field, and not stored."""
+async def test_invalid_urls(api: Api) -> None:
+    """A URL that is not absolute https, or has credentials or spaces, is refused with the field, and not stored."""
     for url in [*NO_URLS, *LOOPBACK]:
         message = await refusal(api, "registerUser", picture=url)
         assert "at .picture: Not a URL that is accepted here: it" in message, url
@@ -206,8 +206,8 @@ async def test_what_is_no_https_url_is_refused(api: Api) -> None:
     assert await api.query("{ viewer { id } }") == {"viewer": None}
 
 
-async def test_in_development_this_machine_may_be_plain_http(dsn: str, settings: Settings, tmp_path: Path) -> None:
-    """With development keys http is accepted for this machine, and for no other."""
+async def test_development_accepts_loopback_http(dsn: str, settings: Settings, tmp_path: Path) -> None:
+    """With development keys, http is accepted for loopback hosts, and for no other."""
     development = replace(settings, jwt_secret=None, data_dir=tmp_path)
     token = mint_token(
         development_secret(tmp_path),
@@ -243,8 +243,8 @@ async def test_times_are_rfc_3339_in_utc(api: Api, database: Database) -> None:
     assert datetime.datetime.fromisoformat(shown) == record["created_at"]
 
 
-async def test_times_are_right_whatever_is_set_for_the_database(dsn: str, settings: Settings) -> None:
-    """Neither the database's time zone nor how it writes dates changes what is read."""
+async def test_times_ignore_the_databases_settings(dsn: str, settings: Settings) -> None:
+    """The database's time zone and date style do not change times."""
     connection = await asyncpg.connect(dsn)
     name = await connection.fetchval("SELECT current_database()")
     for setting in ("timezone = 'Asia/Kolkata'", "datestyle = 'German'"):
@@ -257,8 +257,8 @@ async def test_times_are_right_whatever_is_set_for_the_database(dsn: str, settin
     await connection.close()
 
 
-async def test_times_come_back_as_they_were(database: Database) -> None:
-    """Any point in time is the same when it was stored, to the microsecond."""
+async def test_time_round_trip(database: Database) -> None:
+    """Any point in time comes back unchanged, to the microsecond."""
     zones = [datetime.UTC, datetime.timezone(-datetime.timedelta(hours=3, minutes=30)), ZoneInfo("Europe/Amsterdam")]
     for year, microsecond, zone in product((2, 1899, 2026, 9998), (0, 1, 100_000, 999_999), zones):
         moment = datetime.datetime(year, 11, 24, 9, 30, 0, microsecond, zone)
@@ -273,8 +273,8 @@ async def test_times_come_back_as_they_were(database: Database) -> None:
         ("2026-11-24T10:30:00.123456+01:00", datetime.datetime(2026, 11, 24, 9, 30, 0, 123456, tzinfo=datetime.UTC)),
     ],
 )
-def test_a_point_in_time_is_read(value: str, read: datetime.datetime) -> None:
-    """A point in time with its offset is read."""
+def test_a_valid_time(value: str, read: datetime.datetime) -> None:
+    """A point in time with its offset is accepted."""
     scalar: Any = build_schema()._schema.type_map["DateTime"]  # noqa: SLF001 - No input takes one yet.
     assert scalar.parse_value(value) == read
     assert scalar.parse_value(value).utcoffset() is not None
@@ -283,16 +283,16 @@ def test_a_point_in_time_is_read(value: str, read: datetime.datetime) -> None:
 @pytest.mark.parametrize(
     "value", ["2026-11-24T09:30:00", "2026-11-24", "yesterday", "", 7, None, [], "2026-13-01T00:00:00Z"]
 )
-def test_what_is_no_point_in_time_is_refused(value: object) -> None:
-    """A time without an offset, and what is no time, is refused with a sentence."""
+def test_invalid_times(value: object) -> None:
+    """A time without an offset, or invalid text, is refused with a sentence."""
     scalar: Any = build_schema()._schema.type_map["DateTime"]  # noqa: SLF001 - No input takes one yet.
     with pytest.raises(GraphQLError, match=r"\.$"):
         scalar.parse_value(value)
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, [1, {"a": (None, math.inf)}]])
-def test_no_null_is_made_of_what_is_no_number(value: object) -> None:
-    """A value that JSON has no word for is a fault, and not told as null."""
+def test_a_number_that_is_not_finite(value: object) -> None:
+    """A value that JSON cannot represent is a fault, and does not become null."""
     scalar = build_schema()._schema.get_type("JSON")  # noqa: SLF001 - Strawberry shows graphql-core's own nowhere else.
     assert isinstance(scalar, GraphQLScalarType)
     with pytest.raises(ValueError, match="not finite"):

@@ -1,4 +1,4 @@
-"""Which hosts stored URLs may name, when the operator lists them: through HTTP, as browsers would look them up."""
+"""The operator's list of hosts for stored URLs: over HTTP, with hosts normalized as browsers do."""
 
 from dataclasses import replace
 
@@ -63,8 +63,8 @@ NO_URLS = [
 ]
 
 
-def test_hosts_are_read_as_browsers_look_them_up() -> None:
-    """Names are separated by commas, in any case and alphabet; `*.` or `.` stands for subdomains."""
+def test_hosts_are_normalized() -> None:
+    """Commas separate the names, in any case and alphabet; `*.` or `.` stands for subdomains."""
     assert Settings.from_environment({SETTING: HOSTS}).url_hosts == (
         "cdn.example.com",
         "*.example.org",
@@ -85,14 +85,14 @@ def test_hosts_are_read_as_browsers_look_them_up() -> None:
         *("x" * 64, ".".join(["x" * 60] * 5), "é" * 300, "\udcff", "❤.example"),
     ],
 )
-def test_what_is_no_list_of_hosts(value: str) -> None:
-    """A list with anything but hosts' names is refused at start."""
+def test_an_invalid_list_of_hosts(value: str) -> None:
+    """A list with anything except host names fails the start."""
     with pytest.raises(StartError, match=r"URL_HOSTS is .*: it must be host names separated by commas"):
         Settings.from_environment({SETTING: value})
 
 
 async def test_only_listed_hosts(dsn: str, settings: Settings) -> None:
-    """With hosts listed, URLs that name one are stored as they came; others are refused with what is right."""
+    """URLs of listed hosts are stored unchanged; others are refused with the allowed hosts."""
     hosts = Settings.from_environment({SETTING: HOSTS}).url_hosts
     async with serving(dsn, replace(settings, url_hosts=hosts)) as api:
 
@@ -103,8 +103,10 @@ async def test_only_listed_hosts(dsn: str, settings: Settings) -> None:
             return message
 
         for url in REFUSED:
-            told = "at .picture: Not a URL that is accepted here: its host must be cdn.example.com or *.example.org or"
-            assert told in await refusal(url), url
+            reason = (
+                "at .picture: Not a URL that is accepted here: its host must be cdn.example.com or *.example.org or"
+            )
+            assert reason in await refusal(url), url
         for url in NO_URLS:
             assert "its host" not in await refusal(url), url
         assert await api.query("{ viewer { id } }") == {"viewer": None}
@@ -121,8 +123,10 @@ async def test_only_listed_hosts(dsn: str, settings: Settings) -> None:
         ("updateVideoData", {"images": [{"image": "https://evil.example/", "start": 0, "duration": 1}]}),
     ],
 )
-async def test_every_url_is_held_to_them(dsn: str, settings: Settings, mutation: str, field: dict[str, object]) -> None:
-    """The hosts hold for every URL of the API, however deep in an input."""
+async def test_every_url_field_is_checked(
+    dsn: str, settings: Settings, mutation: str, field: dict[str, object]
+) -> None:
+    """The list applies to every URL of the API, however deep in an input."""
     async with serving(dsn, replace(settings, url_hosts=("cdn.example.com",))) as api:
         body = await api.post(
             MUTATIONS[mutation], {"input": {"recordId": "video_x", **field}}, subject="root", role=Role.ADMIN
@@ -130,7 +134,7 @@ async def test_every_url_is_held_to_them(dsn: str, settings: Settings, mutation:
         assert body["errors"][0]["message"].endswith("its host must be cdn.example.com.")
 
 
-async def test_without_the_setting_any_host_will_do(dsn: str, settings: Settings) -> None:
+async def test_without_a_list_any_host_is_accepted(dsn: str, settings: Settings) -> None:
     """Without the setting a URL may name any host."""
     async with serving(dsn, settings) as api:
         for url in [*ACCEPTED, *REFUSED]:

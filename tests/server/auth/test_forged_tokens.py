@@ -1,4 +1,4 @@
-"""Tokens that prove nothing, and ids of other people, in every root field: made of the schema, through HTTP."""
+"""Tokens that prove nothing, and other users' ids, on every root field: generated from the schema, over HTTP."""
 
 import base64
 import hashlib
@@ -33,7 +33,7 @@ __all__ = ["provider"]  # A fixture, which pytest finds here.
 
 
 def unknown_ids() -> dict[str, str]:
-    """Make ids of each kind that are nobody's."""
+    """Return ids of each type that belong to nobody."""
     owner = Identity("nobody", Role.USER).user_id
     return ids(UserKey(owner), VideoKey(owner, uuid4()))
 
@@ -49,7 +49,7 @@ def ids(user: UserKey, video: VideoKey) -> dict[str, str]:
 
 
 async def known_ids(api: Api, subject: str) -> dict[str, str]:
-    """Register somebody with a video, and return the ids of what there is then."""
+    """Register a user with a video, and return the ids of all their objects."""
     user, video = decode_id(await api.register(subject)), decode_id(await api.video(subject, subject=subject))
     assert isinstance(user, UserKey)
     assert isinstance(video, VideoKey)
@@ -61,8 +61,8 @@ async def send(api: Api, call: Call, variables: dict[str, Any], signed: Iterable
     return await api.client.post("/graphql", content=content, headers=[("Content-Type", "application/json"), *signed])
 
 
-def told(response: httpx2.Response) -> dict[str, Any]:
-    """Return what a response says, but for the id that is each request's own."""
+def without_error_id(response: httpx2.Response) -> dict[str, Any]:
+    """Return what a response says, without its request's id."""
     body: dict[str, Any] = response.json()
     for error in body.get("errors", []):
         assert error["extensions"].pop("errorId") == response.headers["X-Request-Id"]
@@ -70,7 +70,7 @@ def told(response: httpx2.Response) -> dict[str, Any]:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Claims of Ann, administrator of all, but for the changed ones; None leaves one out."""
+    """Claims of Ann as an administrator, with changes; None removes one."""
     right = {"sub": "ann", "aud": "videocredits", "iss": "videocredits", "exp": int(time()) + 600, "role": "ADMIN"}
     return {name: value for name, value in (right | changed).items() if value is not None}
 
@@ -84,7 +84,7 @@ def bearer(token: str) -> list[tuple[str, str]]:
 
 
 def by_hand(header: dict[str, Any], payload: dict[str, Any], secret: bytes) -> str:
-    """Sign as a forger would, with a library that asks no questions."""
+    """Sign as a forger would, with a library that checks nothing."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, payload)]
     signature = base64.urlsafe_b64encode(hmac.digest(secret, b".".join(parts), hashlib.sha256)).rstrip(b"=")
     return b".".join([*parts, signature]).decode()
@@ -93,7 +93,7 @@ def by_hand(header: dict[str, Any], payload: dict[str, Any], secret: bytes) -> s
 RSA_PEM = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 RSA_DER = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
-# Made when they are sent, since they have a time in them.
+# Built when they are sent, since they contain a time.
 WRONG: dict[str, tuple[str, Callable[[], list[tuple[str, str]]]]] = {
     "expired": ("EXPIRED", lambda: bearer(signed(exp=int(time()) - 60))),
     "not yet valid": ("NOT_YET_VALID", lambda: bearer(signed(nbf=int(time()) + 60))),
@@ -144,7 +144,7 @@ WRONG: dict[str, tuple[str, Callable[[], list[tuple[str, str]]]]] = {
 async def refused_everywhere(
     api: Api, database: Database, reason: str, token: Callable[[], list[tuple[str, str]]]
 ) -> None:
-    """Call every root field, on a row that exists and on none: always 401 with the reason, and nothing more."""
+    """Call every root field, on an existing row and an unknown one: always 401 with the reason, and nothing more."""
     known, unknown = await known_ids(api, "bob"), unknown_ids()["user"]
     before = await every_row(database)
     for call in calls(unknown, whole=True):
@@ -155,7 +155,7 @@ async def refused_everywhere(
             assert response.status_code == 401, call
             assert response.headers["WWW-Authenticate"].startswith("Bearer "), call
             assert "json" in response.headers["Content-Type"], call
-            answers.append(told(response))
+            answers.append(without_error_id(response))
         (error,) = answers[0].pop("errors")
         assert (answers[0], error["extensions"]) == ({}, {"code": "UNAUTHENTICATED", "reason": reason}), call
         assert error.keys() == {"message", "extensions"}
@@ -164,8 +164,8 @@ async def refused_everywhere(
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-async def test_a_token_that_proves_nothing_opens_nothing(api: Api, database: Database, wrong: str) -> None:
-    """With a token that will not do, every root field is 401 with the reason, whether or not the row exists."""
+async def test_an_invalid_token_is_refused_everywhere(api: Api, database: Database, wrong: str) -> None:
+    """With an invalid token, every root field is 401 with the reason, whether or not the row exists."""
     await refused_everywhere(api, database, *WRONG[wrong])
 
 
@@ -207,23 +207,23 @@ CONFUSED: dict[str, tuple[str, Callable[[], list[tuple[str, str]]]]] = {
 
 
 @pytest.mark.parametrize("wrong", CONFUSED)
-async def test_a_key_serves_its_own_algorithm_alone(dsn: str, provider: Provider, wrong: str) -> None:
-    """With an identity provider's keys no token passes that is signed otherwise, with the public key as secret even."""
+async def test_a_key_verifies_only_its_own_algorithm(dsn: str, provider: Provider, wrong: str) -> None:
+    """With an identity provider's keys, tokens with any other algorithm are refused, even HS256 with the public key."""
     provider.publish(**{"1": RSA})
     viewer = next(call for call in calls("user_x", whole=False) if call.field == "viewer")
     async with serving(dsn, replace(provider.settings, log_level="warning")) as api:
         right = jwt.encode(claims(**PROVIDERS_CLAIMS), RSA, "RS256", {"kid": "1"})
-        assert told(await send(api, viewer, {}, bearer(right))) == {"data": {"viewer": None}}
+        assert without_error_id(await send(api, viewer, {}, bearer(right))) == {"data": {"viewer": None}}
         reason, token = CONFUSED[wrong]
         response = await send(api, viewer, {}, token())
         assert response.status_code == 401
-        body = told(response)
+        body = without_error_id(response)
         assert body.keys() == {"errors"}
         assert body["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED", "reason": reason}
 
 
-async def test_how_a_right_token_may_be_sent(api: Api) -> None:
-    """The scheme may be written in any case, with more than one space; the role in capitals or in none."""
+async def test_spellings_of_a_valid_token(api: Api) -> None:
+    """The scheme may be in any case, with several spaces; the role in upper or lower case."""
     user_id = await api.register("ann")
     for authorization in (f"bearer {signed()}", f"BEARER {signed()}", f"Bearer   {signed(role='user')} "):
         content = {"query": "{ viewer { id } }"}
@@ -232,7 +232,7 @@ async def test_how_a_right_token_may_be_sent(api: Api) -> None:
 
 
 def test_every_argument_that_takes_an_id_is_found() -> None:
-    """No ID is taken anywhere but in a root field's arguments, however deep, where these tests put others' ids."""
+    """These tests reach every argument that takes an ID, however deep in an input."""
     nested = {
         f"{type_.name}.{name}"
         for type_ in SCHEMA.type_map.values()
@@ -253,10 +253,10 @@ def test_every_argument_that_takes_an_id_is_found() -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-async def test_others_ids_are_as_good_as_none(api: Api, database: Database, whole: bool) -> None:
-    """Where a role reaches its own rows alone, an id of somebody else's answers as one of nothing, whatever its kind.
+async def test_others_ids_look_unknown(api: Api, database: Database, whole: bool) -> None:
+    """For a role that reaches only its own rows, another user's id gets the same answer as an unknown one.
 
-    That holds for each argument of the API that takes an id. Nothing of theirs has changed then, and nothing is told.
+    This holds for each argument that takes an id; nothing of the other user's changes or is revealed.
     """
     await known_ids(api, "ann")
     others, unknown = await known_ids(api, "bob"), unknown_ids()
@@ -271,14 +271,14 @@ async def test_others_ids_are_as_good_as_none(api: Api, database: Database, whol
                     tried += 1
                     nothing = await send(api, call, call.with_id(path, unknown[kind]), headers("ann", role).items())
                     theirs = await send(api, call, call.with_id(path, row_id), headers("ann", role).items())
-                    assert told(theirs) == told(nothing), (call, path, kind, role)
+                    assert without_error_id(theirs) == without_error_id(nothing), (call, path, kind, role)
                     assert theirs.status_code == nothing.status_code
     assert tried > 50
     assert await every_row(database) == before
 
 
-async def test_others_cursors_lead_nowhere_new(api: Api) -> None:
-    """A cursor out of somebody else's list shows none of their rows, in any list of one's own."""
+async def test_others_cursors_reveal_nothing(api: Api) -> None:
+    """A cursor from another user's list shows none of their rows, in any list."""
     await known_ids(api, "ann")
     await known_ids(api, "bob")
     lists = """

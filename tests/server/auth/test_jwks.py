@@ -1,6 +1,6 @@
-"""Which tokens prove who is calling when an identity provider signs them, and how its keys are kept current.
+"""Tokens that an identity provider signs: which are valid, and how its keys stay current.
 
-The provider is one that these tests run themselves, over HTTP.
+These tests run the provider themselves, over HTTP.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 
 class Provider(ThreadingHTTPServer):
-    """An identity provider: publishes the keys that it is given, and counts who asks."""
+    """An identity provider: publishes the keys that it has, and counts requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), ProviderHandler)
@@ -72,7 +72,7 @@ class ProviderHandler(BaseHTTPRequestHandler):
 
 
 class Clock:
-    """The clock by which keys grow old; it stands still unless told."""
+    """The clock by which keys expire; it moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -116,7 +116,7 @@ def signed(key: PrivateKey, kid: str | None, algorithm: str = "RS256", **changed
 
 @pytest.mark.parametrize(("algorithm", "key"), [("RS256", RSA), ("ES256", EC), ("EdDSA", ED25519)])
 async def test_public_keys(provider: Provider, algorithm: str, key: PrivateKey) -> None:
-    """A token that one of the provider's keys signed proves who is calling, by each of the three algorithms."""
+    """A token signed with one of the provider's keys is valid, for each of the three algorithms."""
     provider.publish(a=RSA, b=EC, c=ED25519)
     verifier = TokenVerifier(provider.settings)
     kid = {"RS256": "a", "ES256": "b", "EdDSA": "c"}[algorithm]
@@ -127,7 +127,7 @@ async def test_public_keys(provider: Provider, algorithm: str, key: PrivateKey) 
 
 
 async def test_another_key_under_a_known_id(provider: Provider) -> None:
-    """A token that names the provider's key but was signed with another is refused; so is one with wrong claims."""
+    """A token that names the provider's key but is signed with another is refused; so are invalid claims."""
     provider.publish(a=RSA)
     verifier = TokenVerifier(provider.settings)
     assert (await refusal(verifier, signed(OTHER_RSA, "a"))).reason is Reason.BAD_SIGNATURE
@@ -136,7 +136,7 @@ async def test_another_key_under_a_known_id(provider: Provider) -> None:
 
 
 async def test_public_key_as_a_secret(provider: Provider) -> None:
-    """HS256 signed with the provider's public key, and no signature at all, are refused before any key is fetched."""
+    """HS256 with the provider's public key, and a missing signature, are refused before any key is fetched."""
     provider.publish(a=RSA)
     verifier = TokenVerifier(provider.settings)
     pem = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -153,7 +153,7 @@ async def test_public_key_as_a_secret(provider: Provider) -> None:
 
 
 async def test_secrets_and_weak_keys_that_a_provider_publishes(provider: Provider) -> None:
-    """A key that is a secret, too short, of another algorithm, for encryption, or without an id is not taken."""
+    """A published key is ignored if it is secret, too short, for encryption, of another algorithm, or has no id."""
     weak = rsa.generate_private_key(65537, 1024)
     provider.publish(good=EC, weak=weak)
     provider.keys += [
@@ -175,7 +175,7 @@ async def test_secrets_and_weak_keys_that_a_provider_publishes(provider: Provide
 
 
 async def test_a_new_key_is_found(provider: Provider, clock: Clock) -> None:
-    """A key that the provider publishes later is found without a restart, and the old one still works beside it."""
+    """A key that the provider publishes later works without a restart, and the old one still does."""
     provider.publish(old=RSA)
     verifier = TokenVerifier(provider.settings)
     assert await verifier.prove(signed(RSA, "old"))
@@ -187,7 +187,7 @@ async def test_a_new_key_is_found(provider: Provider, clock: Clock) -> None:
 
 
 async def test_forged_key_ids_do_not_hammer_the_provider(provider: Provider, clock: Clock) -> None:
-    """However many unknown key ids arrive, the provider is asked once in an interval."""
+    """However many unknown key ids arrive, the provider gets one request per interval."""
     provider.publish(a=RSA)
     verifier = TokenVerifier(provider.settings)
     for interval in range(1, 4):
@@ -199,7 +199,7 @@ async def test_forged_key_ids_do_not_hammer_the_provider(provider: Provider, clo
 
 
 async def test_many_at_once_wait_for_one_fetch(provider: Provider, clock: Clock) -> None:
-    """Callers that arrive while the keys are being fetched wait for that one fetch; one that leaves spoils nothing."""
+    """Callers that arrive during a fetch wait for it; one that is cancelled does not cancel the fetch."""
     provider.publish(a=RSA)
     provider.open.clear()
     verifier = TokenVerifier(provider.settings)
@@ -218,7 +218,7 @@ async def test_many_at_once_wait_for_one_fetch(provider: Provider, clock: Clock)
 
 
 async def test_a_withdrawn_key_is_forgotten(provider: Provider, clock: Clock) -> None:
-    """Keys that are no longer fresh serve while they are fetched again; then a withdrawn one proves nothing more."""
+    """Stale keys are used while they are fetched again; then a withdrawn key is refused."""
     provider.publish(old=RSA)
     verifier = TokenVerifier(provider.settings)
     assert await verifier.prove(signed(RSA, "old"))
@@ -236,7 +236,7 @@ async def test_a_withdrawn_key_is_forgotten(provider: Provider, clock: Clock) ->
 
 
 async def test_a_key_is_replaced_under_its_id(provider: Provider, clock: Clock) -> None:
-    """When the provider publishes another key under the same id, tokens of the one before are refused."""
+    """When the provider replaces the key under an id, tokens of the old key are refused."""
     provider.publish(a=RSA, b=EC)
     verifier = TokenVerifier(provider.settings)
     token = signed(RSA, "a")
@@ -248,7 +248,7 @@ async def test_a_key_is_replaced_under_its_id(provider: Provider, clock: Clock) 
 
 
 async def test_an_outage_of_the_provider(provider: Provider, clock: Clock) -> None:
-    """While the provider is down its last keys serve for an hour; after that, and before the first, there are none."""
+    """While the provider is down, its last keys are used for an hour; after that, or without any, there are none."""
     provider.publish(a=RSA)
     verifier = TokenVerifier(provider.settings)
     provider.status = 503
@@ -312,7 +312,7 @@ LARGE_CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     ids=["body", "header", "status", "chunk", "endless chunks", "endless body", "endless headers", "endless header"],
 )
 async def test_a_provider_that_never_ends(monkeypatch: pytest.MonkeyPatch, beginning: bytes, part: bytes) -> None:
-    """A provider that sends bytes one by one is given up when its time is over, one that sends many at a bound."""
+    """A response that never ends is abandoned: by time if it drips, by size if it floods."""
     slow = len(part) == 1
     monkeypatch.setattr(server.auth.jwks, "FETCH_SECONDS_MAX", 0.3 if slow else 60)
     provider = SlowProvider(beginning, part)
@@ -323,11 +323,11 @@ async def test_a_provider_that_never_ends(monkeypatch: pytest.MonkeyPatch, begin
             found = await refusal(verifier, signed(RSA, "a"))
             await provider.left.wait()
     assert found.reason is Reason.KEYS_UNAVAILABLE
-    assert provider.sent < 20 * server.auth.jwks.KEYS_BYTES_MAX  # What the sockets' buffers hold is sent, too.
+    assert provider.sent < 20 * server.auth.jwks.KEYS_BYTES_MAX  # The sockets' buffers are sent, too.
 
 
-def test_a_silent_provider_does_not_hold_up_the_end(provider: Provider) -> None:
-    """When the server ends while keys are being fetched, the fetch ends with it."""
+def test_a_silent_provider_does_not_delay_a_stop(provider: Provider) -> None:
+    """When the server stops during a fetch, the fetch is cancelled."""
     provider.publish(a=RSA)
     provider.open.clear()
 
@@ -342,7 +342,7 @@ def test_a_silent_provider_does_not_hold_up_the_end(provider: Provider) -> None:
 
 
 async def test_redirects_are_not_followed(provider: Provider) -> None:
-    """Keys are taken from the one address that is set, for it may hold a secret, and no other is trusted."""
+    """Redirects are not followed: the address may contain a secret, and no other is trusted."""
     provider.publish(a=RSA)
     provider.status = 302
     found = await refusal(TokenVerifier(provider.settings), signed(RSA, "a"))
@@ -363,8 +363,8 @@ async def test_redirects_are_not_followed(provider: Provider) -> None:
         json.dumps({"keys": [jwk(RSA) | {"alg": ["RS256"]}]}).encode(),
     ],
 )
-async def test_a_provider_that_answers_nonsense(provider: Provider, nonsense: bytes) -> None:
-    """An answer without usable keys counts as none, and is no fault."""
+async def test_a_response_without_keys(provider: Provider, nonsense: bytes) -> None:
+    """A response without usable keys counts as no keys, and causes no fault."""
     provider.nonsense = nonsense
     found = await refusal(TokenVerifier(provider.settings), signed(RSA, "a"))
     assert found.reason is Reason.KEYS_UNAVAILABLE

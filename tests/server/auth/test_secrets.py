@@ -1,4 +1,4 @@
-"""Secrets, scripts and captions: that the log never holds them, whatever happens, and that errors do not echo them."""
+"""Secrets, scripts and captions: the log never contains them, and errors do not echo them."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from server.wire.errors import MESSAGE_CHARACTERS_MAX
 from tests.api import MUTATIONS, SECRET, Api, headers
 from tests.log import Log, serving_logged
 
-# Each is a word of its own, so that a part of it is found too.
+# Each is one word, so that a part of it is found too.
 SCRIPT, CAPTION, PASSWORD, COOKIE = "scriptword", "captionword", "passwordword", "cookieword"
 VIDEO: dict[str, Any] = {
     "title": "Whales",
@@ -29,7 +29,7 @@ CONTENT: dict[str, Any] = {
     "config": {"scenes": [{"text": CAPTION}]},
     "images": [{"image": f"https://example.com/{CAPTION}", "start": 0, "duration": 1}],
 }
-# What breaks the database, and what mends it again.
+# How to break the database, and how to repair it.
 FAULTS = {
     "ALTER TABLE video_data ADD CONSTRAINT video_data_broken CHECK (title <> 'Whales') NOT VALID": (
         "ALTER TABLE video_data DROP CONSTRAINT video_data_broken"
@@ -46,7 +46,7 @@ FAULTS = {
 
 @pytest.fixture
 async def watched(dsn: str, settings: Settings) -> AsyncIterator[tuple[Api, Log]]:
-    """Call an app that logs all it can, and reaches its database with a password."""
+    """Call an app that logs at the most verbose level, and whose database has a password."""
     address = urlsplit(dsn)
     with_password = address._replace(netloc=f"{address.username}:{PASSWORD}@{address.hostname or ''}").geturl()
     async with serving_logged(with_password, settings, log_level="debug") as opened:
@@ -54,13 +54,13 @@ async def watched(dsn: str, settings: Settings) -> AsyncIterator[tuple[Api, Log]
 
 
 def secrets(signed: dict[str, str]) -> list[str]:
-    """List what must be found nowhere: each part of a token, and what stands for the other secrets."""
+    """List what must not be logged: each part of a token, and the other secrets' markers."""
     parts = signed["Authorization"].removeprefix("Bearer ").split(".")
     return [*parts, SECRET, SCRIPT, CAPTION, PASSWORD, COOKIE, base64.b64encode(SECRET.encode()).decode()]
 
 
 def documents() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Make requests that go wrong in every way that a document can, each with a script in it."""
+    """Build requests with every kind of mistake that a document can have, each with a script in it."""
     create, update = MUTATIONS["createVideoData"], MUTATIONS["updateVideoData"]
     inline = f'title: "T", videoStyle: "S", idempotencyKey: "K", script: "{SCRIPT}", caption: {{{CAPTION}: 1}}'
     return {
@@ -94,7 +94,7 @@ def _nested(depth: int) -> Any:
 
 
 async def test_nothing_private_is_logged(watched: tuple[Api, Log], dsn: str) -> None:
-    """Whatever goes well or wrong, at the most talkative level, no line holds a token, secret, script or caption."""
+    """Whatever succeeds or fails, at the most verbose level, no line contains a token, secret, script or caption."""
     api, log = watched
     signed = headers("ann") | {"Content-Type": "application/json", "Cookie": f"session={COOKIE}", "X-Api-Key": COOKIE}
     await api.register(credits=100)
@@ -112,7 +112,10 @@ async def test_nothing_private_is_logged(watched: tuple[Api, Log], dsn: str) -> 
 
     for document, variables in documents().values():
         await send(json.dumps({"query": document, "variables": variables}).encode())
-        asked = {"query": document, "variables": json.dumps(variables)[:10_000]}  # The test's client sends no more.
+        asked = {
+            "query": document,
+            "variables": json.dumps(variables)[:10_000],
+        }  # The test's client sends nothing more.
         await api.client.get("/graphql", params=asked, headers=signed)
     for content in (f'{{"query": "{SCRIPT}', f'"{SCRIPT}"', f'{{"query": {{"{SCRIPT}": "{CAPTION}"}}}}', SCRIPT):
         await send(content.encode())
@@ -139,17 +142,17 @@ async def test_nothing_private_is_logged(watched: tuple[Api, Log], dsn: str) -> 
     lines = log.read()
     text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
     assert {line["level"] for line in lines} >= {"info", "error"}
-    told = " ".join(line["exception"] for line in lines if line["event"] == "fault")
-    assert all(name in told for name in ("CheckViolation", "RaiseError", "UndefinedColumn")), told
+    exceptions = " ".join(line["exception"] for line in lines if line["event"] == "fault")
+    assert all(name in exceptions for name in ("CheckViolation", "RaiseError", "UndefinedColumn")), exceptions
     for secret in secrets(signed):
         assert secret not in text, text[max(0, text.index(secret) - 2000) : text.index(secret) + 100]
 
 
 async def test_errors_quote_little(watched: tuple[Api, Log]) -> None:
-    """A message that quotes what was sent is cut in its middle: nobody needs a script back in an error."""
+    """A message that quotes input is cut in the middle: nobody needs a script back in an error."""
     api, _ = watched
     long = "x" * 30_000
-    for document, variables, told in (
+    for document, variables, ends in (
         (f"{{ {long} }}", {}, ("Cannot query field 'xxx", "xxx' on type 'Query'.")),
         (f"{{ node(id: [{long}]) {{ id }} }}", {}, ("", "")),
         (f'{{ videos(first: "{long}") {{ nodes {{ id }} }} }}', {}, ("Int cannot represent", 'xxx"')),
@@ -161,12 +164,12 @@ async def test_errors_quote_little(watched: tuple[Api, Log]) -> None:
         for error in body["errors"]:
             assert error["extensions"]["code"] == "BAD_USER_INPUT"
             assert len(error["message"]) <= MESSAGE_CHARACTERS_MAX
-            assert error["message"].startswith(told[0])
-            assert error["message"].endswith(told[1])
+            assert error["message"].startswith(ends[0])
+            assert error["message"].endswith(ends[1])
 
 
-async def test_a_number_of_too_many_digits_is_no_fault(watched: tuple[Api, Log]) -> None:
-    """A whole number that Python cannot read is bad input, told in our own words, and no fault in the log."""
+async def test_a_number_of_too_many_digits(watched: tuple[Api, Log]) -> None:
+    """An integer too long for Python to parse is bad input, in our own words, and not a fault."""
     api, log = watched
     body = await api.post(f"{{ videos(first: {'9' * 5000}) {{ nodes {{ id }} }} }}", subject="ann")
     (error,) = body["errors"]

@@ -1,4 +1,4 @@
-"""Which tokens prove who is calling, and what is said of the others."""
+"""Which tokens are valid, and why others are refused."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ RSA = rsa.generate_private_key(65537, 2048)
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """Claims that the verifiers of these tests accept, but for the changed ones; None leaves one out."""
+    """Claims that these tests' verifiers accept, with changes; None removes one."""
     right = {"sub": "ada", "aud": "videocredits", "iss": "videocredits", "exp": int(time()) + 600, "role": "USER"}
     return {name: value for name, value in (right | changed).items() if value is not None}
 
@@ -49,7 +49,7 @@ async def refusal(verifier: TokenVerifier, authorization: str) -> InvalidToken:
 
 @pytest.mark.parametrize("role", Role)
 async def test_a_minted_token(role: Role) -> None:
-    """A minted token proves its subject and role; the scheme may be written in any case."""
+    """A minted token proves its subject and role; the scheme may be in any case."""
     token = mint_token(
         SECRET,
         role=role,
@@ -65,14 +65,14 @@ async def test_a_minted_token(role: Role) -> None:
 
 
 async def test_development_keys(tmp_path: Path) -> None:
-    """Without keys in the settings, tokens are signed with the data directory's own secret, and with no other."""
+    """Without keys in the settings, the data directory's own secret signs tokens, and no other does."""
     verifier = TokenVerifier(Settings(data_dir=tmp_path))
     assert (await verifier.prove(bearer(claims(), development_secret(tmp_path)))).identity == Identity("ada", Role.USER)
     assert (await refusal(verifier, bearer(claims()))).reason is Reason.BAD_SIGNATURE
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason", "told"),
+    ("changed", "reason", "text"),
     [
         ({"exp": 1}, Reason.EXPIRED, "expired"),
         ({"nbf": int(time()) + 86_400}, Reason.NOT_YET_VALID, "clock"),
@@ -96,15 +96,15 @@ async def test_development_keys(tmp_path: Path) -> None:
         ({"exp": float("inf")}, Reason.MALFORMED, "whole token"),
     ],
 )
-async def test_wrong_claims(changed: dict[str, Any], reason: Reason, told: str) -> None:
-    """A well-signed token whose claims will not do is refused for the reason and told which claim it is."""
+async def test_wrong_claims(changed: dict[str, Any], reason: Reason, text: str) -> None:
+    """A signed token with an invalid claim is refused with the reason, which names the claim."""
     found = await refusal(TokenVerifier(SETTINGS), bearer(claims(**changed)))
     assert found.reason is reason
-    assert told in found.message
+    assert text in found.message
 
 
 async def test_other_names_for_the_claims() -> None:
-    """Audience, issuer and role claim are settings; one audience of several will do, so will a lower-case role."""
+    """Audience, issuer and role claim are settings; one of several audiences suffices, as does a lower-case role."""
     settings = Settings(
         jwt_secret=SECRET, jwt_audience=AUDIENCE, jwt_issuer=ISSUER, role_claim="https://x.example/role"
     )
@@ -128,14 +128,14 @@ async def test_other_names_for_the_claims() -> None:
     ],
 )
 async def test_malformed(authorization: str) -> None:
-    """What is no bearer token, or one of more than 8192 characters, is refused with how to send one."""
+    """A header without a bearer token, or with more than 8192 characters, is refused with how to send one."""
     found = await refusal(TokenVerifier(SETTINGS), authorization)
     assert found.reason is Reason.MALFORMED
     assert "must be `Bearer` and the whole token" in found.message
 
 
 async def test_wrong_signature_or_algorithm() -> None:
-    """Another secret, a changed signature, another algorithm and none at all prove nothing."""
+    """Another secret, a changed signature, another algorithm and no signature are all refused."""
     verifier = TokenVerifier(SETTINGS)
     assert (await refusal(verifier, bearer(claims(), SECRET[::-1]))).reason is Reason.BAD_SIGNATURE
     assert (await refusal(verifier, bearer(claims())[:-4] + "AAAA")).reason is Reason.BAD_SIGNATURE
@@ -151,7 +151,7 @@ async def test_wrong_signature_or_algorithm() -> None:
 
 
 async def test_leeway() -> None:
-    """Clocks may differ by a few seconds: a token is good so much before its time and after it, and no longer."""
+    """Clocks may differ by a few seconds: a token is valid that long before and after its time, and no longer."""
     verifier = TokenVerifier(SETTINGS)
     now = int(time())
     assert await verifier.prove(bearer(claims(exp=now - 1)))
@@ -160,7 +160,7 @@ async def test_leeway() -> None:
 
 
 async def test_a_remembered_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that was proven before is still refused once it has expired."""
+    """A token that was verified before is refused once it has expired."""
     verifier = TokenVerifier(SETTINGS)
     payload = claims()
     assert await verifier.prove(bearer(payload))
@@ -183,7 +183,7 @@ json_values = st.recursive(
     | json_values,
 )
 def test_any_token_at_all(header: dict[str, Any], payload: Any) -> None:
-    """Whatever a token says, even a well-signed one, it proves somebody or is refused; it is never a fault."""
+    """Any token, even a signed one, either proves an identity or is refused; none causes a fault."""
     if isinstance(payload, dict):
         payload = claims() | payload
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256"} | header, payload)]
@@ -202,14 +202,14 @@ def test_any_token_at_all(header: dict[str, Any], payload: Any) -> None:
 
 @given(st.text(st.characters(codec=None)))
 def test_any_header_at_all(text: str) -> None:
-    """Whatever stands in the header, it is refused; it is never a fault."""
+    """Any text in the header is refused; none causes a fault."""
     for authorization in (text, f"Bearer {text}"):
         with pytest.raises(InvalidToken):
             asyncio.run(TokenVerifier(SETTINGS).prove(authorization))
 
 
-def test_mint_token_for_nobody() -> None:
-    """A token is not minted for a subject that the server would refuse."""
+def test_mint_token_for_an_invalid_subject() -> None:
+    """No token is minted for a subject that the server would refuse."""
     with pytest.raises(ValueError, match="1 to 255 characters"):
         mint_token(
             SECRET, role=Role.USER, subject="", audience="a", issuer="i", role_claim="role", expires_in_seconds=60
@@ -217,7 +217,7 @@ def test_mint_token_for_nobody() -> None:
 
 
 def test_identity() -> None:
-    """A subject's user id is the same for ever, whatever the role; the actor names both."""
+    """A subject's user id never changes, whatever its role; the actor names both."""
     assert Identity("ada", Role.USER).user_id == UUID("d8944eaa-012e-5217-a125-05c67f87f710")
     assert Identity("ada", Role.ADMIN).user_id == Identity("ada", Role.USER).user_id
     assert Identity("Ada", Role.USER).user_id != Identity("ada", Role.USER).user_id

@@ -1,4 +1,4 @@
-"""Admission: which requests run, wait or are rejected, in which order, and which places are freed."""
+"""Admission: which requests run, wait or are rejected, in which order, and when slots are released."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,20 +26,20 @@ QUERY = {"query": "{ viewer { id } }"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Let one request run and one wait."""
+    """Allow one request to run and one to wait."""
     return replace(settings, requests_at_once_max=1, requests_waiting_max=1)
 
 
 @asynccontextmanager
 async def locked(database: Database) -> AsyncIterator[None]:
-    """Keep every query waiting for PostgreSQL."""
+    """Make every query wait for a lock in PostgreSQL."""
     async with database.pool.acquire() as holder, holder.transaction():
         await holder.execute("LOCK TABLE users")
         yield
 
 
 def ask(api: Api, subject: str = "ann") -> "asyncio.Task[httpx2.Response]":
-    """Send a query, which runs or waits by the time that any later one comes."""
+    """Send a query, which runs or waits before any later one arrives."""
     return asyncio.create_task(api.client.post("/graphql", json=QUERY, headers=headers(subject)))
 
 
@@ -51,7 +51,7 @@ def assert_overloaded(response: httpx2.Response) -> None:
 
 
 async def test_excess_is_rejected_at_once(dsn: str, settings: Settings, database: Database) -> None:
-    """One runs, one waits; a third is answered 503 with RETRY while both hang, and both are answered later."""
+    """With one request running and one waiting, a third gets RETRY with 503 immediately; both are answered later."""
     async with serving_logged(dsn, settings) as (api, log):
         async with locked(database):
             running = ask(api)
@@ -65,12 +65,12 @@ async def test_excess_is_rejected_at_once(dsn: str, settings: Settings, database
             assert (await api.client.get("/readyz")).status_code == 200
         for response in (await running, await waiting, await ask(api)):
             assert (response.status_code, response.json()) == (200, {"data": {"viewer": None}})
-        # What is no fault of the server's is a line of its log and no more.
+        # A rejection is no fault: it adds only the request's line to the log.
         assert [line["level"] for line in log.read()] == ["info"] * 8
 
 
 async def test_waiting_requests_run_in_order(dsn: str, settings: Settings, database: Database) -> None:
-    """Requests of different users run in the order of their arrival, and no more at once than may."""
+    """Requests of different users run in order of arrival, and never more at once than there are slots."""
     async with serving(dsn, replace(settings, requests_waiting_max=8)) as api:
         served = []
 
@@ -88,7 +88,7 @@ async def test_waiting_requests_run_in_order(dsn: str, settings: Settings, datab
 
 
 async def test_a_wait_ends_at_the_deadline(dsn: str, settings: Settings, database: Database) -> None:
-    """A request that has waited as long as one may take is answered RETRY, and frees its place."""
+    """A request that still waits at its deadline gets RETRY, and frees its place in the queue."""
     async with serving(dsn, replace(settings, request_timeout_seconds=0.3, requests_waiting_max=2)) as api:
         async with locked(database):
             running = ask(api)
@@ -103,7 +103,7 @@ async def test_a_wait_ends_at_the_deadline(dsn: str, settings: Settings, databas
 
 
 async def test_one_user_has_half_of_the_slots(dsn: str, settings: Settings, database: Database) -> None:
-    """While a user's requests hang, others are served; more than half of the queue is refused with LIMIT_EXCEEDED."""
+    """While one user's requests hang, others are served; beyond half of the queue the user gets LIMIT_EXCEEDED."""
     async with serving(dsn, replace(settings, requests_at_once_max=4, requests_waiting_max=4)) as api:
         ids = [await api.register(subject) for subject in ("ann", "bob")]
         video = await api.video(subject="ann")
@@ -121,7 +121,7 @@ async def test_one_user_has_half_of_the_slots(dsn: str, settings: Settings, data
 
 
 async def test_the_user_quota_comes_before_admission(dsn: str, settings: Settings, database: Database) -> None:
-    """A user over the rate limit is refused at once, although all slots are taken, and takes nobody's place."""
+    """A user over the rate limit is refused immediately although all slots are taken, and occupies no place."""
     limited = replace(settings, requests_waiting_max=2, rate_limit_per_identity=per_hour(1))
     async with serving(dsn, limited) as api:
         assert (await ask(api, "greedy")).status_code == 200
@@ -137,7 +137,7 @@ async def test_the_user_quota_comes_before_admission(dsn: str, settings: Setting
 
 
 async def test_a_body_takes_no_slot_while_it_arrives(dsn: str, settings: Settings) -> None:
-    """Requests whose bodies have not arrived whole keep nobody waiting, and are answered once they have."""
+    """Requests with incomplete bodies delay nobody, and are answered once their bodies arrive."""
     async with serving(dsn, settings) as api:
         arrived = asyncio.Event()
 
@@ -160,7 +160,7 @@ async def test_a_body_takes_no_slot_while_it_arrives(dsn: str, settings: Setting
 
 
 async def test_a_client_that_leaves_frees_its_place(dsn: str, settings: Settings, database: Database) -> None:
-    """A request whose client leaves while it waits makes room for another, and is not executed."""
+    """A waiting request whose client disconnects frees its place, and is not executed."""
     app = create_app(settings, dsn=dsn)
     leaves = asyncio.Event()
     body = {"type": "http.request", "body": b'{"query": "{ viewer { id } }"}', "more_body": False}
@@ -196,7 +196,7 @@ async def test_a_client_that_leaves_frees_its_place(dsn: str, settings: Settings
             waiting = ask(api)
             assert_overloaded(await ask(api))
             assert not waiting.done()
-            waiting.cancel()  # As a server does that has to stop.
+            waiting.cancel()  # As a server that stops does.
             await asyncio.wait([waiting])
             waiting = ask(api)
             assert_overloaded(await ask(api))
@@ -221,7 +221,7 @@ async def wait(slot: Slot) -> None:
 
 
 async def test_nothing_is_left_of_released_slots() -> None:
-    """A slot that is left, cancelled or released waits no more; one that is freed at the same time goes to the next."""
+    """A slot that is abandoned, cancelled or released no longer waits; one freed at that moment goes to the next."""
     admission = Admission(1, 12)
     running = Slot(admission, "ann")
     left, cancelled, before, _, last = slots = [Slot(admission, "bob") for _ in range(5)]
@@ -251,7 +251,7 @@ async def test_nothing_is_left_of_released_slots() -> None:
 
 
 async def test_owners_take_turns() -> None:
-    """Whatever an owner has waiting, another's first one is next; none has more than half of the slots."""
+    """The queue alternates between owners, and no owner has more than half of the slots."""
     admission = Admission(4, 40)
     order: list[str] = []
 
@@ -283,8 +283,8 @@ async def test_owners_take_turns() -> None:
     assert [each for each in order if "ann" in each] == [f"ann {number}" for number in range(20)]
 
 
-async def test_a_pool_that_is_busy_is_a_retry(dsn: str, settings: Settings) -> None:
-    """A request that gets no connection in time is a RETRY, and /readyz says within its own time that all is busy."""
+async def test_a_busy_pool_is_a_retry(dsn: str, settings: Settings) -> None:
+    """A request that gets no connection in time is a RETRY, and /readyz reports in time that all are busy."""
     busy = replace(settings, database_pool_size=1, request_timeout_seconds=0.2)
     app = create_app(busy, dsn=dsn)
     async with app.router.lifespan_context(app):

@@ -1,4 +1,4 @@
-"""Limits on how many requests somebody may send: who is counted with whom, what is answered, what is never refused."""
+"""Rate limits: which requests share a quota, what a refusal contains, and what is never limited."""
 
 import shutil
 import socket
@@ -32,7 +32,7 @@ NOWHERE = "redis://app:hunter2@127.0.0.1:1"
 
 
 class Site:
-    """The application as it is reached from anywhere."""
+    """The application, called from any address."""
 
     def __init__(self, app: Starlette) -> None:
         self._app = app
@@ -48,14 +48,14 @@ class Site:
 
 @asynccontextmanager
 async def site(dsn: str, settings: Settings) -> AsyncIterator[Site]:
-    """Serve a database, to be asked from any address."""
+    """Serve a database to clients with any address."""
     app = create_app(settings, dsn=dsn)
     async with app.router.lifespan_context(app):
         yield Site(app)
 
 
 def limited(settings: Settings, *, identity: int | None = None, address: int | None = None) -> Settings:
-    """Allow so many requests, which take so long to fill up again that no test lives to see it."""
+    """Allow this many requests, with a refill too slow for any test to see."""
 
     def rate(count: int | None) -> Quota | None:
         return None if count is None else per_hour(count)
@@ -73,17 +73,17 @@ def assert_limited(response: httpx2.Response, seconds: range) -> None:
 
 
 async def test_an_address_has_a_quota(dsn: str, settings: Settings) -> None:
-    """Beyond its quota an address is answered 429 and when to come again, signed in or not; others are not."""
+    """An address over its quota gets 429 with Retry-After, signed in or not; other addresses do not."""
     async with site(dsn, limited(settings, address=3)) as reached:
         for subject in (None, "ann", "bob"):
             assert (await reached.ask("192.0.2.1", subject)).status_code == 200
         for subject in (None, "ann", "bob"):
-            assert_limited(await reached.ask("192.0.2.1", subject), range(1190, 1201))  # An hour's third.
+            assert_limited(await reached.ask("192.0.2.1", subject), range(1190, 1201))  # A third of an hour.
         assert (await reached.ask("192.0.2.2")).status_code == 200
 
 
 async def test_a_user_has_a_quota(dsn: str, settings: Settings) -> None:
-    """Beyond its quota a user is answered 429 from wherever; other users, workers, admins and nobody are not."""
+    """A user over its quota gets 429 from every address; other users, workers, admins and anonymous clients do not."""
     async with site(dsn, limited(settings, identity=2)) as reached:
         assert [(await reached.ask(f"192.0.2.{number}", "ann")).status_code for number in (1, 2)] == [200, 200]
         assert_limited(await reached.ask("192.0.2.3", "ann"), range(1790, 1801))
@@ -97,8 +97,8 @@ async def test_a_user_has_a_quota(dsn: str, settings: Settings) -> None:
     quota=st.builds(per_sec, st.sampled_from([1, 2, 4, 16]), st.integers(1, 5)),
     requests=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40).map(lambda sixteenths: sixteenths / 16))),
 )
-def test_memory_counts_as_redis_would(quota: Quota, requests: list[tuple[str, float]]) -> None:
-    """What this process counts itself comes to the same, request by request, as throttled-py's own GCRA."""
+def test_memory_and_redis_count_alike(quota: Quota, requests: list[tuple[str, float]]) -> None:
+    """In-memory counting gives the same result for each request as throttled-py's own GCRA."""
     ours = Counts(quota)
     theirs = Throttled(using="gcra", quota=quota, store=MemoryStore())
     now = 1.0
@@ -110,8 +110,8 @@ def test_memory_counts_as_redis_would(quota: Quota, requests: list[tuple[str, fl
             assert ours.spend(whose, now) == (expected.state.retry_after if expected.limited else 0)
 
 
-async def test_a_token_that_proves_nothing_counts_for_nobody(dsn: str, settings: Settings) -> None:
-    """Whoever makes up a token uses up their address's quota and not the user's; it is 401 until then."""
+async def test_an_invalid_token_counts_for_no_user(dsn: str, settings: Settings) -> None:
+    """An invalid token is 401, and uses up the address's quota instead of a user's."""
     async with site(dsn, limited(settings, identity=1, address=3)) as reached:
         forged = {"Authorization": headers("ann")["Authorization"][:-8] + "AAAAAAAA"}
         assert [(await reached.ask("192.0.2.1", more=forged)).status_code for _ in range(4)] == [401, 401, 401, 429]
@@ -119,7 +119,7 @@ async def test_a_token_that_proves_nothing_counts_for_nobody(dsn: str, settings:
 
 
 async def test_health_checks_are_not_limited(dsn: str, settings: Settings) -> None:
-    """/livez and /readyz are answered however often they are asked, and take nothing off a quota."""
+    """/livez and /readyz are always answered, and use up no quota."""
     async with serving_logged(dsn, limited(settings, address=1)) as (api, log):
         for path in ("/livez", "/readyz"):
             assert [(await api.client.get(path)).status_code for _ in range(3)] == [200] * 3
@@ -129,7 +129,7 @@ async def test_health_checks_are_not_limited(dsn: str, settings: Settings) -> No
 
 
 async def test_an_ipv6_network_is_one_address(dsn: str, settings: Settings) -> None:
-    """All addresses of one /64 share a quota, and an IPv4 address written as IPv6 is that IPv4 address."""
+    """All addresses in a /64 share a quota, and an IPv4-mapped IPv6 address counts as the IPv4 address."""
     async with site(dsn, limited(settings, address=1)) as reached:
         assert (await reached.ask("2001:db8:0:1::1")).status_code == 200
         assert (await reached.ask("2001:db8:0:1:ffff::2")).status_code == 429
@@ -140,7 +140,7 @@ async def test_an_ipv6_network_is_one_address(dsn: str, settings: Settings) -> N
 
 
 async def test_only_a_trusted_proxy_names_addresses(dsn: str, settings: Settings) -> None:
-    """Of X-Forwarded-For the last address that is no trusted proxy counts, and nothing of a stranger's."""
+    """The last untrusted address in a trusted proxy's X-Forwarded-For counts; a stranger's header is ignored."""
     settings = replace(limited(settings, address=1), trusted_proxies=("10.0.0.0/8", "192.0.2.99/32"))
     async with site(dsn, settings) as reached:
         for proxy in ("10.0.0.7", "192.0.2.99"):
@@ -155,7 +155,7 @@ async def test_only_a_trusted_proxy_names_addresses(dsn: str, settings: Settings
 async def test_a_flood_of_addresses_takes_little_memory(
     dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many addresses come, only so many are remembered, and the one heard of last is not the one forgotten."""
+    """A limited number of addresses is remembered; the most recently seen is never the one dropped."""
     monkeypatch.setattr(server.gates.rate_limit, "COUNTED_MAX", 10)
     async with site(dsn, limited(settings, address=2)) as flooded:
         for number in range(12):
@@ -164,8 +164,8 @@ async def test_a_flood_of_addresses_takes_little_memory(
         assert [(await flooded.ask("198.51.100.0")).status_code for _ in range(3)] == [200, 200, 429]
 
 
-async def test_a_storage_that_fails_stops_nobody(dsn: str, settings: Settings) -> None:
-    """While Redis cannot be reached everything is answered, and one line of the log tells it, without its password."""
+async def test_requests_are_answered_while_redis_is_down(dsn: str, settings: Settings) -> None:
+    """While Redis is unreachable every request is answered, and one log line says so, without the password."""
     settings = replace(limited(settings, identity=1, address=1), rate_limit_storage=NOWHERE)
     async with serving_logged(dsn, settings) as (api, log):
         for _ in range(3):
@@ -178,7 +178,7 @@ async def test_a_storage_that_fails_stops_nobody(dsn: str, settings: Settings) -
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    """Run a Redis, and yield its address."""
+    """Run a Redis server, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = ["redis-server", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
@@ -190,8 +190,8 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="there is no redis-server on this machine")
-async def test_several_processes_count_batched(dsn: str, settings: Settings, redis: str) -> None:
-    """Servers that share a Redis share the quotas; what uses one up at the one is refused at the other."""
+async def test_processes_share_quotas_in_redis(dsn: str, settings: Settings, redis: str) -> None:
+    """Servers with the same Redis share quotas: a quota used up on one is used up on the other."""
     settings = replace(limited(settings, identity=2, address=3), rate_limit_storage=redis)
     async with site(dsn, settings) as one, site(dsn, settings) as other:
         assert [(await each.ask("192.0.2.1", "ann")).status_code for each in (one, other)] == [200, 200]
@@ -202,7 +202,7 @@ async def test_several_processes_count_batched(dsn: str, settings: Settings, red
 
 
 def test_redis_needs_its_client(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis that is set without its client being installed keeps the server from starting, with what to do."""
+    """A Redis setting without the client package fails the start, with how to install it."""
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(StartError, match="pip install 'throttled-py\\[redis\\]'"):
         create_app(replace(settings, rate_limit_storage=NOWHERE), dsn="postgresql://nowhere")

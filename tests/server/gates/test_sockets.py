@@ -1,4 +1,4 @@
-"""Limits on open sockets: what counts as one address, and how many file descriptors the process allows itself."""
+"""Limits on open sockets: what counts as one address, and the process's file descriptors."""
 
 import resource
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from server.process.settings import Settings
 
 @pytest.fixture
 def limit() -> Iterator[int]:
-    """Lower the number of file descriptors that this process may have."""
+    """Lower this process's limit on file descriptors."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
     yield 512
@@ -28,7 +28,7 @@ def limit() -> Iterator[int]:
     ],
 )
 def test_an_address(settings: Settings, hosts: list[str], others: list[str]) -> None:
-    """An IPv4 address is one in either notation, a /64 of IPv6 is one; others are not affected."""
+    """An IPv4 address is the same in either notation, and a /64 of IPv6 is one address; others are unaffected."""
     limits = SocketLimits(replace(settings, sockets_per_address_max=len(hosts)))
     keys = [limits.admit(host) for host in hosts]
     assert None not in keys
@@ -40,7 +40,7 @@ def test_an_address(settings: Settings, hosts: list[str], others: list[str]) -> 
 
 
 def test_nothing_is_kept_of_addresses_without_sockets(settings: Settings) -> None:
-    """What is counted is forgotten with the last socket of an address."""
+    """An address's count is removed with its last socket."""
     limits = SocketLimits(settings)
     for number in range(1000):
         key = limits.admit(f"192.0.2.{number % 250}")
@@ -50,7 +50,7 @@ def test_nothing_is_kept_of_addresses_without_sockets(settings: Settings) -> Non
 
 
 def test_descriptors_are_scarce(settings: Settings, limit: int) -> None:
-    """They are from a reserve on, and that is logged once in a while."""
+    """Descriptors count as scarce once only a reserve is left, and the log says so now and then."""
     limits = SocketLimits(settings)
     with capture_logs() as logs:
         assert not limits.are_scarce(limit - DESCRIPTORS_RESERVED - 1)
@@ -59,7 +59,7 @@ def test_descriptors_are_scarce(settings: Settings, limit: int) -> None:
 
 
 def test_the_limit_is_raised(limit: int) -> None:
-    """The process allows itself as many descriptors as it may have without further rights, within reason."""
+    """The process raises its soft limit on descriptors as far as allowed, up to a maximum."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     raise_descriptor_limit()
     expected = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)

@@ -1,4 +1,4 @@
-"""Where the server executes by compiled functions, and where it leaves an operation to Strawberry."""
+"""Which operations the compiled executor runs, and which it leaves to Strawberry."""
 
 import asyncio
 from random import Random
@@ -33,7 +33,7 @@ def schema() -> Schema:
 
 
 async def executed(schema: Schema, text: str, variables: dict[str, Any], seed: int = 0) -> list[str]:
-    """Execute on a backend that is not there; return what it was asked."""
+    """Execute on a synthetic backend; return the calls it received."""
     graphql_schema = schema._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
     backend: Any = Backend(graphql_schema, seed, oddity=0)
     backend.identity = ADMIN
@@ -45,7 +45,7 @@ async def executed(schema: Schema, text: str, variables: dict[str, Any], seed: i
 
 
 async def test_clients_are_served_by_compiled_functions(schema: Schema) -> None:
-    """Nothing that the project's clients send is left to Strawberry."""
+    """Every operation that the project's clients send is compiled."""
     graphql_schema = schema._schema  # noqa: SLF001 - as above
     for text in project_documents():
         prepared = schema.prepare(text)
@@ -57,8 +57,8 @@ async def test_clients_are_served_by_compiled_functions(schema: Schema) -> None:
     assert not schema.not_compiled
 
 
-async def test_what_cannot_be_compiled_is_executed_once(schema: Schema) -> None:
-    """A mutation that cannot be compiled is run by Strawberry, each time and once, and counted with the reason."""
+async def test_an_uncompilable_mutation_is_executed_once(schema: Schema) -> None:
+    """Strawberry runs a mutation that cannot be compiled, once per request, and it is counted with the reason."""
     text = f"mutation($input: TrashVideoDataInput!, {SWITCHES}) {{ trashVideoData(input: $input) {{ {SWITCHED} }} }}"
     for times in (1, 2, 3):
         (asked,) = await executed(schema, text, {"input": {"recordId": "a"}})
@@ -68,8 +68,8 @@ async def test_what_cannot_be_compiled_is_executed_once(schema: Schema) -> None:
     assert schema.not_compiled == {"switches": 3, "introspection": 1}
 
 
-async def test_what_cannot_be_compiled_is_logged(schema: Schema) -> None:
-    """The log tells of the first operation that cannot be compiled for a reason, then of the 10th, the 100th …."""
+async def test_uncompilable_operations_are_logged(schema: Schema) -> None:
+    """The log names the 1st, 10th, 100th … operation that cannot be compiled, for each reason."""
     server.process.logging.configure("console", "info")  # Another test's server may have raised the level.
     with capture_logs() as lines:
         for _ in range(11):
@@ -79,7 +79,7 @@ async def test_what_cannot_be_compiled_is_logged(schema: Schema) -> None:
 
 
 class Streaming(Backend):
-    """Has subscriptions tell three events."""
+    """Subscriptions of three events."""
 
     def resolve(self, info: strawberry.Info[Any, Any], arguments: dict[str, Any]) -> tuple[int, Any]:
         if info.operation.operation.value != "subscription" or len(info.path.as_list()) > 1:
@@ -90,7 +90,7 @@ class Streaming(Backend):
 
 @pytest.mark.parametrize("text", SUBSCRIPTIONS)
 async def test_events_that_cannot_be_compiled(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events of a subscription are answered by compiled functions, or the same by graphql-core, which is counted."""
+    """Compiled functions or graphql-core answer a subscription's events, with equal results; the latter are counted."""
 
     def refuse(_program: Program) -> None:
         raise NotCovered("asked for")
@@ -113,8 +113,8 @@ async def test_events_that_cannot_be_compiled(text: str, monkeypatch: pytest.Mon
     assert len(told[0]) == 3
 
 
-def test_what_is_compiled_counts_with_its_document(schema: Schema) -> None:
-    """Functions are remembered as long as their document, and count against what documents may take."""
+def test_compiled_functions_count_with_their_document(schema: Schema) -> None:
+    """Compiled functions are cached with their document, and count towards its size."""
     text = MUTATIONS["createVideoData"]
     prepared = schema.prepare(text)
     cache = schema.documents._sound  # noqa: SLF001 - What is remembered shows nowhere else but in memory.
@@ -127,8 +127,8 @@ def test_what_is_compiled_counts_with_its_document(schema: Schema) -> None:
     assert schema.documents.compiled(schema._schema, prepared, "CreateVideoData") is operation  # noqa: SLF001 - as above
 
 
-def test_what_grows_beyond_the_bound_is_forgotten() -> None:
-    """What grows drives out what was used longest ago, and in the end itself."""
+def test_an_entry_that_outgrows_the_cache() -> None:
+    """A growing entry evicts the least recently used ones, and finally itself."""
     cache = BoundedCache[str](10, 100)
     cache.put("a", "A", 40)
     cache.put("b", "B", 40)

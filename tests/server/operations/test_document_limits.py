@@ -1,4 +1,4 @@
-"""What a document may ask for: each limit is met exactly, tells itself, and makes any document cheap to refuse."""
+"""Limits on documents: each is exact, reports itself, and makes any document cheap to refuse."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +30,7 @@ INTROSPECTION = get_introspection_query(
 
 @contextmanager
 def allowing(maxima: Mapping[str, int]) -> Iterator[None]:
-    """Set some limits, and lift all others."""
+    """Set some limits, and disable all others."""
     with pytest.MonkeyPatch.context() as patch:
         for name, limit in LIMITS.items():
             patch.setitem(LIMITS, name, limit._replace(maximum=maxima.get(name, 10**9)))
@@ -38,7 +38,7 @@ def allowing(maxima: Mapping[str, int]) -> Iterator[None]:
 
 
 def some(fields: str, count: int) -> str:
-    """Repeat these fields in turn, up to so many."""
+    """Repeat these fields cyclically, up to this many."""
     return " ".join(islice(cycle(fields.split(", ")), count))
 
 
@@ -53,7 +53,7 @@ def of_depth(count: int) -> str:
     return "{ " + " { ".join([*levels, "__typename"]) + " }" * count
 
 
-# For each limit, a valid document that has so many of what is counted.
+# For each limit, a valid document with this many of what it counts.
 OF_SIZE: dict[str, Callable[[int], str]] = {
     "length": "{ __typename }".ljust,
     "tokens": lambda count: "#\n" * (count - 3) + "{ __typename }",
@@ -81,7 +81,7 @@ OF_SIZE: dict[str, Callable[[int], str]] = {
 
 
 async def limited(api: Api, document: str, variables: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """Have a document refused by a limit, and return what the error tells."""
+    """Have a limit refuse a document, and return the error's details."""
     (error,) = (await api.post(document, variables, subject="root", role=Role.ADMIN, **more))["errors"]
     told: dict[str, Any] = error["extensions"]
     assert told.pop("code") == "LIMIT_EXCEEDED"
@@ -92,18 +92,18 @@ async def limited(api: Api, document: str, variables: Mapping[str, Any] | None =
 
 
 @pytest.mark.parametrize("name", LIMITS)
-async def test_a_limit_is_met_exactly(api: Api, name: str) -> None:
-    """A document at the limit is answered; with one more it is refused, and told the limit, its maximum, its value."""
+async def test_limits_are_exact(api: Api, name: str) -> None:
+    """A document at the limit is answered. One beyond it is refused with the limit, its maximum and the value."""
     maximum = LIMITS[name].maximum
     at_the_limit = await api.post(OF_SIZE[name](maximum), subject="root", role=Role.ADMIN)
     assert "errors" not in at_the_limit, at_the_limit["errors"]
-    for _ in range(2):  # What is refused is remembered, too.
+    for _ in range(2):  # Refusals are cached, too.
         told = await limited(api, OF_SIZE[name](maximum + 1))
         assert told == {"limit": name, "maximum": maximum, "value": maximum + 1}
 
 
 def test_limits_are_documented() -> None:
-    """The page of limits has a row for each, with its maximum, what is counted, and why."""
+    """The page of limits has a row for each, with its maximum, what it counts, and the reason."""
     page = (Path(__file__).parents[3] / "docs" / "limits.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     assert rows == [
@@ -162,23 +162,23 @@ def test_limits_are_documented() -> None:
         ("{ __schema { types { name } } }", {}, 1 + 3 * 2),
     ],
 )
-async def test_what_a_list_costs(
+async def test_the_cost_of_a_list(
     api: Api, monkeypatch: pytest.MonkeyPatch, document: str, variables: dict[str, Any], cost: int
 ) -> None:
-    """A list costs as much as its items would if it were as long as it may be, with the variables as they came."""
+    """A list costs as much as its maximum number of items, given the variables."""
     monkeypatch.setitem(LIMITS, "cost", LIMITS["cost"]._replace(maximum=0))
     if cost:
         assert (await limited(api, document, variables))["value"] == cost
 
 
-async def test_what_no_number_could_hold(api: Api) -> None:
-    """Of a document that would have 2¹³⁰ selections it is told that there are at least as many as Int can hold."""
+async def test_counts_beyond_int(api: Api) -> None:
+    """For a document with 2¹³⁰ selections the refusal reports the largest Int."""
     document = dict(hostile_documents())["fragments that double 130 times"]
     assert await limited(api, document) == {"limit": "selections", "maximum": 1_000, "value": 2**31 - 1}
 
 
 async def test_each_operation_has_its_cost(api: Api) -> None:
-    """Of two operations in a document only the one that runs is held to the limit on cost."""
+    """Only the operation that runs counts towards the limit on cost."""
     document = "query small { users { nodes { id } } } query large { " + OF_SIZE["cost"](10_001)[1:]
     for name, refused in (("small", False), ("large", True)):
         content = {"query": document, "operationName": name}
@@ -187,8 +187,8 @@ async def test_each_operation_has_its_cost(api: Api) -> None:
         assert ("errors" in body) is refused
 
 
-async def test_what_cannot_be_measured_is_refused_first(api: Api) -> None:
-    """Fragments that spread themselves, are unknown, unused or twice there, are bad input, and no limit is told."""
+async def test_invalid_fragments_are_refused_before_limits(api: Api) -> None:
+    """Cyclic, unknown, unused or duplicate fragments are bad input, without naming a limit."""
     for document, message in (
         ("{ ...a } fragment a on Query { viewer { id } ...a }", "Cannot spread fragment 'a' within itself."),
         ("{ ...a }", "Unknown fragment 'a'."),
@@ -204,7 +204,7 @@ async def test_what_cannot_be_measured_is_refused_first(api: Api) -> None:
 
 
 def honest_documents() -> list[Any]:
-    """List what our own clients send: the demo's, the examples, the tests' mutations, GraphiQL's introspection."""
+    """List the documents that our own clients send: demo, examples, tests' mutations, GraphiQL's introspection."""
     server = files("server")
     demo = (server / "demo" / "operations.graphql").read_text(encoding="utf-8")
     texts = {"the whole demo": demo, "introspection": INTROSPECTION, **MUTATIONS}
@@ -214,7 +214,7 @@ def honest_documents() -> list[Any]:
 
 @pytest.mark.parametrize("document", honest_documents())
 def test_honest_documents_meet_no_limit(monkeypatch: pytest.MonkeyPatch, document: str) -> None:
-    """What our clients send, and GraphiQL, uses less than half of each limit; introspection, all of the depth."""
+    """Our clients' documents and GraphiQL use less than half of each limit; introspection uses all of the depth."""
     for name, limit in LIMITS.items():
         if name != "depth":
             monkeypatch.setitem(LIMITS, name, limit._replace(maximum=limit.maximum // 2))
@@ -236,8 +236,8 @@ def test_honest_documents_meet_no_limit(monkeypatch: pytest.MonkeyPatch, documen
         },
     ),
 )
-def test_measured_as_if_written_out(seed: int, variables: dict[str, Any]) -> None:
-    """Whatever the document, each limit counts what is there when all its fragments are written out."""
+def test_fragments_count_wherever_they_are_spread(seed: int, variables: dict[str, Any]) -> None:
+    """Each limit counts a document as if its fragments were written out."""
     document = parse(random_document(Random(seed)))
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     models = [WrittenOut(document, operation, variables).counted for operation in operations]
@@ -265,13 +265,13 @@ def test_measured_as_if_written_out(seed: int, variables: dict[str, Any]) -> Non
             cost.hold(variables)
 
 
-# Calls and returns, about 100 ms of them on one core.
+# Calls and returns, which take about 100 ms on one core.
 CALLS_MAX = 2_000_000
 
 
 @pytest.mark.parametrize("document", [pytest.param(text, id=name) for name, text in hostile_documents()])
 def test_no_document_takes_long(document: str) -> None:
-    """However hostile a document of 64 KiB is, it is prepared in a bounded number of steps."""
+    """Any document of 64 KiB, however hostile, is prepared in a bounded number of steps."""
     documents = Documents(introspection=True)
     calls = 0
 
@@ -288,7 +288,7 @@ def test_no_document_takes_long(document: str) -> None:
 
 
 async def test_no_document_is_a_fault(api: Api) -> None:
-    """However hostile a document is, it is answered, or refused with a code: it never makes a fault."""
+    """Any document, however hostile, is answered or refused with a code, without a fault."""
     for name, document in hostile_documents():
         body = await api.post(document[:65_536], subject="ann")
         codes = {error["extensions"]["code"] for error in body.get("errors", [])}

@@ -1,4 +1,4 @@
-"""What becomes of a document: it is prepared once, remembered within bounds, and told no more than it may know."""
+"""The document cache: each document is prepared once, within bounds, and errors reveal no schema unless allowed."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 async def test_a_document_is_prepared_once(api: Api, parsed: Counter[str]) -> None:
-    """A document that comes again is not parsed again, whether it is right, wrong, or beyond a limit."""
+    """A repeated document is not parsed again, whether it is valid, invalid, or beyond a limit."""
     documents = {
         "{ viewer { id } }": [],
         "{ viewer { id": ["BAD_USER_INPUT"],
@@ -48,7 +48,7 @@ async def test_a_document_is_prepared_once(api: Api, parsed: Counter[str]) -> No
 
 
 async def test_every_request_has_its_variables(api: Api) -> None:
-    """A remembered document is held to the limit on cost with the variables of each request."""
+    """The limit on cost uses the variables of each request, for a cached document too."""
     document = "query($n: Int) { videos(first: $n) { nodes { entries(first: $n) { nodes { id } } } } }"
     for size, refused in ((10, False), (100, True), (10, False)):
         body = await api.post(document, {"n": size}, subject="root", role=Role.ADMIN)
@@ -56,8 +56,8 @@ async def test_every_request_has_its_variables(api: Api) -> None:
         assert not refused or body["errors"][0]["extensions"]["limit"] == "cost"
 
 
-async def test_all_that_is_wrong_is_told(api: Api) -> None:
-    """A document with several mistakes is told all of them, up to ten, each with its place."""
+async def test_every_mistake_is_reported(api: Api) -> None:
+    """A document with several mistakes gets all of them, up to ten, each with its location."""
     errors = (await api.post("{ viewer { a b c } }", subject="ann"))["errors"]
     assert [error["locations"] for error in errors] == [[{"line": 1, "column": column}] for column in (12, 14, 16)]
     many = "{ viewer {" + "".join(f" a{number}" for number in range(50)) + " } }"
@@ -66,8 +66,8 @@ async def test_all_that_is_wrong_is_told(api: Api) -> None:
     assert "Too many validation errors" in errors[-1]["message"]
 
 
-def test_wrong_documents_drive_out_no_right_ones(parsed: Counter[str]) -> None:
-    """However many wrong documents come, the right ones stay remembered; of the wrong ones, the last do."""
+def test_invalid_documents_do_not_evict_valid_ones(parsed: Counter[str]) -> None:
+    """However many invalid documents arrive, valid ones stay cached; of the invalid ones, the latest do."""
     documents = Documents(introspection=True)
     documents.prepare(SCHEMA, "{ __typename }")
     wrong = [f"{{ a{number} }}" for number in range(FAULTY_REMEMBERED + 50)]
@@ -79,8 +79,8 @@ def test_wrong_documents_drive_out_no_right_ones(parsed: Counter[str]) -> None:
     assert {text for text, times in parsed.items() if times > 1} == {wrong[0]}
 
 
-def test_remembered_within_bounds() -> None:
-    """A cache holds no more entries and no more characters than it may, and forgets what was used longest ago."""
+def test_the_cache_is_bounded() -> None:
+    """A cache is bounded in entries and characters, and evicts the least recently used."""
     cache = BoundedCache[int](3, 10)
     for number in range(4):
         cache.put(f"{number}", number, 1)
@@ -96,7 +96,7 @@ def test_remembered_within_bounds() -> None:
     assert (cache.get("4"), cache.get("5"), cache.get("6")) == (4, 5, None)
 
 
-# What is asked for, and what it is that must not be told: the name that was nearly met.
+# A request, and the similar name that must not be suggested.
 NEAR_MISSES: list[tuple[str, dict[str, Any], str]] = [
     ("{ viewe { id } }", {}, "viewer"),
     ("{ node { id } }", {}, "Did you mean"),
@@ -141,7 +141,7 @@ async def test_suggestions(api: Api) -> None:
 
 @pytest.mark.parametrize("document", ["{ __schema { types { name } } }", '{ __type(name: "User") { name } }'])
 async def test_introspection(api: Api, closed: Api, document: str) -> None:
-    """The schema can be read where introspection is on, and not where it is off; `__typename` can be either way."""
+    """The schema is readable only if introspection is on; `__typename` always is."""
     assert "errors" not in await api.post(document, subject="ann")
     errors = (await closed.post(document, subject="ann"))["errors"]
     assert errors[0]["message"].startswith("GraphQL introspection has been disabled")
@@ -150,7 +150,7 @@ async def test_introspection(api: Api, closed: Api, document: str) -> None:
 
 
 async def test_no_graphiql_without_introspection(closed: Api) -> None:
-    """Without introspection GraphiQL, which lives on it, is not served, nor what it is made of, nor the schema."""
+    """Without introspection, GraphiQL with its files, which needs it, and the schema are not served."""
     response = await closed.client.get("/graphql", headers={"Accept": "text/html"})
     assert response.status_code in {400, 406}
     assert "graphiql" not in response.text.lower()

@@ -1,4 +1,4 @@
-"""The compiled executor: whatever it answers, graphql-core and Strawberry answer the same."""
+"""The compiled executor gives the same answers as graphql-core and Strawberry."""
 
 import asyncio
 import sys
@@ -39,7 +39,7 @@ SCHEMA = build_schema(development=True)._schema  # noqa: SLF001 - Strawberry sho
 
 
 def lenient(seed: int) -> GraphQLSchema:
-    """Build the schema with most fields nullable, so that many errors stand beside each other."""
+    """Build the schema with most fields nullable, so that many errors can occur in one response."""
     schema = build_schema(development=True)._schema  # noqa: SLF001 - as above
     random = Random(seed)
     for type_ in schema.type_map.values():
@@ -58,17 +58,17 @@ def loosened(type_: Any, random: Random) -> Any:
 
 LENIENT = lenient(0)
 DOCUMENTS = [parse(text) for text in project_documents()]
-# After so many turns of the loop, whatever was begun beside an error has come to its end.
+# After this many iterations of the loop, everything started beside an error has finished.
 TURNS_MAX = 60
 
-# graphql-core cancels what waits beside an error, and what has not begun then is never awaited.
+# graphql-core cancels what waits beside an error; what has not started by then is never awaited.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 
 async def check_equal(
     schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], seed: int, oddity: float
 ) -> list[Any]:
-    """Check that both executors call the same resolvers in the same order and answer the same; return the errors."""
+    """Check that both executors call the same resolvers in the same order with the same answer; return the errors."""
     answered = []
     with synthetic(schema):
         for compiled in (True, False):
@@ -87,7 +87,7 @@ async def check_equal(
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: print_ast(document)[:40])
 def test_every_operation_of_the_project_is_compiled(document: DocumentNode) -> None:
-    """All that the project's clients send is compiled, whatever their variables are, and answers as graphql-core."""
+    """Every operation that the project's clients send is compiled, and answers like graphql-core for any variables."""
     for seed in range(5):
         variables = variables_of(SCHEMA, document, Random(seed))
         for oddity in (0, 0.05):
@@ -95,8 +95,8 @@ def test_every_operation_of_the_project_is_compiled(document: DocumentNode) -> N
 
 
 @some_and_many(10_000)
-def test_operations_in_other_words(run: hypothesis.settings) -> None:
-    """With fragments, aliases, merged fields and conditions, operations answer as graphql-core, whatever goes wrong."""
+def test_rewritten_operations(run: hypothesis.settings) -> None:
+    """Operations with fragments, aliases, merged fields and conditions answer like graphql-core, errors included."""
     seen: Counter[str] = Counter()
 
     @run
@@ -115,8 +115,8 @@ def test_operations_in_other_words(run: hypothesis.settings) -> None:
 
 
 @some_and_many(10_000, some=100)
-def test_documents_that_hypothesis_thinks_of(run: hypothesis.settings) -> None:
-    """Any document over the schema answers as graphql-core, with its values in it or beside it, right or wrong."""
+def test_random_documents(run: hypothesis.settings) -> None:
+    """Any document on the schema answers like graphql-core, with valid or invalid literals and variables."""
     seen: Counter[str] = Counter()
 
     @run
@@ -137,7 +137,7 @@ def test_documents_that_hypothesis_thinks_of(run: hypothesis.settings) -> None:
 
 
 def compared(schema: GraphQLSchema, document: DocumentNode, variables: dict[str, Any], seed: int, oddity: float) -> str:
-    """Check that both executors do the same, and tell what became of it."""
+    """Check that both executors do the same, and return how the operation ended."""
     try:
         errors = asyncio.run(check_equal(schema, document, variables, seed, oddity))
     except NotCovered:
@@ -146,7 +146,7 @@ def compared(schema: GraphQLSchema, document: DocumentNode, variables: dict[str,
 
 
 class Stub:
-    """A context that has made all objects before."""
+    """A context whose objects all exist already."""
 
     def __init__(self) -> None:
         backend = Backend(SCHEMA, 0, 0)
@@ -178,8 +178,8 @@ VIDEO = {"title": "Whales", "videoStyle": "realistic", "caption": {"font": "bold
     ],
     ids=["createVideoData", "videoData", "viewer with 20 videos"],
 )
-def test_how_much_python_is_run(text: str, variables: dict[str, Any], calls_max: int) -> None:
-    """To execute takes no more calls of Python functions than this, and a tenth of what it takes graphql-core."""
+def test_the_cost_of_execution(text: str, variables: dict[str, Any], calls_max: int) -> None:
+    """Execution takes at most this many calls of Python functions, and a tenth of graphql-core's."""
     document = parse(text)
     operation = CompiledOperation(SCHEMA, document)
     context = Stub()

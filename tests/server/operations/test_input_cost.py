@@ -1,4 +1,4 @@
-"""What a request may cost before it is executed: whatever it sends, a bounded number of steps."""
+"""The cost of a request before execution: a bounded number of steps, whatever it contains."""
 
 import json
 import sys
@@ -19,19 +19,21 @@ from server.wire.request import CONTAINERS_MAX, SHORT_BODY_BYTES, GraphQLRequest
 from tests.api import SECRET
 from tests.hostile_requests import CREATE, NODES, UPDATE, VIDEOS, hostile_bodies
 
-# Calls and returns; most take a tenth of a microsecond. A document that is as large as it may be takes most of them.
+# Calls and returns; most take a tenth of a microsecond. A document of the maximum size needs most of them.
 CALLS_MAX = 250_000
 
 
 @pytest.fixture
 def runner(database: Database) -> Runner:
-    runner = Runner(Settings(jwt_secret=SECRET, introspection="on"))  # With it, errors take longer: they suggest names.
+    runner = Runner(
+        Settings(jwt_secret=SECRET, introspection="on")
+    )  # Introspection makes errors take longer: they suggest names.
     runner.database, runner.live = database, Live(database)
     return runner
 
 
 async def answered(runner: Runner, body: bytes, identity: Identity | None) -> tuple[list[dict[str, Any]], int]:
-    """Answer a request, and return its errors and the calls that it took."""
+    """Answer a request, and return its errors and the number of calls."""
     calls = 0
 
     def count(*_: object) -> None:
@@ -50,7 +52,7 @@ async def answered(runner: Runner, body: bytes, identity: Identity | None) -> tu
 
 
 async def test_no_request_takes_long_before_it_is_executed(runner: Runner) -> None:
-    """Whatever a body of a megabyte holds, it is read, and its variables coerced or refused, in few steps."""
+    """A body of a megabyte is parsed, and its variables coerced or refused, in a bounded number of steps."""
     slow = {}
     for name, body in hostile_bodies():
         for identity in (None, Identity("root", Role.ADMIN)):
@@ -65,10 +67,10 @@ async def test_no_request_takes_long_before_it_is_executed(runner: Runner) -> No
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_lists_and_objects_are_counted_before_they_are_read(extra: int) -> None:
-    """A request may have so many lists and objects in its JSON; one more is refused before the JSON is read."""
+    """The number of lists and objects in a request's JSON is limited; excess is refused before the JSON is parsed."""
     start, end = b'{"query":"{ viewer { id } }","variables":{"a":[', b"{}]}}"
     count = CONTAINERS_MAX - sum((start + end).count(each) for each in (b"[", b"{")) + extra
-    broken = b"" if extra else end  # What is refused is not even found to be no JSON.
+    broken = b"" if extra else end  # The refusal comes before the text is found to be invalid JSON.
     body = start + b"[]," * count + broken
     if extra:
         with pytest.raises(Refused) as refused:
@@ -78,8 +80,8 @@ def test_lists_and_objects_are_counted_before_they_are_read(extra: int) -> None:
         assert len((read_body(body).variables or {})["a"]) == count + 1
 
 
-def test_only_short_bodies_are_read_by_the_reader_of_short_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader that takes ten microseconds for some numbers is given no more of them than fit into a short body."""
+def test_long_bodies_do_not_use_the_short_body_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser that takes ten microseconds for some numbers never gets more of them than fit into a short body."""
     read = server.wire.request._read_short  # noqa: SLF001 - it shows nowhere else which one reads
     lengths = []
 
@@ -99,7 +101,7 @@ def test_only_short_bodies_are_read_by_the_reader_of_short_bodies(monkeypatch: p
     [(VIDEOS, {"f": {"status": ["NONE"]}}), (NODES, {"ids": 1.5}), (CREATE, {"input": {}}), (UPDATE, {})],
 )
 async def test_rules_come_before_variables(runner: Runner, document: str, variables: dict[str, Any]) -> None:
-    """Whoever may use no root field of an operation is told so, and nothing about the variables."""
+    """A caller who may use no root field of an operation gets that refusal, not errors about its variables."""
     result = await runner.execute(GraphQLRequest(document, variables), None, QUERIES_AND_MUTATIONS)
     assert result.errors is not None
     (error,) = result.errors
@@ -108,7 +110,7 @@ async def test_rules_come_before_variables(runner: Runner, document: str, variab
 
 
 async def test_rules_of_subscriptions_come_before_variables(runner: Runner) -> None:
-    """It is the same where somebody follows something."""
+    """The same applies to subscriptions."""
     document = "subscription($f: VideoFilter) { videosUpdated(filter: $f) { nodes { id } } }"
     operation = GraphQLRequest(document, {"f": {"status": ["NONE"] * 5_000}})
     for identity, code, count in (
@@ -121,8 +123,8 @@ async def test_rules_of_subscriptions_come_before_variables(runner: Runner) -> N
         assert [present(error, "id")["extensions"]["code"] for error in refused.value.errors] == [code] * count
 
 
-async def test_no_mutation_runs_beside_one_that_is_forbidden(runner: Runner) -> None:
-    """Of several mutations in one document none runs if the caller may not use one of them; queries run."""
+async def test_no_mutation_runs_beside_a_forbidden_one(runner: Runner) -> None:
+    """If one mutation of a document is forbidden, none runs; allowed queries do run."""
     ann = Identity("ann", Role.USER)
     document = "mutation { registerUser(input: {}) { __typename } %s }"
     forbidden = 'updateVideoRecordStatus(input: {recordId: "a", status: READY}) { __typename }'
@@ -139,7 +141,7 @@ async def test_no_mutation_runs_beside_one_that_is_forbidden(runner: Runner) -> 
 
 @pytest.mark.parametrize("items", [VARIABLE_ITEMS_MAX, VARIABLE_ITEMS_MAX + 1])
 async def test_the_items_of_all_lists_count(runner: Runner, items: int) -> None:
-    """Lists in variables may have so many items together; one more is refused before any is coerced."""
+    """The items of all lists in the variables have one common limit; excess is refused before any is coerced."""
     document = "query($a: [ID!]!, $b: [ID!]!) { a: nodes(ids: $a) { id } b: nodes(ids: $b) { id } }"
     variables = {"a": ["a"] * 1_000, "b": ["b"] * (items - 1_000)}
     operation = read_body(json.dumps({"query": document, "variables": variables}).encode())

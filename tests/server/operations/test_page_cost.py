@@ -1,4 +1,4 @@
-"""What reading costs: how many statements a document runs, and which columns they ask for."""
+"""The cost of reading: how many statements a document runs, and which columns they read."""
 
 import weakref
 from collections import Counter
@@ -31,7 +31,7 @@ Ran = list[tuple[str, tuple[Any, ...]]]
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
-    """Note each statement that is run, by its name and with its arguments."""
+    """Record each statement that runs, with its name and arguments."""
     noted: Ran = []
 
     def noting(run: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -47,7 +47,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
 
 
 async def test_a_page_costs_the_same_whatever_its_size(api: Api, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page with lists within lists takes one statement at most for each field that asks, be it of 1 or of 100."""
+    """A page with nested lists runs at most one statement per field, with 1 item or 100."""
     monkeypatch.setitem(LIMITS, "cost", LIMITS["cost"]._replace(maximum=10_000_000))
     for user in range(4):
         await api.register(f"user {user}", credits=10)
@@ -86,7 +86,7 @@ async def test_a_page_costs_the_same_whatever_its_size(api: Api, ran: Ran, monke
 
 
 async def test_objects_by_id_cost_the_same_however_many(api: Api, ran: Ran) -> None:
-    """Objects asked for by id, one by one or together, take one statement for each kind."""
+    """Objects requested by id, singly or together, take one statement per type."""
     ids = []
     for user in range(3):
         ids.append(await api.register(f"user {user}"))
@@ -104,7 +104,7 @@ async def test_objects_by_id_cost_the_same_however_many(api: Api, ran: Ran) -> N
 
 
 async def test_large_columns_are_read_only_when_selected(api: Api, ran: Ran) -> None:
-    """Lists, lookups and mutations ask for no large column; a query that selects some asks for those, at once."""
+    """Lists, lookups and mutations read no large column; a query that selects some reads them in one statement."""
     assert not set(LARGE) & set(VideoDataRow._fields)
     await api.register()
     video_id = await api.video(status="RENDERING")
@@ -126,7 +126,7 @@ async def test_large_columns_are_read_only_when_selected(api: Api, ran: Ran) -> 
 
 
 async def test_a_large_column_that_is_not_wanted_is_not_sent(api: Api, database: Database) -> None:
-    """Of the large columns PostgreSQL sends those that are wanted, and null for the others."""
+    """PostgreSQL sends the selected large columns, and null for the others."""
     await api.register()
     video_id = await api.video()
     stored: dict[str, Any] = {"script": "Once.", "captionJson": [1], "config": {"a": 1}, "images": []}
@@ -138,7 +138,7 @@ async def test_a_large_column_that_is_not_wanted_is_not_sent(api: Api, database:
 
 
 async def test_each_mutation_of_a_document_sees_the_newest_state(api: Api) -> None:
-    """Of several mutations in one document each shows what those before it changed, in nested lists and objects too."""
+    """Each mutation of a document shows the changes of those before it, in nested lists and objects too."""
     await api.register(credits=10)
     document = """
     fragment state on User { credits videos { nodes { status user { credits } events { nodes { number } } } }
@@ -163,7 +163,7 @@ async def test_each_mutation_of_a_document_sees_the_newest_state(api: Api) -> No
 
 
 async def test_a_retried_video_shows_its_new_events(api: Api) -> None:
-    """A cancellation and a retry in one document each show the history up to then."""
+    """A cancelation and a retry in one document each show the history so far."""
     await api.register()
     video_id = await api.video()
     document = """mutation($id: ID!) {
@@ -182,8 +182,8 @@ async def test_a_retried_video_shows_its_new_events(api: Api) -> None:
     assert len(data["retry"]["videoData"]["entries"]["nodes"]) == 3
 
 
-async def test_what_was_read_is_gone_when_nobody_needs_it(database: Database) -> None:
-    """Loaders are in no cycle: with them goes what they have read, and the garbage collector has nothing to do."""
+async def test_loaders_are_freed_without_the_garbage_collector(database: Database) -> None:
+    """Loaders are in no reference cycle: their rows are freed with them, without the garbage collector."""
     loaders = Loaders(database)
     content = ContentLoader(database, ContentBudget(100))
     assert await loaders.user(UUID(int=0)) is None

@@ -1,4 +1,4 @@
-"""Documents that clients name: by the ids of a file, or by hashes, as Apollo's clients do."""
+"""Documents named by clients: by the ids in a file, or by hashes, as Apollo's clients do."""
 
 import json
 from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def trusting(dsn: str, settings: Settings, file: Path) -> AsyncIterator[Api]:
-    """Serve with trusted documents, among others."""
+    """Serve trusted documents, and others."""
     async with serving(dsn, replace(settings, documents_file=file)) as api:
         yield api
 
@@ -72,7 +72,7 @@ def code_of(body: Any) -> Any:
 
 @pytest.mark.parametrize("send", [post, get])
 async def test_documents_of_a_file(trusting: Api, send: Any) -> None:
-    """A document of the file is run by its id, also by one that says of which kind its hash is, with variables."""
+    """A document of the file runs by its id, with variables, and also if the id names its hash algorithm."""
     await trusting.register("ann")
     video_id = await trusting.video()
     assert (await send(trusting, documentId="viewer-1"))["data"]["viewer"]["id"].startswith("user_")
@@ -84,23 +84,23 @@ async def test_documents_of_a_file(trusting: Api, send: Any) -> None:
 
 
 @pytest.mark.parametrize("send", [post, get])
-async def test_an_id_that_is_unknown(trusting: Api, send: Any) -> None:
-    """An id of no document is refused with a code of its own, and one beside a text as bad input."""
+async def test_an_unknown_id(trusting: Api, send: Any) -> None:
+    """An unknown id is refused with its own code, and an id together with a text as bad input."""
     for name in ("viewer-2", "", "sha256:" + hash_of(VIEWER)):
         assert code_of(await send(trusting, documentId=name)) == "PERSISTED_QUERY_NOT_FOUND"
     assert code_of(await send(trusting, documentId="viewer-1", query=VIEWER)) == "BAD_USER_INPUT"
 
 
 @pytest.mark.parametrize("document_id", [1, {}, ["viewer-1"], True])
-async def test_an_id_that_is_no_text(trusting: Api, document_id: Any) -> None:
-    """An id that is no text is bad input."""
+async def test_an_id_that_is_not_a_string(trusting: Api, document_id: Any) -> None:
+    """An id that is not a string is bad input."""
     assert code_of(await post(trusting, documentId=document_id)) == "BAD_USER_INPUT"
 
 
 @pytest.mark.parametrize("register", [post, get])
 @pytest.mark.parametrize("send", [post, get])
 async def test_apollo(api: Api, register: Any, send: Any) -> None:
-    """A hash is unknown, in the words of Apollo's protocol, until its text comes with it; then it is enough."""
+    """A hash is unknown, in the words of Apollo's protocol, until it comes with its text; after that it suffices."""
     unknown = await send(api, extensions=apollo(VIEWER))
     assert code_of(unknown) == "PERSISTED_QUERY_NOT_FOUND"
     assert unknown["errors"][0]["message"] == "PersistedQueryNotFound"
@@ -110,7 +110,7 @@ async def test_apollo(api: Api, register: Any, send: Any) -> None:
 
 
 async def test_a_hash_of_another_text(api: Api) -> None:
-    """A text is registered under no hash but its own."""
+    """A text is registered only under its own hash."""
     assert code_of(await post(api, query=VIDEO, extensions=apollo(VIEWER))) == "BAD_USER_INPUT"
     assert code_of(await post(api, extensions=apollo(VIEWER))) == "PERSISTED_QUERY_NOT_FOUND"
     assert code_of(await post(api, extensions=apollo(VIDEO))) == "PERSISTED_QUERY_NOT_FOUND"
@@ -136,14 +136,14 @@ async def test_malformed_hashes(api: Api, persisted: Any) -> None:
 
 
 async def test_a_mutation_by_get(api: Api) -> None:
-    """A mutation that was registered changes nothing by GET."""
+    """A registered mutation changes nothing by GET."""
     mutation = "mutation { registerUser(input: {}) { __typename } }"
     await post(api, query=mutation, extensions=apollo(mutation))
     assert code_of(await get(api, extensions=apollo(mutation))) == "BAD_USER_INPUT"
 
 
 async def test_trusted_documents_only(strict: Api) -> None:
-    """With trusted documents only, those are run by id, hash or text, and any other is neither run nor registered."""
+    """With only trusted documents, those run by id, hash or text; any other neither runs nor is registered."""
     viewer = {"data": {"viewer": None}}
     assert await post(strict, documentId="viewer-1") == viewer
     assert await post(strict, query=VIEWER) == viewer
@@ -155,14 +155,14 @@ async def test_trusted_documents_only(strict: Api) -> None:
 
 
 async def test_trusted_documents_keep_their_operations(trusting: Api) -> None:
-    """A registered document does not take the place of a trusted one."""
+    """A registered document never replaces a trusted one."""
     text = "{ __typename }"
     await post(trusting, query=text, extensions=apollo(text))
     assert await post(trusting, documentId="viewer-1") == {"data": {"viewer": None}}
 
 
 def test_registered_documents_are_bounded() -> None:
-    """Of the documents that clients register the last are remembered, of those in the file all are."""
+    """The latest registered documents are kept, and all of the file's."""
     persisted = PersistedDocuments({"trusted": VIEWER}, trusted_only=False)
     texts = [f"{{ a{number} }}" for number in range(DOCUMENTS_REMEMBERED + 1)]
     for text in texts:
@@ -186,8 +186,8 @@ def test_registered_documents_are_bounded() -> None:
         (json.dumps({"a": "{" + " __typename" * 21 + "}"}), "whose document a is wrong: The document has 21"),
     ],
 )
-def test_a_file_that_is_wrong(settings: Settings, tmp_path: Path, content: str | None, told: str) -> None:
-    """A file that holds no documents, or one that would not be answered, keeps the server from starting, and why."""
+def test_an_invalid_file(settings: Settings, tmp_path: Path, content: str | None, told: str) -> None:
+    """A file without documents, or with one that would be refused, fails the start with the reason."""
     path = tmp_path / "documents.json"
     if content is not None:
         path.write_text(content)

@@ -35,7 +35,7 @@ REGISTER = "mutation { registerUser(input: {}) { __typename ... on RegisterUserS
 
 
 class Operation(NamedTuple):
-    """One of those that the server is there for, with what it may cost: a tenth more calls than it needs by now."""
+    """One of the server's main operations, with its limit on calls: a tenth more than it needs now."""
 
     document: str
     role: Role
@@ -130,7 +130,7 @@ class Caller:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Have on what production has, and nothing that goes on beside the requests."""
+    """Enable everything that production has, without background work."""
     quota = per_sec(1_000_000)
     return replace(
         settings,
@@ -144,7 +144,7 @@ def settings(settings: Settings) -> Settings:
 
 
 async def measure(dsn: str, settings: Settings, note: Callable[[str, Caller], None]) -> None:
-    """Call each operation some times, and note what each time has cost."""
+    """Call an operation several times, and record the cost of each call."""
     with redirect_stderr(io.StringIO()):
         app = create_app(settings, dsn=dsn)
     async with app.router.lifespan_context(app):
@@ -152,16 +152,16 @@ async def measure(dsn: str, settings: Settings, note: Callable[[str, Caller], No
             caller = Caller(app)
             await caller.prepare()
             for name in OPERATIONS:
-                for _ in range(10):  # The first compile it, and prepare its statements on each connection.
+                for _ in range(10):  # The first calls compile it and prepare its statements on each connection.
                     await caller.call(name)
                     note(name, caller)
         finally:
-            await app.state.database.close()  # Where anything fails, uvloop would wait for its connections for ever.
+            await app.state.database.close()  # If anything fails, uvloop would wait for its connections for ever.
 
 
 @pytest.mark.usefixtures("without_polling")
 def test_calls(dsn: str, settings: Settings) -> None:
-    """No operation calls more Python functions than it is known to need, from its arrival to its answer."""
+    """No operation calls more Python functions than its limit, from arrival to response."""
     counts: defaultdict[str, list[int]] = defaultdict(list)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # As `serve`; asyncio's own is in Python.
         runner.run(measure(dsn, settings, lambda name, caller: counts[name].append(caller.calls)))
@@ -170,14 +170,14 @@ def test_calls(dsn: str, settings: Settings) -> None:
 
 
 class Wire(Gate):
-    """Keeps what is sent to PostgreSQL."""
+    """Keeps everything sent to PostgreSQL."""
 
     def __init__(self, dsn: str, directory: Path) -> None:
         super().__init__(dsn, directory)
         self._sent: list[bytearray] = []
 
     async def _carry(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if writer.get_extra_info("peername"):  # Towards PostgreSQL: whoever comes has no name.
+        if writer.get_extra_info("peername"):  # Towards PostgreSQL: the client has no address.
             self._sent.append(bytearray())
             write, sent = writer.write, self._sent[-1]
 
@@ -189,7 +189,7 @@ class Wire(Gate):
         await super()._carry(reader, writer)
 
     def messages(self) -> Counter[str]:
-        """Count the messages so far by their types: E executes a statement, S and H ask for what came of all before."""
+        """Count the messages so far by type: E executes a statement, S and H request the results so far."""
         types = Counter[str]()
         for sent in self._sent:
             at = int.from_bytes(sent[:4])  # The first has no type.
@@ -201,7 +201,7 @@ class Wire(Gate):
 
 @pytest.mark.usefixtures("without_polling")
 async def test_statements_and_round_trips(dsn: str, settings: Settings, tmp_path: Path) -> None:
-    """Each operation takes one statement and one round trip for what it changes or for each list that it shows."""
+    """Each operation takes one statement and one round trip per change and per list that it shows."""
     wire = Wire(dsn, tmp_path)
     await wire.open()
     spent: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)

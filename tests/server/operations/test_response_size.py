@@ -1,4 +1,4 @@
-"""Responses are bounded: large columns are measured before they are read, and nothing larger is ever sent."""
+"""Responses are limited in size: large columns are measured before they are read, and nothing larger is sent."""
 
 from contextlib import aclosing
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.api import Api, serving
 pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 BYTES_MAX = 20_000
-LARGE = {"text": "a" * 5_000}  # Compresses to nearly nothing: what it takes in the table says little.
+LARGE = {"text": "a" * 5_000}  # It compresses to nearly nothing, so its size in the table says little.
 DOCUMENT = "{ viewer { videos(first: 100) { nodes { captionJson } } } }"
 
 
@@ -32,7 +32,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note the bytes of large columns that each statement has read."""
+    """Record the bytes of large columns that each statement reads."""
     noted: list[int] = []
 
     async def note(database: Database, keys: Any, columns: Any, bytes_max: int) -> Any:
@@ -53,7 +53,7 @@ async def with_videos(api: Api, count: int) -> list[str]:
 
 
 def refused(body: dict[str, Any]) -> bool:
-    """Tell whether a response says that it would be too large, and nothing else."""
+    """Return whether a response says only that it would be too large."""
     if "errors" not in body:
         return False
     (error,) = body["errors"]
@@ -63,8 +63,8 @@ def refused(body: dict[str, Any]) -> bool:
     return True
 
 
-async def test_what_is_too_large_is_not_read(api: Api, read: list[int]) -> None:
-    """Of videos whose large columns do not fit into a response none is read, and the error is one and typed."""
+async def test_too_large_columns_are_not_read(api: Api, read: list[int]) -> None:
+    """If the large columns of some videos do not fit into a response, none is read, and there is one typed error."""
     await with_videos(api, 3)
     assert not refused(await api.post(DOCUMENT, subject="ann"))
     assert read.pop() > 3 * 5_000
@@ -75,8 +75,8 @@ async def test_what_is_too_large_is_not_read(api: Api, read: list[int]) -> None:
     assert read == [0]
 
 
-async def test_each_time_that_it_is_shown_counts(api: Api, read: list[int]) -> None:
-    """A large column that is shown under several names counts each time, though it is read once."""
+async def test_each_alias_counts(api: Api, read: list[int]) -> None:
+    """A large column counts once per alias, although it is read once."""
     await with_videos(api, 1)
     for names, too_large in ((3, False), (4, True)):
         fields = " ".join(f"a{number}: captionJson" for number in range(names))
@@ -86,8 +86,8 @@ async def test_each_time_that_it_is_shown_counts(api: Api, read: list[int]) -> N
     assert len(read) == 2
 
 
-async def test_later_parts_have_what_is_left(api: Api, read: list[int]) -> None:
-    """Mutations of one document share one bound, although each reads rows anew; all have happened when it is met."""
+async def test_mutations_of_a_document_share_the_limit(api: Api, read: list[int]) -> None:
+    """Mutations of one document share the limit, and all have happened when it is reached."""
     videos = await with_videos(api, 1)
     fields = "... on UpdateVideoDataSuccess { videoData { captionJson } }"
     for count, too_large in ((3, False), (4, True)):
@@ -113,8 +113,8 @@ async def test_small_fields_can_be_too_large_together(api: Api) -> None:
         )
 
 
-async def test_each_event_of_a_subscription_has_the_whole_bound(api: Api) -> None:
-    """Every event may be as large as a response, and one that would be larger says so; those after it come."""
+async def test_the_limit_applies_to_each_event(api: Api) -> None:
+    """The limit applies to each event of a subscription: one beyond it is an error, and later events follow."""
     (video,) = await with_videos(api, 1)
     fields = "version a: captionJson b: captionJson c: captionJson"
     document = f"subscription($id: ID!) {{ videoDataUpdated(id: $id) {{ {fields} }} }}"
@@ -128,7 +128,7 @@ async def test_each_event_of_a_subscription_has_the_whole_bound(api: Api) -> Non
 
 
 async def test_large_fields_count_in_the_cost(api: Api) -> None:
-    """To show all large columns of a hundred videos costs more than an operation may."""
+    """All large columns of a hundred videos exceed an operation's limit on cost."""
     document = "{ viewer { videos(first: 100) { nodes { captionJson config caption script } } } }"
     (error,) = (await api.post(document, subject="ann"))["errors"]
     assert error["extensions"]["limit"] == "cost"
@@ -145,8 +145,8 @@ async def test_the_default_lets_pages_through(dsn: str, settings: Settings) -> N
         assert len(data["viewer"]["videos"]["nodes"]) == 100
 
 
-async def test_content_beside_what_is_written_slowly(api: Api) -> None:
-    """Content is passed on as it is stored; a response that the fast writer refuses shows the same."""
+async def test_content_with_the_slow_encoder(api: Api) -> None:
+    """Stored JSON is passed through, and a response that the fast encoder refuses shows it unchanged."""
     await api.register(credits=100)
     video = await api.video()
     stored = {"caption": 1.5, "list": [None, 10**30, "é\u2028"], "": {}}
@@ -157,8 +157,8 @@ async def test_content_beside_what_is_written_slowly(api: Api) -> None:
     assert encode_utf8([orjson.Fragment('{"a": 1}'), 10**30]) == b'[{"a":1},1' + b"0" * 30 + b"]"
 
 
-async def test_what_is_shown_again_counts_before_it_is_written(api: Api, database: Database) -> None:
-    """A large column that is shown again is refused where the budget ends, before a response is written."""
+async def test_aliases_are_refused_before_encoding(api: Api, database: Database) -> None:
+    """A large column under many aliases is refused at the limit, before a response is encoded."""
     (video,) = await with_videos(api, 1)
     key = decode_id(video)
     assert isinstance(key, VideoKey)

@@ -80,8 +80,8 @@ async def test_the_first_state_shows_what_was_acknowledged_before(
 
 
 @pytest.mark.usefixtures("without_polling")
-async def test_those_who_join_together_share_one_reading(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hundred who join at once cost one reading; an earlier follower is shown nothing twice."""
+async def test_simultaneous_subscribers_share_one_reading(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred simultaneous subscribers cost one reading; an earlier subscriber gets no event twice."""
     await api.register(credits=5)
     async with following(api.follow(VIEWER)) as first:
         await first.any()
@@ -94,8 +94,8 @@ async def test_those_who_join_together_share_one_reading(api: Api, monkeypatch: 
             await each.aclose()
 
 
-async def test_who_joins_and_leaves_takes_nobody_along(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the database gives no answer, joining waits; a subscriber who leaves meanwhile affects no other."""
+async def test_a_subscriber_that_leaves_while_joining(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database does not answer, joining waits; a subscriber that leaves meanwhile affects no other."""
     await api.register(credits=5)
     database = api.app.state.database
     async with following(api.follow(VIEWER)) as first:
@@ -125,8 +125,8 @@ async def test_who_joins_and_leaves_takes_nobody_along(api: Api, monkeypatch: py
     await settled(api.app.state)
 
 
-async def test_a_stream_that_ends_releases_who_joins(api: Api) -> None:
-    """A subscriber who joins while the last follower leaves gets its state all the same."""
+async def test_joining_a_stream_that_ends(api: Api) -> None:
+    """A subscriber that joins while the last follower leaves still gets its state."""
     await api.register(credits=5)
     for moment in range(20):
         first = api.follow(VIEWER)
