@@ -1,1 +1,1 @@
-"""Every promise, held to on a real PostgreSQL with real concurrent connections."""
+"""Every promise, tested on a real PostgreSQL with real concurrent connections."""

@@ -1,4 +1,4 @@
-"""The API as tests call it: documents that select whatever a test may want to see, and a client that signs in."""
+"""The API for tests: documents that select everything a test may check, and a client that signs in."""
 
 import asyncio
 import json
@@ -94,7 +94,7 @@ class Transport(httpx2.ASGITransport):
 
 
 class Api:
-    """A client of the API that can be anybody."""
+    """A client of the API that can act as any user."""
 
     def __init__(self, client: httpx2.AsyncClient, app: Starlette | None = None) -> None:
         self.client = client
@@ -109,9 +109,9 @@ class Api:
     async def post(
         self, document: str, variables: Mapping[str, Any] | None = None, *, subject: str | None, role: Role = Role.USER
     ) -> dict[str, Any]:
-        """Run a document as somebody, or as nobody, and return the whole response."""
-        # Not the client's own JSON, which cannot write some of what must be refused: half a character, and the number
-        # that is too large for any machine's, as Python reads 1e999.
+        """Run a document as a user, or anonymously, and return the whole response."""
+        # Not the client's own JSON encoder, which cannot write some invalid input: a lone surrogate, and a number
+        # too large for a float, which Python reads from 1e999.
         content = json.dumps({"query": document, "variables": variables or {}}).replace("Infinity", "1e999")
         response = await self.client.post(
             "/graphql", content=content, headers={"Content-Type": "application/json", **headers(subject, role)}
@@ -144,7 +144,7 @@ class Api:
         subject: str | None = "ann",
         role: Role = Role.USER,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Follow a subscription without a transport, and yield each of its results."""
+        """Run a subscription without a transport, and yield its results."""
         state = self.app.state
         asked = GraphQLRequest(document, dict(variables or {}), None, None, {})
         identity = Identity(subject, role) if subject else None
@@ -156,7 +156,7 @@ class Api:
     async def first(
         self, document: str, variables: Mapping[str, Any] | None = None, *, subject: str | None, role: Role = Role.USER
     ) -> dict[str, Any]:
-        """Return a subscription's first result, or what is wrong with it."""
+        """Return a subscription's first result, or its errors."""
         async with aclosing(self.follow(document, variables, subject=subject, role=role)) as results:
             try:
                 return await anext(results)
@@ -188,7 +188,7 @@ class Api:
         )
 
     async def create(self, key: str, /, subject: str = "ann", **more: Any) -> dict[str, Any]:
-        """Create a video as its user."""
+        """Create a video as its owner."""
         video = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": key, **more}
         return await self.mutate("createVideoData", subject=subject, **video)
 
@@ -199,18 +199,18 @@ class Api:
         )
 
     async def video(self, key: str = "new", /, subject: str = "ann", **report: Any) -> str:
-        """Create a video, report on it once if there is something to report, and return its id."""
+        """Create a video, report on it once unless it stays QUEUED, and return its id."""
         video_id: str = (await self.create(key, subject=subject))["videoData"]["id"]
         if report:
             await self.report(video_id, **report)
         return video_id
 
     async def cancel(self, record_id: str, /, subject: str = "ann") -> dict[str, Any]:
-        """Call a video off as its user."""
+        """Cancel a video as its owner."""
         return await self.mutate("cancelVideoData", subject=subject, recordId=record_id)
 
     async def retry(self, record_id: str, key: str, /, subject: str = "ann") -> dict[str, Any]:
-        """Retry a video as its user."""
+        """Retry a video as its owner."""
         return await self.mutate("retryVideoData", subject=subject, recordId=record_id, idempotencyKey=key)
 
     async def balance(self, subject: str = "ann") -> int:
@@ -240,12 +240,12 @@ async def serving(dsn: str, settings: Settings) -> AsyncIterator[Api]:
 
 
 async def _come_round(_: httpx2.Response) -> None:
-    """Let the event loop come round, as it does before an answer over a socket is read: then it has been logged."""
+    """Let the event loop run once, as it does before a socket's response is read: then the request has been logged."""
     await asyncio.sleep(0)
 
 
 def headers(subject: str | None, role: Role = Role.USER) -> dict[str, str]:
-    """Sign a request, or leave it unsigned for nobody."""
+    """Return a user's Authorization header, or none for anonymous clients."""
     if subject is None:
         return {}
     token = mint_token(

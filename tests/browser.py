@@ -1,4 +1,4 @@
-"""Chromium as a developer uses it: windows on the server's pages, which note whatever they should not do."""
+"""Chromium for tests: windows on the server's pages, which record every violation."""
 
 import asyncio
 import json
@@ -17,14 +17,14 @@ from server.process.settings import Settings
 from tests.sockets import Site, site
 
 CHROMIUM = shutil.which("chromium")
-# So long may take what is done at once on an idle machine, such as to load the editor, of three megabytes.
+# A generous limit for what an idle machine does at once, such as loading the editor, of three megabytes.
 PATIENCE_SECONDS = 60
 
 expect.set_options(timeout=1000 * PATIENCE_SECONDS)
 
 
 class Window:
-    """A window on a page of the server's; most of what it can do is for GraphiQL."""
+    """A window on one of the server's pages; most methods are for GraphiQL."""
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
@@ -49,7 +49,7 @@ class Window:
         page.on("pageerror", lambda error: complained("error", str(error)))
 
     async def load(self, url: str) -> None:
-        """Open the page and wait until an example can be run."""
+        """Open the page and wait until an example can run."""
         await self.page.goto(url)
         await self.loaded()
 
@@ -58,7 +58,7 @@ class Window:
         await self.until("__MONACO.editor.getModels().length == 4")
 
     async def until(self, expression: str) -> None:
-        """Wait until an expression is true, which the page's policy keeps Playwright from doing."""
+        """Wait until an expression is true; the page's policy blocks Playwright's own way."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await self.page.evaluate(expression):  # noqa: ASYNC110 - the page tells of no event
                 await asyncio.sleep(0.02)
@@ -66,32 +66,32 @@ class Window:
     async def text(
         self, editor: Literal["operation.graphql", "variables.json", "request-headers.json", "response.json"]
     ) -> str:
-        """Return all of an editor's text, of which the page shows a part."""
+        """Return all text of an editor, of which the page shows only a part."""
         text: str = await self.page.evaluate(f"{_model(editor)}.getValue()")
         return text
 
     async def write(self, editor: Literal["operation.graphql", "request-headers.json"], text: str) -> None:
-        """Put a text into an editor."""
+        """Write text into an editor."""
         await self.page.evaluate(f"{_model(editor)}.setValue({json.dumps(text)})")
 
     async def open_tab(self, name: str) -> None:
-        """Go to the tab of an example."""
+        """Switch to an example's tab."""
         await self.page.locator(".graphiql-tab-button").get_by_text(name, exact=True).click()
         await self.until(f"/^\\w+ {name}\\b/m.test({_model('operation.graphql')}.getValue())")
 
     async def run(self) -> Any:
-        """Run what is open, and return the answer, of what is live the first."""
+        """Run the open tab, and return the answer; of a subscription, the first."""
         await self.page.get_by_role("button", name="Execute query").click()
         return await self.answer("true")
 
     async def answer(self, condition: str) -> Any:
-        """Wait for an `answer` that meets a condition, and return it."""
+        """Wait for an answer that meets a condition, and return it."""
         found = f"{{ const text = {_model('response.json')}.getValue(); const answer = text && JSON.parse(text);"
         await self.until(f"(() => {found} return text && {condition} }})()")
         return json.loads(await self.text("response.json"))
 
     async def stop(self) -> None:
-        """Stop what is live."""
+        """Stop the subscription."""
         await self.page.get_by_role("button", name="Stop query").click()
         await expect(self.page.get_by_role("button", name="Execute query")).to_be_visible()
 
@@ -105,7 +105,7 @@ async def chromium() -> AsyncIterator[Browser]:
     """Run the machine's Chromium."""
     assert CHROMIUM is not None, "There is no Chromium: install Debian's package `chromium`."
     async with async_playwright() as playwright:
-        # What the sandbox guards against is other people's pages, and root, as whom CI runs, can have none.
+        # The sandbox protects from foreign pages, and root, which CI runs as, cannot use it.
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         await browser.close()
@@ -113,7 +113,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def opened_window(browser: Browser, address: str, **options: Any) -> AsyncIterator[Window]:
-    """Open a window that remembers nothing; see that nothing was asked of elsewhere, and nothing went wrong."""
+    """Open a fresh window, and check that it requests nothing from elsewhere and reports no error."""
     async with await browser.new_context(**options) as context:
         window = Window(await context.new_page(), address)
         yield window
@@ -123,7 +123,7 @@ async def opened_window(browser: Browser, address: str, **options: Any) -> Async
 
 @asynccontextmanager
 async def seeded_site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
-    """Serve as after the first `videocredits serve`."""
+    """Serve a database as after the first `videocredits serve`."""
     database = await db.database.connect(dsn, pool_size=1, timeout_seconds=60)
     await seed(database, Terms(settings.signup_credits, settings.video_cost))
     await database.close()

@@ -1,4 +1,4 @@
-"""Calls of every root field, made of the schema alone: a new field or argument is tried without being named."""
+"""Calls of every root field, generated from the schema, so that new fields and arguments are tested automatically."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -38,7 +38,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Call:
-    """A root field with every argument, or with the required ones alone; what is an ID stands at one of ``ids``."""
+    """A root field with all of its arguments, or with the required ones; ``ids`` are the places of its IDs."""
 
     operation: str
     field: str
@@ -60,11 +60,11 @@ class Call:
 
 
 def calls(unknown_id: str, *, whole: bool) -> Iterator[Call]:
-    """Make a call of each root field, every ID in it being the unknown one, with all arguments or the required ones."""
+    """Generate a call of each root field with all or only the required arguments, using the unknown id for every ID."""
     for operation, root in OPERATIONS.items():
         for name, field in root.fields.items() if root else ():
             given = {each: arg for each, arg in field.args.items() if whole or is_required_argument(arg)}
-            # Either end of a list, and not both.
+            # One end of a list, not both.
             given = {each: arg for each, arg in given.items() if each not in {"last", "before", "after"}}
             declared = ", ".join(f"${each}: {arg.type}" for each, arg in given.items())
             passed = ", ".join(f"{each}: ${each}" for each in given)
@@ -103,7 +103,7 @@ def _paths(value: Any, unknown_id: str, path: Path = ()) -> Iterator[Path]:
 
 
 def _fields(type_: GraphQLOutputType, depth: int) -> str:
-    """Select all that a type has, so deep; where types of a union differ in a field, each under a name of its own."""
+    """Select everything that a type has, to this depth; conflicting fields of a union's types get aliases."""
     named = get_named_type(type_)
     if is_leaf_type(named):
         return ""

@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run (one per process, under pytest-xdist), and a database of its own for each test."""
+"""One PostgreSQL for the whole run (one per process with pytest-xdist), and one database per test."""
 
 import asyncio
 import shutil
@@ -24,14 +24,14 @@ from tests.gate import Gate
 
 
 class NewDatabase(Protocol):
-    """Creates an empty database, which is dropped when the test ends, and returns its DSN."""
+    """Creates an empty database, which is dropped after the test, and returns its DSN."""
 
     async def __call__(self, options: str = "STRATEGY file_copy") -> str: ...
 
 
 @pytest.fixture(scope="session")
 def cluster_dsn() -> Iterator[str]:
-    """Start PostgreSQL for the session and yield a superuser's DSN; it skips fsync, since its data need not survive."""
+    """Start PostgreSQL for the session and yield a superuser's DSN; fsync is off, since its data may be lost."""
     settings = {"fsync": "off", "full_page_writes": "off", "max_connections": "300"}
     with (
         TemporaryDirectory(dir=_memory_directory()) as directory,
@@ -41,14 +41,14 @@ def cluster_dsn() -> Iterator[str]:
 
 
 def _memory_directory() -> str | None:
-    """Return a directory in memory if it has enough room: cloning a database there takes a tenth of the time."""
+    """Return a directory in memory with enough room: cloning a database there takes a tenth of the time."""
     shared = Path("/dev/shm")
     return str(shared) if shared.is_dir() and disk_usage(shared).free > 2 * 2**30 else None
 
 
 @pytest.fixture(scope="session")
 def cluster_postmaster(cluster_dsn: str) -> int:
-    """Name the process that accepts connections to the tests' PostgreSQL."""
+    """Return the process that accepts connections to the tests' PostgreSQL."""
     (directory,) = parse_qs(urlsplit(cluster_dsn).query)["host"]
     return int((Path(directory) / "postmaster.pid").read_text().split()[0])
 
@@ -93,7 +93,7 @@ async def dsn(template: str, new_database: NewDatabase) -> str:
 
 @pytest.fixture
 async def database(dsn: str) -> AsyncIterator[Database]:
-    """Connect to the test's database with a pool so large that 50 calls of one user can run alone at once."""
+    """Connect to the test's database with a pool large enough for 50 simultaneous calls of one user."""
     opened = await db.database.connect(dsn, pool_size=210, timeout_seconds=60)
     yield opened
     await opened.close()
@@ -114,13 +114,13 @@ def settings() -> Settings:
 
 @pytest.fixture
 def without_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a change feed poll only when it connects, so that whatever arrives later came by NOTIFY."""
+    """Let a change feed poll only when it connects, so that later changes arrive by NOTIFY."""
     monkeypatch.setattr(db.change_feed, "POLL_SECONDS", 3600)
 
 
 @pytest.fixture(params=["fast path", "ASGI"])
 def fast_path_and_asgi(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test twice: over the fast path (for those requests that it takes), and over ASGI only."""
+    """Run a test twice: with the fast path, and with ASGI only."""
     monkeypatch.setattr(Transport, "asgi_only", request.param == "ASGI")
 
 
@@ -153,7 +153,7 @@ def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]
 
 @pytest.fixture
 async def gate(dsn: str, tmp_path: Path) -> AsyncIterator[Gate]:
-    """Put a gate, open at first, between the test and its database."""
+    """Put a gate, initially open, between the test and its database."""
     gate = Gate(dsn, tmp_path)
     await gate.open()
     yield gate

@@ -14,7 +14,7 @@ from schema.node import UserKey, VideoKey, encode_id
 from server.auth.tokens import mint_token
 from tests.api import MUTATIONS, SECRET
 
-BODY_BYTES_MAX = 20_000  # of the servers that are talked to
+BODY_BYTES_MAX = 20_000  # of both servers
 DOCUMENTS = {
     "typename": "{ __typename }",
     "page": "query($first: Int) { viewer { videos(first: $first) { nodes { id } } } }",
@@ -33,18 +33,18 @@ class Conversation(NamedTuple):
     """Some requests, and how they are sent."""
 
     messages: tuple[bytes, ...]
-    cuts: tuple[tuple[int, bool], ...]  # where what is sent is cut, and whether everything so far is answered first
-    ends: bool = False  # The client shuts its side down at once, before it is answered.
+    cuts: tuple[tuple[int, bool], ...]  # where to split the bytes, and whether to wait for all responses so far
+    ends: bool = False  # The client shuts down its side before it gets a response.
 
     def pieces(self) -> list[tuple[bytes, bool]]:
-        """Return what is sent at a time, and whether the client waits after it."""
+        """Return the pieces to send, and whether the client waits after each."""
         whole = b"".join(self.messages)
         places = [*sorted(dict(self.cuts).items()), (len(whole), False)]
         starts = [0, *(place for place, _ in places)]
         return [(whole[start:end], waits) for start, (end, waits) in zip(starts, places, strict=False)]
 
     def one_by_one(self) -> "Conversation":
-        """Return the same requests, each sent whole and once the one before is answered."""
+        """Return the same requests, each sent whole after the previous response."""
         places = [sum(map(len, self.messages[:count])) for count in range(1, len(self.messages))]
         return self._replace(cuts=tuple((place, True) for place in places))
 
@@ -55,9 +55,9 @@ class Conversation(NamedTuple):
 
 
 class Writer:
-    """Writes a conversation, the same for the same seed.
+    """Generates a conversation, always the same for a seed.
 
-    It has users of its own, whose answers depend on no other conversation.
+    It has its own users, whose answers depend on no other conversation.
     """
 
     def __init__(self, seed: int, *, may_leave: bool = True) -> None:
@@ -148,7 +148,7 @@ class Writer:
         return written
 
     def _broken(self, written: bytes) -> bytes:
-        """Write one line of a head in another way, which need not be right."""
+        """Write one line of a head differently, valid or not."""
         random = self.random
         head, end, body = written.partition(b"\r\n\r\n")
         lines = head.split(b"\r\n")
@@ -209,7 +209,7 @@ def token(subject: str, role: Role, secret: str = SECRET, seconds: int = TOKEN_S
 
 
 def _without_queue(document: str) -> str:
-    """Leave out what other users' videos change."""
+    """Remove what other users' videos change."""
     return document.replace(" queuePosition", "")
 
 
@@ -420,7 +420,7 @@ ODD_BODIES = [
     b'{"query": "{ __typename }' + b" " * (BODY_BYTES_MAX - 27) + b'"}',
 ]
 
-# What differs from one answer to the next: ids that the server makes, and times.
+# What differs between responses: ids that the server generates, and times.
 _VOLATILE = [
     (re.compile(rb"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), b"<id>"),
     (re.compile(rb"\b(video|entry|event)_[A-Za-z0-9_-]{30,}"), rb"\1_<id>"),
@@ -431,7 +431,7 @@ _VOLATILE = [
 
 
 def comparable(text: bytes) -> bytes:
-    """Replace what differs from one answer to the next."""
+    """Replace what differs between responses."""
     for pattern, instead in _VOLATILE:
         text = pattern.sub(instead, text)
     return text

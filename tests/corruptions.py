@@ -1,4 +1,4 @@
-"""What can be wrong in a database, and all that the verifier must say of it then."""
+"""Everything that can be wrong in a database, and what the verifier must report for it."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -41,7 +41,7 @@ def further_refund(video: str, attempt: int, amount: int) -> str:
     return FURTHER.format(amount=amount, kind="'REFUND'", video=f"{{{video}}}", attempt=attempt, key="NULL")
 
 
-# What is done to Ann's rows, and all that must be found then.
+# Changes to Ann's rows, and everything that must be found then.
 CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
     "a balance is raised": (
         "UPDATE users SET credits = 18 WHERE user_id = {ann}",
@@ -704,7 +704,7 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
     ),
 }
 
-# What is done to the tables, and all that must be found then.
+# Changes to the tables, and everything that must be found then.
 DRIFTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "a constraint is dropped": (
         "ALTER TABLE users DROP CONSTRAINT users_sound",

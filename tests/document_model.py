@@ -1,4 +1,4 @@
-"""A plain model of the limits on documents: write every fragment out where it is spread, then count."""
+"""A plain model of the limits on documents: expand every fragment where it is spread, then count."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ LARGE_FIELDS = {("VideoData", name) for name in ("script", "caption", "captionJs
 
 
 class WrittenOut:
-    """What one operation of a document holds, with these variables."""
+    """The counts of one operation with these variables."""
 
     def __init__(
         self, document: DocumentNode, operation: OperationDefinitionNode, variables: Mapping[str, Any]
@@ -53,7 +53,7 @@ class WrittenOut:
         return sum(self._selection(each, on, place, page) for each in inside.selections)
 
     def _selection(self, node: SelectionNode, on: GraphQLNamedType | None, place: Place, page: int | None) -> int:
-        """Count what is in a selection, and return what it costs."""
+        """Count a selection, and return its cost."""
         self.counted["selections"] += 1
         self.counted["directives"] += len(node.directives or ())
         match node:

@@ -1,4 +1,4 @@
-"""Documents as a client, or an attacker, may write them: random ones on the schema, and the worst that we know."""
+"""Documents of clients and attackers: random ones on the schema, and the most expensive that we know."""
 
 import re
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from server.operations.root_fields import build_schema
 SCHEMA = build_schema()._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
 VARIABLES = {"n": "Int", "m": "Int = 7", "ids": "[ID!]!", "yes": "Boolean = true"}
 
-Fragments = dict[str, tuple[str, str]]  # By name: the type that it is on, and its text.
+Fragments = dict[str, tuple[str, str]]  # By name: its type condition, and its text.
 
 
 def random_document(random: Random) -> str:
-    """Write a document of one or two queries: valid but for arguments left out, and fields that conflict."""
+    """Write a document of one or two queries, valid except for missing arguments and conflicting fields."""
     fragments: Fragments = {}
     for number in range(random.randint(0, 5)):
         on = random.choice(["Query", "User", "VideoData", "VideoDataConnection", "CreditEntry", "Node", "__Type"])
@@ -112,7 +112,7 @@ def _directives(random: Random) -> str:
 
 
 def hostile_documents() -> Iterator[tuple[str, str]]:
-    """List what costs the most to parse, measure or validate, each with its name, of up to 64 KiB."""
+    """List the documents of up to 64 KiB that cost the most to parse, measure or validate, by name."""
     names = ["id", "title", "status", "script", "caption", "attempt", "version", "topic", "cost", "videoStyle"]
     yield (
         "fragments that double 130 times",

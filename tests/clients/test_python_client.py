@@ -1,4 +1,4 @@
-"""The Python client, blocking and awaited, against a running server."""
+"""The Python client, blocking and asynchronous, against a running server."""
 
 import asyncio
 import inspect
@@ -30,7 +30,7 @@ from videocredits_client.operation import Operation
 
 PACKAGE = Path(__file__).parents[2] / "clients" / "python"
 SCHEMA = Path(__file__).parents[2] / "schema.graphql"
-CACHE = Path(__file__).parents[2] / ".mypy_cache" / "examples"  # Kept, since reading the libraries takes longest.
+CACHE = Path(__file__).parents[2] / ".mypy_cache" / "examples"  # Cached, since analyzing the libraries takes longest.
 REFUSALS = {cls for cls in vars(answered).values() if inspect.isclass(cls) and answered.Refusal in cls.__bases__}
 
 ANN, BOB = (Identity(subject, Role.USER).user_id for subject in ("ann", "bob"))
@@ -51,7 +51,7 @@ def token(subject: str = "ann", role: Role = Role.USER, *, expires_in_seconds: i
 
 
 class Opener:
-    """Opens clients, and has whatever they do awaited."""
+    """Opens clients, and makes all their methods awaitable."""
 
     def __init__(self, face: type[Client | AsyncClient], url: str) -> None:
         self.face = face
@@ -70,7 +70,7 @@ class Opener:
 
 
 class Caller:
-    """A client of either face, whose methods are all awaited."""
+    """A client of either kind, with awaitable methods."""
 
     def __init__(self, client: Client | AsyncClient) -> None:
         self.client = client
@@ -118,7 +118,7 @@ async def ann(served: Site) -> AsyncIterator[AsyncClient]:
 
 
 async def test_workers_race_for_videos(open_client: Opener, served: Site) -> None:
-    """Of ten workers that claim at once each is given another video, and those who are too many none."""
+    """Of ten workers that claim concurrently, each gets another video, and those left over get none."""
     await served.api.register()
     queued = {await served.api.video(f"key {number}", status="RENDER_QUEUED") for number in range(6)}
     workers = [open_client(f"render-{number}", Role.WORKER) for number in range(10)]
@@ -130,7 +130,7 @@ async def test_workers_race_for_videos(open_client: Opener, served: Site) -> Non
 
 
 async def test_a_claim_outlives_its_lost_answer(open_client: Opener, served: Site, wire: Wire) -> None:
-    """A worker whose move to RENDERING was answered to nobody has the video, and nobody else has."""
+    """A worker whose RENDERING move lost its response still gets the video, and no other worker does."""
     await served.api.register()
     video_id = await served.api.video(status="RENDER_QUEUED")
     wire.lost = b"updateVideoRecordStatus"
@@ -141,8 +141,8 @@ async def test_a_claim_outlives_its_lost_answer(open_client: Opener, served: Sit
     assert await open_client("render-2", Role.WORKER).claim_render() is None
 
 
-async def test_what_was_cut_off_happens_once(open_client: Opener, served: Site, wire: Wire) -> None:
-    """A creation whose answer is lost is sent again with the same key, is answered as a replay, and is charged once."""
+async def test_a_creation_with_a_lost_response_happens_once(open_client: Opener, served: Site, wire: Wire) -> None:
+    """A creation whose response is lost is sent again with its key, returns a replay, and is charged once."""
     await served.api.register()
     wire.lost = b"createVideoData"
     created = await open_client(url=wire.url).create_video_data(**VIDEO, idempotency_key="click")
@@ -163,10 +163,8 @@ async def test_what_was_cut_off_happens_once(open_client: Opener, served: Site, 
     ],
     ids=["retry", "limit", "fault", "proxy"],
 )
-async def test_what_fails_in_passing_is_sent_again(
-    open_client: Opener, served: Site, wire: Wire, passing: bytes
-) -> None:
-    """RETRY, a limit with a time to wait, a fault, and a proxy without a server are followed by the same request."""
+async def test_transient_failures_are_retried(open_client: Opener, served: Site, wire: Wire, passing: bytes) -> None:
+    """RETRY, a limit with Retry-After, a fault, and a proxy without a server are followed by the same request."""
     user_id = await served.api.register()
     wire.answers = [passing]
     adjusted = await open_client("root", Role.ADMIN, url=wire.url).adjust_user_credits(
@@ -177,8 +175,8 @@ async def test_what_fails_in_passing_is_sent_again(
     assert wire.bodies[0] == wire.bodies[1]
 
 
-async def test_what_fails_for_good_is_sent_no_more(open_client: Opener, wire: Wire) -> None:
-    """Limits without a time to wait, a second fault, and answers that are nobody's of ours are raised at once."""
+async def test_permanent_failures_are_not_retried(open_client: Opener, wire: Wire) -> None:
+    """Limits without Retry-After, a second fault, and responses from other servers are raised immediately."""
     fault = answer(500, '{"errors": [{"message": "Oh.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}}]}')
     limit = answer(400, '{"errors": [{"message": "No.", "extensions": {"code": "LIMIT_EXCEEDED"}}]}')
     client = open_client(url=wire.url)
@@ -196,8 +194,8 @@ async def test_what_fails_for_good_is_sent_no_more(open_client: Opener, wire: Wi
         await client.viewer()
 
 
-async def test_patience_ends(open_client: Opener, wire: Wire) -> None:
-    """What nobody answers is tried so many times, and until the deadline, and then said."""
+async def test_retries_are_bounded(open_client: Opener, wire: Wire) -> None:
+    """Without a response, the client tries a limited number of times until the deadline, and then raises."""
     wire.answers = [answer(502, "")] * 9
     with pytest.raises(UnexpectedAnswerError):
         await open_client(url=wire.url, tries_max=3).viewer()
@@ -211,7 +209,7 @@ async def test_patience_ends(open_client: Opener, wire: Wire) -> None:
 
 
 async def test_an_expired_token_is_renewed(open_client: Opener, served: Site) -> None:
-    """A token's source is asked once, and again when the token has expired: once for all who notice."""
+    """A token's source is called once, and once more when the token has expired, however many calls notice."""
     await served.api.register()
     tokens = [token(expires_in_seconds=-5), token()]
     client = open_client(token=lambda: tokens.pop(0))
@@ -220,8 +218,8 @@ async def test_an_expired_token_is_renewed(open_client: Opener, served: Site) ->
     assert tokens == []
 
 
-async def test_a_token_that_cannot_be_renewed_is_told(open_client: Opener) -> None:
-    """An expired token that is all there is, by value or from its source, is an ApiError that says so."""
+async def test_a_token_that_cannot_be_renewed(open_client: Opener) -> None:
+    """An expired token, given as a value or again by its source, is an ApiError that says so."""
     expired = token(expires_in_seconds=-5)
     for source in (expired, lambda: expired):
         with pytest.raises(ApiError) as raised:
@@ -229,8 +227,8 @@ async def test_a_token_that_cannot_be_renewed_is_told(open_client: Opener) -> No
         assert (raised.value.code, raised.value.reason) == ("UNAUTHENTICATED", "EXPIRED")
 
 
-async def test_tokens_that_come_expired_are_not_asked_for_without_end(open_client: Opener) -> None:
-    """A source whose every token has expired, as when clocks differ, is asked as often as an operation is tried."""
+async def test_a_source_of_expired_tokens_is_called_once_per_try(open_client: Opener) -> None:
+    """A source whose every token has expired, as with wrong clocks, is called once per try."""
     asked: list[str] = []
 
     def source() -> str:
@@ -254,8 +252,8 @@ async def test_a_token_may_be_awaited(ann: AsyncClient, served: Site) -> None:
         assert await client.viewer() == await ann.viewer()
 
 
-async def test_errors_are_raised_with_what_they_say(open_client: Opener, served: Site) -> None:
-    """An ApiError has the code, the reason, the error's id, and what else the API says."""
+async def test_an_error_has_its_details(open_client: Opener, served: Site) -> None:
+    """An ApiError has the code, the reason, the error's id, and all other details."""
     user_id = await served.api.register()
     with pytest.raises(ApiError) as forbidden:
         await open_client().all("users")
@@ -270,7 +268,7 @@ async def test_errors_are_raised_with_what_they_say(open_client: Opener, served:
 
 
 async def test_every_refusal_has_its_type(open_client: Opener, served: Site, settings: Settings, dsn: str) -> None:
-    """Each refusal that there is comes as a result of its own type, with its details."""
+    """Each refusal is a result of its own type, with its details."""
     user_id = await served.api.register(credits=2)
     user, worker, admin = open_client(), open_client("job", Role.WORKER), open_client("root", Role.ADMIN)
     video = (await user.create_video_data(**VIDEO, idempotency_key="first")).video_data
@@ -314,16 +312,16 @@ async def test_every_refusal_has_its_type(open_client: Opener, served: Site, set
     assert {type(refusal) for refusal in refusals} == REFUSALS
 
 
-async def test_a_refusal_of_a_newer_server_is_read(open_client: Opener, wire: Wire) -> None:
-    """A refusal that this client has no type for is an OperationRefused with its code."""
+async def test_an_unknown_refusal(open_client: Opener, wire: Wire) -> None:
+    """A refusal without a type in this client is an OperationRefused with its code."""
     refused = {"__typename": "VideoLocked", "code": "VIDEO_LOCKED", "message": "Wait."}
     wire.answers = [answer(200, json.dumps({"data": {"cancelVideoData": refused}}))]
     result = await open_client(url=wire.url).cancel_video_data(record_id=UNKNOWN_VIDEO)
     assert result == answered.OperationRefused(code="VIDEO_LOCKED", message="Wait.")
 
 
-async def test_all_that_a_video_has_is_typed(open_client: Opener, served: Site) -> None:
-    """What is stored with a video comes back as it was: JSON as it is, the rest as objects; null empties a field."""
+async def test_content_round_trip(open_client: Opener, served: Site) -> None:
+    """A video's content comes back unchanged, JSON as plain values, the rest as objects; null clears a field."""
     await served.api.register()
     user, worker = open_client(), open_client("job", Role.WORKER)
     created = await user.create_video_data(
@@ -353,7 +351,7 @@ async def test_all_that_a_video_has_is_typed(open_client: Opener, served: Site) 
 
 
 async def test_every_query_is_answered(open_client: Opener, served: Site) -> None:
-    """Each list walks its pages to the end, in order and each item once, and each query of one thing finds it."""
+    """Each list pages through to the end, in order, with each item once; each lookup finds its object."""
     user_id = await served.api.register(credits=9)
     made = [await served.api.video(f"key {number}", status="RENDER_QUEUED") for number in range(7)]
     admin = open_client("root", Role.ADMIN)
@@ -380,7 +378,7 @@ async def test_every_query_is_answered(open_client: Opener, served: Site) -> Non
 
 
 async def test_every_mutation_is_answered(open_client: Opener) -> None:
-    """Each mutation that the tests above do not call does what it says, and again without harm."""
+    """Each mutation not tested above does its work, and can be repeated."""
     user = open_client("cid")
     for replayed in (False, True):
         registered = await user.register_user(name="Cid")
@@ -395,7 +393,7 @@ async def test_every_mutation_is_answered(open_client: Opener) -> None:
 
 
 async def test_no_entry_is_missed_across_a_restart(api: Api, settings: Settings, dsn: str) -> None:
-    """Whoever follows a ledger is told each entry once and in order, those from while nobody answered too."""
+    """A follower of the ledger gets each entry once and in order, across a restart of the server too."""
     user_id = await api.register(credits=5)
     async with (
         asyncio.timeout(60),
@@ -431,8 +429,8 @@ async def followed(wire: Wire, following: asyncio.Task[Any]) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_ledger_is_followed_from_nothing(settings: Settings, dsn: str) -> None:
-    """Whoever follows a ledger that is empty is told its first entry, and those after it."""
+async def test_following_an_empty_ledger(settings: Settings, dsn: str) -> None:
+    """A follower of an empty ledger gets its first entry, and all later ones."""
     async with (
         site(replace(settings, signup_credits=0), dsn) as served,
         Wire(served.address) as wire,
@@ -451,11 +449,11 @@ async def test_a_ledger_is_followed_from_nothing(settings: Settings, dsn: str) -
 
 
 async def test_states_are_followed_across_cuts(served: Site, wire: Wire) -> None:
-    """Whoever follows a state is told it, and each later one once, however often the connection is lost between."""
+    """A follower of a state gets it and each later one once, however often the connection is cut."""
     await served.api.register()
     title = "One\u2028two\u0085three\n\n\\n\r\nevent: complete"
     video_id = (await served.api.create("key", title=title))["videoData"]["id"]
-    wire.answers = [answer(200, ":\n\n", "Content-Type: text/event-stream")]  # So it ends when the server stops.
+    wire.answers = [answer(200, ":\n\n", "Content-Type: text/event-stream")]  # It ends when the server stops.
     async with (
         AsyncClient(wire.url, token()) as client,
         asyncio.timeout(60),
@@ -473,7 +471,7 @@ async def test_states_are_followed_across_cuts(served: Site, wire: Wire) -> None
             wire.bodies.clear()
             following = asyncio.create_task(anext(videos))
             await followed(wire, following)
-            await served.api.balance()  # So long it takes to be told the state that was there before.
+            await served.api.balance()  # Until then, the state from before the cut may arrive.
             await served.api.report(video_id, renderProgress=percent)
             video = await following
             assert video is not None
@@ -485,8 +483,8 @@ async def test_states_are_followed_across_cuts(served: Site, wire: Wire) -> None
         assert (await client.viewer()) == update.user
 
 
-async def test_following_survives_an_expired_token_and_tells_what_it_cannot(served: Site, wire: Wire) -> None:
-    """A subscription renews its token as calls do, ends when there is no more to tell, and raises what is final."""
+async def test_following_renews_its_token_and_raises_final_errors(served: Site, wire: Wire) -> None:
+    """A subscription renews its token like calls, ends when the stream completes, and raises final errors."""
     await served.api.register()
     tokens = [token(expires_in_seconds=2), token()]
     async with AsyncClient(wire.url, lambda: tokens.pop(0)) as client, asyncio.timeout(30):
@@ -513,20 +511,20 @@ async def test_following_survives_an_expired_token_and_tells_what_it_cannot(serv
 
 
 def block(number: int) -> str:
-    """Return one of the examples in the client's README."""
+    """Return an example of the client's README."""
     blocks = re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     return str(blocks[number])
 
 
 def example(number: int) -> dict[str, Any]:
-    """Run one of the examples in the client's README, and return the names that it defines."""
+    """Run an example of the client's README, and return the names that it defines."""
     names: dict[str, Any] = {}
     exec(compile(block(number), f"README.md, example {number}", "exec"), names)
     return names
 
 
-async def test_the_readmes_worker_renders_what_waits(served: Site) -> None:
-    """The README's worker renders to the end, fails with the refund, or stops when its user has called it off."""
+async def test_the_readmes_worker(served: Site) -> None:
+    """The README's worker renders queued videos, reports failures, and stops when the user cancels."""
     await served.api.register(credits=3)
     done, failing, canceled = [await served.api.video(name, status="RENDER_QUEUED") for name in "abc"]
     loop = asyncio.get_running_loop()
@@ -556,8 +554,8 @@ async def test_the_readmes_worker_renders_what_waits(served: Site) -> None:
     assert await served.api.balance() == 2
 
 
-async def test_the_readmes_webhook_books_once(served: Site) -> None:
-    """The README's webhook books a payment that is delivered five times at once once, and refuses what it must."""
+async def test_the_readmes_webhook(served: Site) -> None:
+    """The README's webhook books a payment once, delivered five times concurrently, and refuses invalid ones."""
     user_id = await served.api.register()
     paid = example(1)["paid"]
     async with AsyncClient(f"http://{served.address}/graphql", token("stripe", Role.ADMIN)) as client:
@@ -570,7 +568,7 @@ async def test_the_readmes_webhook_books_once(served: Site) -> None:
     assert await served.api.balance() == 60
 
 
-async def test_the_readmes_script_lists_all(
+async def test_the_readmes_script(
     served: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The README's script prints a line for each user."""
@@ -583,8 +581,8 @@ async def test_the_readmes_script_lists_all(
     assert capsys.readouterr().out == ("Bob: 10 credits, 0 spent, 1 entries\nAnn: 9 credits, 1 spent, 2 entries\n")
 
 
-async def test_the_readmes_books_are_kept(served: Site, ann: AsyncClient) -> None:
-    """The README's books hold each entry from the cursor on."""
+async def test_the_readmes_books(served: Site, ann: AsyncClient) -> None:
+    """The README's books contain each entry after the cursor."""
     user_id = await served.api.register()
     page = await ann.viewer_credit_entries(first=1)
     assert page is not None
@@ -602,7 +600,7 @@ async def test_the_readmes_books_are_kept(served: Site, ann: AsyncClient) -> Non
 
 
 def checked(directory: Path, source: Path) -> str:
-    """Have mypy read the README's examples as a user's code, against a package, and return what it says."""
+    """Run mypy on the README's examples as a user's code, against a package, and return its output."""
     for number in range(4):
         (directory / f"example_{number}.py").write_text(block(number), encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", "--cache-dir", str(CACHE)]
@@ -611,8 +609,8 @@ def checked(directory: Path, source: Path) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
 
 
-def test_mypy_tells_users_of_a_new_refusal(tmp_path: Path) -> None:
-    """The README's examples are typed to the end; a refusal that joins a result is told by mypy where it is matched."""
+def test_mypy_finds_unhandled_refusals(tmp_path: Path) -> None:
+    """The README's examples are fully typed, and mypy finds where a new refusal is not matched."""
     assert checked(tmp_path, PACKAGE / "src").startswith("Success")
     schema = SCHEMA.read_text(encoding="utf-8")
     members = "AdjustUserCreditsSuccess | IdempotencyKeyReused"
@@ -625,8 +623,8 @@ def test_mypy_tells_users_of_a_new_refusal(tmp_path: Path) -> None:
     assert 'Argument 1 to "assert_never" has incompatible type "VideoDataNotFound"' in told
 
 
-async def test_a_server_of_trusted_documents_answers(settings: Settings, dsn: str) -> None:
-    """A server that is given persisted-documents.json, and answers nothing else, answers the client."""
+async def test_a_server_of_trusted_documents(settings: Settings, dsn: str) -> None:
+    """A server that accepts only persisted-documents.json answers the client."""
     trusted = json.loads((PACKAGE / "persisted-documents.json").read_text(encoding="utf-8"))
     sent = [each.document for each in vars(operations).values() if isinstance(each, Operation)]
     assert sorted(sent) == sorted(trusted.values())
@@ -639,7 +637,7 @@ async def test_a_server_of_trusted_documents_answers(settings: Settings, dsn: st
 
 
 def test_the_wheel_holds_the_package_and_its_types(tmp_path: Path) -> None:
-    """The wheel, built without the network, holds all modules, and says that they are typed."""
+    """The wheel, built without the network, contains all modules and the marker that they are typed."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=PACKAGE, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("videocredits_client-*-py3-none-any.whl")
@@ -654,8 +652,8 @@ def generated(schema: Path, out: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def test_what_is_generated_is_current(tmp_path: Path) -> None:
-    """The generated files are what schema.graphql and operations.graphql make: run `make schema` when this fails."""
+def test_generated_files_are_current(tmp_path: Path) -> None:
+    """The generated files match schema.graphql and operations.graphql: run `make schema` when this fails."""
     generated(SCHEMA, tmp_path)
     made = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     assert len(made) == 3

@@ -1,4 +1,4 @@
-"""The client in TypeScript: built anew from the schema, typechecked, and run against the server."""
+"""The TypeScript client: regenerated from the schema, typechecked, and run against the server."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def token(subject: str) -> str:
 
 
 def copy(target: Path) -> Path:
-    """Lay the schema and the client elsewhere, so that no test finds what another build has left."""
+    """Copy the schema and the client, so that no test finds the output of another build."""
     shutil.copy(ROOT / "schema.graphql", target)
     client = target / "clients" / "typescript"
     shutil.copytree(CLIENT, client, ignore=shutil.ignore_patterns("node_modules", "dist", "build", "generated"))
@@ -61,14 +61,14 @@ async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
 
 
 async def play(client: Path, site: Site, script: str, *arguments: str) -> Any:
-    """Run a built script, see that it leaves nothing behind, and return what it tells."""
+    """Run a built script, check that it leaves nothing behind, and return its output."""
     output = await node(client, f"build/{script}.js", f"http://{site.address}/graphql", *arguments)
     await site.left()
     return json.loads(output)
 
 
-async def test_by_itself(built: Path) -> None:
-    """What is sent again, which key goes with it, and what one answer changes elsewhere: the client's own tests."""
+async def test_the_clients_own_tests(built: Path) -> None:
+    """The client's own tests pass: retries, keys, and cache updates."""
     assert re.search(r"^. pass [1-9]", await npm(built, "test"), re.MULTILINE)
 
 
@@ -83,12 +83,12 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_an_example(built: Path, site: Site, name: str) -> None:
-    """Each example shows the balance as a query, its own mutation and then the live query tell it."""
+    """Each example shows the same balance from a query, from its own mutation and from the subscription."""
     assert await play(built, site, f"examples/{name}", token("ann")) == EXAMPLES[name]
 
 
 async def test_the_quickstart_typechecks(built: Path) -> None:
-    """The quickstart's page, which is bundled without a look at its types, has a case for each refusal."""
+    """The quickstart's page, whose bundler checks no types, handles each refusal."""
     quickstart = shutil.copytree(ROOT / "examples" / "quickstart", built.parents[1] / "examples" / "quickstart")
     compiler = str(CLIENT / "node_modules" / "typescript" / "bin" / "tsc")
     await node(built, compiler, "-p", str(quickstart))
@@ -99,7 +99,10 @@ async def test_the_quickstart_typechecks(built: Path) -> None:
 
 
 async def test_five_minutes(built: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the first steps have one write compiles, runs and prints what they say; without a refusal it does not."""
+    """The code of the first steps compiles, runs and prints what they say.
+
+    Without a refusal's case it does not compile.
+    """
     (script,) = re.findall(r"```ts\n(.*?)```", (ROOT / "docs" / "five-minutes.md").read_text("utf-8"), re.DOTALL)
     monkeypatch.setenv("TOKEN", token("ann"))
     example = built / "examples" / "create.ts"
@@ -113,7 +116,7 @@ async def test_five_minutes(built: Path, site: Site, monkeypatch: pytest.MonkeyP
 
 
 def test_the_readme_shows_the_examples() -> None:
-    """Each piece of TypeScript in the client's README stands so in an example or a test, which runs."""
+    """Each TypeScript block in the client's README is part of an example or a test, which runs."""
     readme = (CLIENT / "README.md").read_text(encoding="utf-8")
     scripts = [*(CLIENT / "examples").glob("*.ts"), *(CLIENT / "tests").glob("*.ts")]
     executed = "\n".join(script.read_text(encoding="utf-8") for script in scripts)
@@ -131,8 +134,8 @@ async def test_the_readme_lists_the_operations(built: Path) -> None:
     assert set(re.findall(r"`(\w+)`", table)) == {operation[1] for operation in operations if operation}
 
 
-async def test_a_lost_answer(built: Path, site: Site) -> None:
-    """A video whose answer is lost is sent again with its key, also after a reload, and charged once."""
+async def test_a_lost_response(built: Path, site: Site) -> None:
+    """A creation whose response is lost is sent again with its key, after a reload too, and charged once."""
     await site.api.register("poor", credits=0)
     told = await play(built, site, "tests/lost", token("ann"), token("poor"))
     once, never, reloaded, refused = (told[name] for name in ("once", "never", "reloaded", "refused"))
@@ -147,7 +150,7 @@ async def test_a_lost_answer(built: Path, site: Site) -> None:
 
 
 async def test_a_restart(built: Path, api: Api, dsn: str, tmp_path: Path) -> None:
-    """When the server is stopped and started again, the client comes back, with the present balance and every entry."""
+    """When the server restarts, the client reconnects, and gets the current balance and every entry."""
     await api.register(credits=10)
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn}
     with serving(tmp_path, **settings) as served:
@@ -165,7 +168,7 @@ async def test_a_restart(built: Path, api: Api, dsn: str, tmp_path: Path) -> Non
 
 
 async def test_pages_of_apollo_client(built: Path, site: Site) -> None:
-    """In Apollo's cache a list grows by its pages, and what a refusal shows of a video is seen in the list."""
+    """In Apollo's cache a list grows page by page, and a video in a refusal updates the list."""
     worker = headers("render-1", Role.WORKER)["Authorization"].removeprefix("Bearer ")
     page = ["three QUEUED", "two QUEUED"]
     assert await play(built, site, "tests/pages", token("ann"), worker) == {
@@ -175,7 +178,7 @@ async def test_pages_of_apollo_client(built: Path, site: Site) -> None:
 
 
 async def test_trusted_documents_only(built: Path, settings: Settings, dsn: str) -> None:
-    """A server that answers the package's documents alone answers them by their ids, whatever library sends them."""
+    """A server that accepts only the package's documents answers them by id, for each library."""
     trusting = replace(settings, documents_file=built / DOCUMENTS, trusted_documents_only="on")
     async with serving_site(settings, dsn) as open_to_all:
         await open_to_all.api.register(credits=10)
@@ -191,12 +194,12 @@ async def test_trusted_documents_only(built: Path, settings: Settings, dsn: str)
 
 
 async def test_the_documents_are_current(built: Path) -> None:
-    """The documents that are kept are those that are generated: `make client` makes them anew."""
+    """The stored documents equal the generated ones: run `make client` when this fails."""
     assert (CLIENT / DOCUMENTS).read_text() == (built / DOCUMENTS).read_text()
 
 
-async def test_the_package_is_whole(built: Path) -> None:
-    """What is packed has every entry point, and nothing that only we need."""
+async def test_the_packages_files(built: Path) -> None:
+    """The package contains every entry point, and no development files."""
     (packed,) = json.loads(await npm(built, "pack", "--dry-run", "--json", "--ignore-scripts"))
     files = {file["path"] for file in packed["files"]}
     exported = json.loads((built / "package.json").read_text())["exports"].values()
@@ -205,7 +208,7 @@ async def test_the_package_is_whole(built: Path) -> None:
 
 
 async def test_a_new_refusal_does_not_typecheck(tmp_path: Path) -> None:
-    """A member that a result gains is found by the typecheck, where results are matched and where they are switched."""
+    """The typecheck finds a new member of a result wherever results are matched or switched on."""
     await install(CLIENT, *programs())
     client = copy(tmp_path)
     schema = tmp_path / "schema.graphql"
@@ -220,5 +223,5 @@ async def test_a_new_refusal_does_not_typecheck(tmp_path: Path) -> None:
 
 
 async def test_the_schema_is_linted() -> None:
-    """graphql-eslint has nothing to say against schema.graphql, nor against the client's operations."""
+    """graphql-eslint accepts schema.graphql and the client's operations."""
     await npm(CLIENT, "run", "lint")

@@ -1,4 +1,4 @@
-"""The pages for operators and front-end developers: what they name is there, and what there is they name."""
+"""The pages for operators and front-end developers name only what exists, and all of it."""
 
 import importlib
 import pkgutil
@@ -19,12 +19,12 @@ LIMITS_PAGES = "".join(
 PAGES = ["SECURITY.md", "docs/limits.md", "docs/operator-limits.md", "docs/refusals.md", "docs/from-convex.md"]
 SCHEMA = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
 
-# Settings that bound what one may do; the README has them all.
+# Settings that are limits; the README lists all settings.
 BOUNDING = [name for name in VARIABLES if re.search(r"_MAX$|_LIMIT_PER_|TIMEOUT|POOL_SIZE", name)]
 
 
 def constants() -> dict[str, int | float]:
-    """Find each public limit in the code, by its name."""
+    """Return each public limit in the code, by name."""
     found: dict[str, int | float] = {}
     for package in ("schema", "resolvers", "db", "executor", "server"):
         for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
@@ -43,7 +43,7 @@ CONSTANTS = constants()
 
 
 def test_every_limit_has_its_row() -> None:
-    """The pages of limits have a row for each limit in the code and each setting that is one, and no other."""
+    """The pages of limits have a row for each limit in the code and each setting that is a limit, and no others."""
     rows = re.findall(r"^\| [^|]+ \| ([^ |]+)[^|]* \| `([A-Z_]+)` \|$", LIMITS_PAGES, re.MULTILINE)
     settings = {name: VARIABLES[name].default or "" for name in BOUNDING}
     expected = {name: str(value).removesuffix(".0") for name, value in (CONSTANTS | settings).items()}
@@ -52,8 +52,8 @@ def test_every_limit_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_names_is_there(page: str) -> None:
-    """Files, settings and links that a page names are there."""
+def test_what_a_page_names_exists(page: str) -> None:
+    """Every file, setting and link that a page names exists."""
     text = (ROOT / page).read_text(encoding="utf-8")
     files = re.findall(r"`((?:\w+/)*\w+\.(?:py|sql|md|toml))`", text)
     for file in files:
@@ -65,13 +65,13 @@ def test_what_a_page_names_is_there(page: str) -> None:
 
 
 def refusal_codes(package: str, pattern: str) -> set[str]:
-    """Find the codes that a package's code writes."""
+    """Return the codes in a package's code."""
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / package).rglob("*.py")]
     return {code for source in sources for code in re.findall(pattern, source)}
 
 
 def test_every_refusal_and_error_has_its_row() -> None:
-    """The page of refusals has a row for each type that implements Error, with its code, and for each error's code."""
+    """The page of refusals has a row for each type that implements Error, and for each error code."""
     page = (ROOT / "docs" / "refusals.md").read_text(encoding="utf-8")
     refusals = dict(re.findall(r"^\| `(\w+)` \| `([A-Z_]+)` \|", page, re.MULTILINE))
     error = SCHEMA.get_type("Error")
@@ -83,8 +83,8 @@ def test_every_refusal_and_error_has_its_row() -> None:
     assert errors == found - {""}
 
 
-def test_the_page_for_those_who_come_from_convex_names_what_is_there() -> None:
-    """Each field and status that the page names is in the schema, and each mutation and subscription is on the page."""
+def test_the_convex_page_is_complete() -> None:
+    """The page for users of Convex names only existing fields and statuses, and every mutation and subscription."""
     page = (ROOT / "docs" / "from-convex.md").read_text(encoding="utf-8")
     named = re.findall(r"`(\w+)\.(\w+)", page)
     for type_name, field in named:
@@ -96,7 +96,7 @@ def test_the_page_for_those_who_come_from_convex_names_what_is_there() -> None:
     assert statuses <= SCHEMA.type_map["VideoStatus"].values.keys()  # type: ignore[attr-defined] # It is an enum.
 
 
-def test_the_reference_is_what_the_schema_says() -> None:
-    """The page is what is printed out of schema.graphql: run `make schema` when this fails."""
+def test_the_reference_is_current() -> None:
+    """The reference equals the output for schema.graphql: run `make schema` when this fails."""
     printed = subprocess.check_output([sys.executable, ROOT / "docs" / "reference.py"], encoding="utf-8")
     assert (ROOT / "docs" / "reference.md").read_text(encoding="utf-8") == printed

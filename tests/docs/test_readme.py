@@ -12,7 +12,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 async def test_the_readme_shows_what_the_server_answers(api: Api) -> None:
-    """The README's mutation, sent by a new user, is answered as the README says, and replayed when it is sent again."""
+    """The README's mutation from a new user gets the answer in the README, and a replay when sent again."""
     (document,) = re.findall(r"```graphql\n(.*?)```", README, re.DOTALL)
     variables, reply = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", README, re.DOTALL))
     await api.register()
@@ -22,7 +22,7 @@ async def test_the_readme_shows_what_the_server_answers(api: Api) -> None:
 
 
 async def test_the_readmes_shell_query_is_answered(api: Api) -> None:
-    """The query that the README sends by curl is answered without an error."""
+    """The README's curl query gets no error."""
     body, _ = re.findall(r"-d '(.*?)'", README)
     await api.register()
     data = await api.query(json.loads(body)["query"])
@@ -30,7 +30,7 @@ async def test_the_readmes_shell_query_is_answered(api: Api) -> None:
 
 
 async def test_the_readmes_shell_subscription_is_followed(settings: Settings, dsn: str) -> None:
-    """The subscription that the README sends by curl tells a new user, who creates a video, what the README shows."""
+    """The README's curl subscription shows a new user who creates a video what the README shows."""
     _, body = re.findall(r"-d '(.*?)'", README)
     (shown,) = re.findall(r"```\n(event: next\n.*?\n)```", README, re.DOTALL)
     async with site(settings, dsn) as served:
