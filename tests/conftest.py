@@ -133,7 +133,7 @@ async def api(dsn: str, settings: Settings) -> AsyncIterator[Api]:
 
 @pytest.fixture
 def ship(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Make this code ship one revision more, with the SQL that is given."""
+    """Have this code ship one more revision, made of the given SQL."""
 
     def ship(sql: str, oldest_code: str | None = None) -> None:
         migrations = tmp_path / "100% migrations"

@@ -1,4 +1,4 @@
-"""A way to PostgreSQL that a test can shut, silence, or lead elsewhere."""
+"""A proxy to PostgreSQL that a test can shut, silence, or redirect."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-READY = b"Z\0\0\0\5I"  # What PostgreSQL ends a reply with when it is in no transaction: all of it is committed.
+READY = b"Z\0\0\0\5I"  # The end of a reply from PostgreSQL outside of a transaction: everything is committed.
 
 
 class Gate:
-    """Leads to PostgreSQL; when shut, connections are cut and new ones are refused."""
+    """Connects to PostgreSQL. When shut, it cuts connections and refuses new ones."""
 
     def __init__(self, dsn: str, directory: Path) -> None:
         self._socket = directory / ".s.PGSQL.5432"
@@ -28,7 +28,7 @@ class Gate:
         self.lead_to(dsn)
 
     def lead_to(self, dsn: str) -> None:
-        """Lead new connections to another cluster; those that are open stay where they are."""
+        """Connect new clients to another cluster; open connections stay."""
         (behind,) = parse_qs(urlsplit(dsn).query)["host"]
         self._behind = f"{behind}/.s.PGSQL.5432"
 
@@ -43,28 +43,28 @@ class Gate:
         self.cut()
 
     def cut(self) -> None:
-        """Cut all connections; new ones are let through."""
+        """Cut all connections; new ones pass."""
         for writer in self._passing:
             writer.transport.abort()
 
     def freeze(self) -> None:
-        """Lose all that is sent from now on over open connections, and tell nobody; new ones are let through."""
+        """Drop everything sent from now on over open connections, without an error; new ones pass."""
         self._frozen |= self._passing
 
     def lose_reply(self, sign: bytes, meanwhile: Callable[[], Awaitable[object]], *, after: int = 0) -> None:
-        """Cut one connection once: when PostgreSQL has committed, and sends a reply that contains ``sign``.
+        """Cut one connection once: after PostgreSQL has committed, when its reply contains ``sign``.
 
-        The reply is lost; ``meanwhile`` is awaited before the client notices. ``after`` such replies pass before it.
+        The reply is lost, and ``meanwhile`` is awaited before the client notices. ``after`` such replies pass first.
         """
         self._sign, self._meanwhile, self._passed = sign, meanwhile, -after
 
     def silence(self) -> None:
-        """Lose all that is sent over any connection, new ones too, and tell nobody."""
+        """Drop everything sent over any connection, new ones included, without an error."""
         self._is_silent = True
         self.freeze()
 
     def heal(self) -> None:
-        """Let new connections through; those that were silenced stay so."""
+        """Let new connections pass; silenced ones stay silent."""
         self._is_silent = False
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +90,7 @@ class Gate:
         writer.close()
 
     async def _loses(self, data: bytes, reader: asyncio.StreamReader) -> bool:
-        """Return whether this is the beginning of the reply to lose, after reading it to its end."""
+        """Read a reply to its end, and return whether it is the one to lose."""
         if self._meanwhile is None or self._sign not in data:
             return False
         self._passed += 1

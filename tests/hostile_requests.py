@@ -1,4 +1,4 @@
-"""Bodies of a megabyte that cost as much as we can make them, before anything is executed."""
+"""Bodies of a megabyte that are as expensive as possible before execution."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def _images(values: str) -> tuple[str, str]:
 
 
 def _variables() -> Iterator[tuple[str, tuple[str, str]]]:
-    """List documents with the variables sent with them, each with a name."""
+    """List documents with their variables, by name."""
     for count in (4_500, BYTES // 20):
         yield f"{count} wrong enum values", _status(json.dumps([f"WRONG_ONE_{number}" for number in range(count)]))
     for item in ('"QUEUED"', "1", "[]", "{}", "null", "1.5"):
@@ -90,7 +90,7 @@ def _body(query: str, **more: str) -> bytes:
 
 
 def hostile_bodies() -> Iterator[tuple[str, bytes]]:
-    """List bodies of about a megabyte, each with its name."""
+    """List bodies of about a megabyte, by name."""
     for name, (query, variables) in _variables():
         yield name, _body(query, variables=variables)
     text = VIEWER + " " * BYTES

@@ -1,4 +1,4 @@
-"""What an app logs, read line by line."""
+"""An app's log, parsed line by line."""
 
 import io
 import json
@@ -12,20 +12,20 @@ from tests.api import Api, serving
 
 
 class Log:
-    """The lines that were logged as JSON; a token among them fails the test."""
+    """The JSON lines of a log; a token in one fails the test."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the lines since the last call, except the test client's and those of a change feed that timed out.
+        """Return the lines since the last call, without the test client's and those of a change feed that timed out.
 
-        On a busy machine the feed's poll may take too long in any test; it logs that it was lost, and is back.
+        On a busy machine the feed's poll may time out in any test; it then logs the loss and the recovery.
         """
         return [line for line in self.read_all() if not _is_slow_change_feed(line)]
 
     def read_all(self) -> list[dict[str, Any]]:
-        """Return the lines since the last call, except the test client's."""
+        """Return the lines since the last call, without the test client's."""
         text = self.stream.getvalue()
         self.stream.seek(0)
         self.stream.truncate()
@@ -41,10 +41,10 @@ def _is_slow_change_feed(line: dict[str, Any]) -> bool:
 
 @asynccontextmanager
 async def serving_logged(dsn: str, settings: Settings, **changed: Any) -> AsyncIterator[tuple[Api, Log]]:
-    """Serve a database with these settings, some of them changed, and note all that is logged."""
+    """Serve a database with changed settings, and capture the log."""
     log = Log()
     async with AsyncExitStack() as stack:
-        with redirect_stderr(log.stream):  # An app logs to the standard error that it finds when it is made.
+        with redirect_stderr(log.stream):  # An app logs to the standard error at its creation.
             wanted: dict[str, Any] = {"log_format": "json", "log_level": "info", **changed}
             api = await stack.enter_async_context(serving(dsn, replace(settings, **wanted)))
         yield api, log

@@ -1,6 +1,6 @@
-"""What the server promises, in plain Python: the lifecycle of videos and the ledger, one call after another.
+"""What the server promises, in plain Python: videos' lifecycle and the ledger, one call at a time.
 
-Objects and answers are what clients see over HTTP, but for times, of which only whether there is one is told here.
+Objects and answers are what clients see over HTTP, except times: the model states only whether there is one.
 """
 
 from collections import Counter
@@ -28,14 +28,14 @@ FINAL = ("COMPLETED", *REFUNDED)
 
 @dataclass
 class Video:
-    """A video, what happened to it, and what is not shown with it."""
+    """A video, its events, and state that clients do not see."""
 
     owner: "User"
     shown: Answer
     script: str | None = None
     queued_as: int | None = None
     events: list[tuple[str, int, str, Any]] = field(default_factory=list)
-    refund: Answer | None = None  # Of the present attempt.
+    refund: Answer | None = None  # Of the current attempt.
 
     @property
     def blocks(self) -> int:
@@ -48,7 +48,7 @@ class Video:
 
 @dataclass
 class User:
-    """A user, the ledger, and what the keys were used for."""
+    """A user, the ledger, and the used keys."""
 
     identity: Identity
     shown: Answer
@@ -79,7 +79,7 @@ class User:
 
 
 class Model:
-    """The server as it should be; ``queued_before`` videos of others wait in the render queue."""
+    """The expected server; ``queued_before`` other users' videos wait in the render queue."""
 
     def __init__(self, signup_credits: int, queued_before: int, storage_max: int) -> None:
         self.users: dict[UUID, User] = {}
@@ -122,7 +122,7 @@ class Model:
         return self._success("AdjustUserCredits", user=user, entry=entry, replayed=False)
 
     def create(self, subject: str, key: str, title: str, cost: int, creations_max: int, new_id: str | None) -> Answer:
-        """Create a video; ``new_id`` is the id that it has been given if it is a new one."""
+        """Create a video; a new one gets the id ``new_id``."""
         identity = Identity(subject, Role.USER)
         user = self.users.get(identity.user_id)
         if user is None:
@@ -259,7 +259,7 @@ class Model:
         return self._success("UpdateVideoData", video=video)
 
     def show(self, video: Video) -> Answer:
-        """Show a video and its place in the render queue."""
+        """Show a video and its position in the render queue."""
         position = None
         if video.queued_as is not None:
             queue = sorted(each.queued_as for each in self.videos.values() if each.queued_as is not None)
@@ -310,14 +310,14 @@ class Model:
 
 
 def may_follow(present: str, following: str) -> bool:
-    """Tell whether a report may move a video from one status to another."""
+    """Return whether a report may move a video from one status to another."""
     if present in FINAL:
         return False
     return following in REFUNDED or STAGES.index(following) > STAGES.index(present)
 
 
 def blocks(script: str | None) -> int:
-    """Count the blocks that a video with this script holds."""
+    """Return the number of blocks of storage that a script needs."""
     return max(1, -(-len((script or "").encode()) // BLOCK_BYTES))
 
 

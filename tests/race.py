@@ -1,4 +1,4 @@
-"""What the races share: an account to race for, one start for all, and the check that nobody was misled."""
+"""Shared by the race tests: an account, a common start for all calls, and the check that all answers agree."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -38,7 +38,7 @@ Told = (
 )
 REFUNDED = {"FAILED", "CANCELED"}
 MANY = 1_000_000
-# Neither autovacuum's, nor the change feed's, which polls for itself.
+# Without autovacuum's, and the change feed's, which polls on its own.
 BLOCKED = """SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend'
   AND wait_event_type = 'Lock' AND query NOT LIKE '%queue_digest%'"""
@@ -46,7 +46,7 @@ WHERE datname = current_database() AND backend_type = 'client backend'
 
 @dataclass(frozen=True)
 class Account:
-    """One user's credits and videos, straight on the database, with the arguments that matter to a race."""
+    """One user's credits and videos, directly on the database, with the arguments that matter to a race."""
 
     database: Database
     user_id: UUID
@@ -137,7 +137,7 @@ class Account:
         return (await db.video_data.list_videos(self.database, [self.user_id], *everything))[self.user_id]
 
     async def ledger(self) -> list[CreditEntryRow]:
-        """Return the entries, oldest first, having checked that they are numbered from 1 and explain the balance."""
+        """Return the entries, oldest first, after checking that they are numbered from 1 and explain the balance."""
         pages = await db.credit_entry.list_credit_entries(
             self.database, [self.user_id], 2**63 - 1, 0, MANY, backward=True
         )
@@ -152,7 +152,7 @@ class Account:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Keep everybody else from changing the account and its videos, and whoever tries waiting."""
+        """Lock the account and its videos, so that every call that changes them waits."""
         async with self.database.pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT FROM video_data WHERE user_id = $1 FOR NO KEY UPDATE", self.user_id)
             await connection.execute("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", self.user_id)
@@ -160,7 +160,7 @@ class Account:
 
 
 async def at_once(account: Account, calls: Iterable[Coroutine[Any, Any, Answer]], *, held: bool) -> list[Answer]:
-    """Run calls at once; ``held``: each has begun, and taken its snapshot, before any of them is decided."""
+    """Run calls simultaneously; ``held``: each has taken its snapshot before any of them is decided."""
     if not held:
         return await asyncio.gather(*calls)
     async with account.locked():
@@ -170,40 +170,40 @@ async def at_once(account: Account, calls: Iterable[Coroutine[Any, Any, Answer]]
 
 
 async def blocked(database: Database, count: int = 1) -> None:
-    """Wait until so many statements wait for a lock."""
+    """Wait until this many statements wait for a lock."""
     while await database.pool.fetchval(BLOCKED) < count:  # noqa: ASYNC110 - PostgreSQL sets no event
         await asyncio.sleep(0)
 
 
 async def unblocked(database: Database) -> None:
-    """Wait until no statement waits for a lock: one that was canceled may do so for a moment longer."""
+    """Wait until no statement waits for a lock: a canceled one may do so for a moment longer."""
     while await database.pool.fetchval(BLOCKED):  # noqa: ASYNC110 - PostgreSQL sets no event
         await asyncio.sleep(0)
 
 
 async def waiting(pool: "asyncpg.Pool[asyncpg.Record]", running: Iterable[asyncio.Task[Any]]) -> None:
-    """Return when each of these tasks waits for a lock, or has ended without."""
+    """Return when each of these tasks waits for a lock, or has finished."""
     tasks = set(running)
     while await pool.fetchval(BLOCKED) < sum(not task.done() for task in tasks):  # noqa: ASYNC110 - PostgreSQL sets no event
         await asyncio.sleep(0.002)
 
 
 async def run_alone(database: Database) -> None:
-    """Have each call run on a connection of its own from now on."""
+    """Run each call on its own connection from now on."""
     assert database._group_commit is not None  # noqa: SLF001 - no setting turns it off
     await database._group_commit.connections.close()  # noqa: SLF001 - as above
     database._group_commit = None  # noqa: SLF001 - as above
 
 
 async def charged(account: Account) -> None:
-    """Wait until a call that nobody waits for has charged the account: who asks at once may come before it."""
+    """Wait until an abandoned call has charged the account: an immediate check may come before it."""
     async with asyncio.timeout(30):
         while len(await account.ledger()) < 2:  # noqa: ASYNC110 - PostgreSQL sets no event
             await asyncio.sleep(0.002)
 
 
 def check_told(answers: Iterable[Told]) -> None:
-    """Check that of one version of a user or video, and of one entry, all were told the same."""
+    """Check that all answers agree on each version of a user or video, and on each entry."""
     told: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}
     for answer in answers:
         user, video, entry = (getattr(answer, noun, None) for noun in ("user", "video", "entry"))
@@ -216,17 +216,17 @@ def check_told(answers: Iterable[Told]) -> None:
 
 
 async def check_verified(dsn: str) -> None:
-    """Check that every promise about the data is kept."""
+    """Check that every rule about the data holds."""
     connection = await asyncpg.connect(dsn)
     assert [checked async for checked in verify(connection) if checked.broken] == []
     await connection.close()
 
 
 async def deadlocks(database: Database, dsn: str) -> int:
-    """Close the database and return how many deadlocks PostgreSQL found in it."""
+    """Close the database and return the number of deadlocks that PostgreSQL found in it."""
     await database.close()
     connection = await asyncpg.connect(dsn)
-    # A process adds what it counted when it ends, at the latest.
+    # A process reports its counts at its end, at the latest.
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     while await connection.fetchval(others):  # noqa: ASYNC110 - PostgreSQL sets no event
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""All that a database holds: what a refusal must leave as it was."""
+"""A database's whole content, which a refusal must not change."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sockets as tests open them: in Python, message by message, to a server that runs in the same process."""
+"""WebSockets for tests: in Python, message by message, to a server in the same process."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 
 
 class Client:
-    """One connection, whatever is sent over it."""
+    """One connection, and whatever is sent over it."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -39,7 +39,7 @@ class Client:
         return message
 
     async def sign_in(self, subject: str | None = "ann", role: Role = Role.USER, token: str | None = None) -> None:
-        """Have it acknowledged who this is."""
+        """Send `connection_init` with a user's token, and wait for the acknowledgement."""
         authorization = headers(subject, role).get("Authorization") if token is None else f"Bearer {token}"
         await self.send(type="connection_init", payload={"Authorization": authorization})
         assert await self.receive() == {"type": "connection_ack"}
@@ -57,7 +57,7 @@ class Client:
         return told["payload"]["data"]
 
     async def refused(self, query: str, /, **variables: Any) -> dict[str, Any]:
-        """Run an operation that comes to nothing, and return its one error."""
+        """Run an operation that must be refused, and return its error."""
         await self.subscribe("refused", query, **variables)
         told = await self.receive()
         assert (told["type"], told["id"]) == ("error", "refused"), told
@@ -65,7 +65,7 @@ class Client:
         return dict(error)
 
     async def closed(self) -> tuple[int, str]:
-        """Wait until the server has closed, with nothing said before, and return the code and the reason."""
+        """Wait until the server closes without another message, and return the code and the reason."""
         try:
             async with asyncio.timeout(30):
                 message = await self.connection.recv()
@@ -76,7 +76,7 @@ class Client:
 
 
 class Site:
-    """A server that runs in this process."""
+    """A server in this process."""
 
     def __init__(self, app: Starlette, server: uvicorn.Server, address: str, api: Api) -> None:
         self.app = app
@@ -86,7 +86,7 @@ class Site:
 
     @asynccontextmanager
     async def connected(self, **options: Any) -> AsyncIterator[Client]:
-        """Open a socket for as long as the block lasts."""
+        """Open a socket for the duration of the block."""
         given = {"subprotocols": [PROTOCOL], "proxy": None, "max_size": None, "ping_interval": None} | options
         async with connect(f"ws://{self.address}/graphql", **given) as connection:
             yield Client(connection)
@@ -95,13 +95,13 @@ class Site:
     async def signed_in(
         self, subject: str | None = "ann", role: Role = Role.USER, **options: Any
     ) -> AsyncIterator[Client]:
-        """Open a socket as somebody, or as nobody."""
+        """Open a socket as a user, or anonymously."""
         async with self.connected(**options) as client:
             await client.sign_in(subject, role)
             yield client
 
     async def left(self) -> None:
-        """Wait until no socket is open, and see that nothing is left of any: no place, task or watch."""
+        """Wait until no socket is open, and check that everything of them is released: slots, tasks and watches."""
         async with asyncio.timeout(30):
             while self.server.server_state.tasks or self.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.002)
@@ -129,10 +129,10 @@ async def site(settings: Settings, dsn: str) -> AsyncIterator[Site]:
 
 @asynccontextmanager
 async def logged_site(settings: Settings, dsn: str) -> AsyncIterator[tuple[Site, Log]]:
-    """Serve likewise, and note all that is logged."""
+    """Serve likewise, and capture the log."""
     log = Log()
     async with AsyncExitStack() as stack:
-        with redirect_stderr(log.stream):  # An app logs to the standard error that it finds when it is made.
+        with redirect_stderr(log.stream):  # An app logs to the standard error at its creation.
             wanted = replace(settings, log_format="json", log_level="info")
             opened = await stack.enter_async_context(site(wanted, dsn))
         log.read()

@@ -1,6 +1,6 @@
-"""A backend that is not there: it resolves whatever is asked, mostly right, and wrong in every way that we know.
+"""A synthetic backend that resolves anything, mostly correctly, and fails in every way that we know.
 
-What it answers depends on nothing but a seed and the place in the response, so that two executors see the same.
+Its answers depend only on a seed and the place in the response, so that two executors see the same.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ LISTS: list[Callable[[list[Any]], Any]] = [tuple, iter, Several]
 
 
 class Backend:
-    """Resolves all fields of a schema; notes in which order, and with which arguments."""
+    """Resolves all fields of a schema; records the order and the arguments."""
 
     def __init__(self, schema: GraphQLSchema, seed: int, oddity: float) -> None:
         self.schema = schema
@@ -80,7 +80,7 @@ class Backend:
         self.calls: list[str] = []
 
     def resolve(self, info: strawberry.Info[Any, Any], arguments: dict[str, Any]) -> tuple[int, Any]:
-        """Decide how many ticks of the loop a field takes, and what becomes of it."""
+        """Decide how many iterations of the loop a field takes, and how it ends."""
         path = info.path.as_list()
         random = Random(f"{self.seed} {path}")
         kind = info._raw_info  # noqa: SLF001 - Strawberry shows graphql-core's type nowhere else.
@@ -92,11 +92,11 @@ class Backend:
         return ticks, self.value(kind.return_type, random, depth)
 
     def odds(self, depth: int) -> float:
-        """Fewer oddities near the root, where each hides all that is below it."""
+        """Return lower odds near the root, where each failure hides everything below it."""
         return self.oddity * min(1, (depth + 1) / 4)
 
     def event(self, document: DocumentNode) -> Any:
-        """Make an event of a subscription; None for other operations."""
+        """Return an event of a subscription; None for other operations."""
         definition = get_operation_ast(document)
         if definition is None or definition.operation is not OperationType.SUBSCRIPTION:
             return None
@@ -144,7 +144,7 @@ class Backend:
         return random.choice(values.get(type_.name, ["", "text", "https://example.com/"]))
 
     def instance(self, type_: GraphQLObjectType, random: Random, depth: int) -> Any:
-        """Make an object with all its attributes, past its class's own __init__."""
+        """Create an object with all its attributes, without calling its class's __init__."""
         definition = type_.extensions[DEFINITION]
         class_ = (definition.concrete_of or definition).origin
         if random.random() < self.oddity / 3:
@@ -159,7 +159,7 @@ class Backend:
 
 @contextmanager
 def synthetic(schema: GraphQLSchema) -> Iterator[None]:
-    """Have all fields of a schema resolved by the context, which is a Backend; subscriptions yield two events."""
+    """Resolve all fields of a schema by the context, which is a Backend; subscriptions yield two events."""
     with_resolver: dict[int, StrawberryResolver[Any]] = {}
     for type_ in schema.type_map.values():
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):

@@ -18,7 +18,7 @@ pathlib.Path("node_modules", ".package-lock.json").touch()
 
 
 async def test_packages_are_installed_once(tmp_path: Path) -> None:
-    """Of several that need a directory's packages at once one installs them, and all return when they are there."""
+    """When several processes need a directory's packages, one installs them, and all return once they exist."""
     npm = tmp_path / "npm.py"
     npm.write_text(NPM, encoding="utf-8")
     (tmp_path / "package-lock.json").write_text("{}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A way to a server that a test can cut, lead elsewhere, and listen in on."""
+"""A proxy to a server that a test can cut, redirect, and listen in on."""
 
 import asyncio
 import re
@@ -7,14 +7,14 @@ from typing import Self
 
 
 class Wire:
-    """Leads to whatever server is behind it; keeps the bodies of the requests that come."""
+    """Connects to a server, and records the bodies of requests."""
 
     def __init__(self, behind: str) -> None:
-        """Lead to this host and port."""
+        """Connect to this host and port."""
         self.behind = behind
         self.bodies: list[bytes] = []
-        self.lost = b""  # The answer to the next request that holds this is lost, once.
-        self.answers: list[bytes] = []  # What is answered next, by nobody behind.
+        self.lost = b""  # Lose the next response to a request that contains this, once.
+        self.answers: list[bytes] = []  # The next responses, sent by the proxy itself.
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.StreamWriter] = set()
 
@@ -36,7 +36,7 @@ class Wire:
             await asyncio.sleep(0.001)
 
     def cut(self) -> None:
-        """Cut off whoever is on the way; whoever comes next is let through."""
+        """Cut all connections; new ones pass."""
         for writer in self._passing:
             writer.transport.abort()
 
@@ -56,7 +56,7 @@ class Wire:
         self._passing.discard(writer)
 
     async def _ask(self, request: bytes, writer: asyncio.StreamWriter) -> None:
-        """Pass one request on, over a connection of its own, and whatever is answered back; then hang up."""
+        """Forward one request over its own connection, return its response, and close."""
         lost = self.lost and self.lost in request
         host, port = self.behind.split(":")
         behind_reader, behind_writer = await asyncio.open_connection(host, int(port))

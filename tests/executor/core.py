@@ -1,4 +1,4 @@
-"""What the executor is compared with: graphql-core and Strawberry, and values that are to be waited for."""
+"""What the executor is compared with: graphql-core and Strawberry, and awaitable values."""
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
@@ -22,7 +22,7 @@ from strawberry.utils.await_maybe import await_maybe
 async def by_core(
     schema: GraphQLSchema, document: DocumentNode, context: Any, variables: dict[str, Any], root: Any
 ) -> ExecutionResult:
-    """Execute as Strawberry does, and an event of a subscription as graphql-core does."""
+    """Execute like Strawberry; execute a subscription's events like graphql-core."""
     is_awaitable: Any = optimized_is_awaitable
     definition = get_operation_ast(document)
     assert definition is not None
@@ -46,7 +46,7 @@ async def by_core(
 
 
 class Later:
-    """Something to wait for, as often as one likes."""
+    """An awaitable that can be awaited repeatedly."""
 
     def __init__(self, ticks: int, value: Any) -> None:
         self.ticks = ticks
@@ -64,7 +64,7 @@ class Later:
 
 
 class Several:
-    """What is to be iterated asynchronously."""
+    """An async iterable."""
 
     def __init__(self, values: list[Any]) -> None:
         self.values = values
@@ -81,7 +81,7 @@ class Several:
 
 
 def shown(result: ExecutionResult) -> tuple[str, list[tuple[Any, ...]]]:
-    """Show all of a result that must be equal, in its order."""
+    """Return everything of a result that must be equal, in its order."""
     return repr(result.data), [_shown(error) for error in result.errors or []]
 
 

@@ -1,4 +1,4 @@
-"""The executor could be released alone: neither it nor its tests know of the project."""
+"""The executor could be released alone: neither it nor its tests use the project."""
 
 import ast
 import sys
@@ -26,7 +26,7 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_of_the_project_is_imported(file: Path) -> None:
-    """Files of the executor and of its tests import the standard library, graphql-core, Strawberry and each other."""
+    """The executor and its tests import only the standard library, graphql-core, Strawberry and each other."""
     for name in imported(file):
         parts = name.split(".")
         assert {parts[0], ".".join(parts[:2])} & (ALLOWED | sys.stdlib_module_names), name

@@ -1,4 +1,4 @@
-"""Variables: coerced as graphql-core does, and in a bounded number of steps whatever they are."""
+"""Variables are coerced as in graphql-core, in a bounded number of steps."""
 
 import asyncio
 import datetime
@@ -17,7 +17,7 @@ from executor.inputs import VARIABLE_ERRORS_MAX, VARIABLE_ITEMS_MAX
 from executor.operation import CompiledOperation
 from tests.executor.core import by_core, shown
 
-# Python calls and returns, of which some thousands are for the errors.
+# Python calls and returns, including some thousands for the errors.
 CALLS_MAX = 250_000
 
 
@@ -79,7 +79,7 @@ class Query:
 CORE = strawberry.Schema(Query)._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
 TYPES = {"nested": "Nested", "tree": "Tree", "either": "Either", "colors": "[Color!]!"}
 MANY = 50_000
-# For each field, values of every kind that can be wrong many times over, or right too often.
+# For each field, values with very many errors, or very many valid items.
 HOSTILE: list[tuple[str, Any]] = [
     ("colors", [f"NONE{number}" for number in range(MANY)]),
     ("colors", ["RED"] * MANY),
@@ -119,7 +119,7 @@ HOSTILE: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("hide_suggestions", [True, False])
 @pytest.mark.parametrize(("field", "value"), HOSTILE)
 def test_no_variables_take_long(field: str, value: Any, hide_suggestions: bool) -> None:
-    """However many values are wrong, or right, few steps are taken and few errors told."""
+    """However many values are invalid or valid, coercion takes few steps and reports few errors."""
     document = parse(f"query($value: {TYPES[field]}) {{ {field}(value: $value) }}")
     assert not validate(CORE, document)
     operation = CompiledOperation(CORE, document)
@@ -141,7 +141,7 @@ def test_no_variables_take_long(field: str, value: Any, hide_suggestions: bool) 
 
 @pytest.mark.parametrize("field", ["nested", "tree", "either"])
 def test_items_are_counted_exactly(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
-    """The items of all lists in all variables count together, and JSON's own do not."""
+    """The items of all lists in all variables are counted together; those inside JSON are not."""
     monkeypatch.setattr(executor.inputs, "VARIABLE_ITEMS_MAX", 10)
     document = parse(
         f"query($value: {TYPES[field]}, $more: [Color!]!) {{ {field}(value: $value) colors(value: $more) }}"
@@ -154,7 +154,7 @@ def test_items_are_counted_exactly(monkeypatch: pytest.MonkeyPatch, field: str) 
     value = values[field]
     for more, refused in ((4, False), (5, True)):
         operation = CompiledOperation(CORE, document)
-        for _ in range(2):  # Each execution has room for as many.
+        for _ in range(2):  # Each execution has the same limit.
             result = asyncio.run(await_maybe(operation(None, {"value": value, "more": ["RED"] * more})))
             assert bool(result.errors) is refused, result.errors
     assert result.errors
@@ -178,8 +178,8 @@ WRONG: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize(("field", "value"), WRONG)
-def test_what_is_wrong_is_told_as_graphql_core_tells_it(field: str, value: Any, given: bool) -> None:
-    """The errors about wrong or missing variables are graphql-core's, in its order, with suggestions."""
+def test_errors_equal_graphql_cores(field: str, value: Any, given: bool) -> None:
+    """Errors about invalid or missing variables equal graphql-core's, in order, with suggestions."""
     document = parse(
         f"query($value: {TYPES[field]}, $more: [Color!]!) {{ {field}(value: $value) more: colors(value: $more) }}"
     )
@@ -191,7 +191,7 @@ def test_what_is_wrong_is_told_as_graphql_core_tells_it(field: str, value: Any, 
 
 
 def test_suggestions_are_for_short_inputs() -> None:
-    """Suggestions are made where little was sent; to look for them in much would take long."""
+    """Only short inputs get suggestions, since computing them for long ones takes long."""
     document = parse("query($value: Nested) { nested(value: $value) }")
     for length, suggested in ((10, True), (executor.inputs.CHARACTERS_WITH_SUGGESTIONS, False)):
         variables = {"value": {"mani": [], "id": "a" * length}}
@@ -200,8 +200,8 @@ def test_suggestions_are_for_short_inputs() -> None:
         assert ("Did you mean" in result.errors[0].message) is suggested
 
 
-def test_the_bound_is_for_the_largest_input_that_makes_sense() -> None:
-    """At the bound everything is still coerced."""
+def test_everything_at_the_bound_is_coerced() -> None:
+    """Input at the bound is coerced in full."""
     document = parse("query($value: [Color!]!) { colors(value: $value) }")
     result = asyncio.run(await_maybe(CompiledOperation(CORE, document)(None, {"value": ["RED"] * VARIABLE_ITEMS_MAX})))
     assert result.data == {"colors": VARIABLE_ITEMS_MAX}

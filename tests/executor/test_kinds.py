@@ -1,4 +1,4 @@
-"""Kinds of fields, types and arguments that the project does not have: compiled alike, or left to graphql-core."""
+"""Kinds of fields, types and arguments that the project does not use: compiled alike, or left to graphql-core."""
 
 import asyncio
 import datetime
@@ -46,7 +46,7 @@ class Cat(Animal):
 
 
 class Kitten(Cat):
-    """A cat, since it is declared as nothing else."""
+    """A cat, since it declares no type of its own."""
 
     name = property(lambda _: "kitty")
 
@@ -169,7 +169,7 @@ class Loud(FieldExtension):
         return next_(source, info, **kwargs)
 
 
-def told(info: strawberry.Info[Any, Any]) -> list[str]:
+def info_attributes(info: strawberry.Info[Any, Any]) -> list[str]:
     """Tell all that an Info may be asked."""
     selected = [each.name for field in info.selected_fields for each in field.selections]  # type: ignore[union-attr] # Only fields are selected.
     definition = info.get_argument_definition("prefix")
@@ -206,7 +206,7 @@ class Query:
 
     @strawberry.field
     def about(self, info: strawberry.Info[Any, Any], prefix: str | None = None) -> Box[str]:
-        return Box(item="".join(told(info)), items=[prefix, None])
+        return Box(item="".join(info_attributes(info)), items=[prefix, None])
 
     @strawberry.field
     async def waiting(self, ticks: int = 1, fails: bool = False) -> int | None:
@@ -388,7 +388,7 @@ SWITCHED = " ".join(f"{name}: plain @skip(if: ${name})" for name in "abcde")
     ],
 )
 async def test_every_kind_of_field(text: str, variables: dict[str, Any]) -> None:
-    """Whatever a resolver takes and returns is treated as graphql-core and Strawberry treat it."""
+    """Every kind of resolver argument and result is handled as by graphql-core and Strawberry."""
     declared = "($p: DateTime)" if "at(at" in text else "($p: String)"
     if "$p" in text and not text.startswith("query"):
         text = f"query{declared} {text}"
@@ -414,8 +414,8 @@ async def test_every_kind_of_field(text: str, variables: dict[str, Any]) -> None
         ("query($a: Boolean = true) { plain @include(if: $a) }", "a switch without a value"),
     ],
 )
-async def test_what_is_not_covered(text: str, reason: str) -> None:
-    """What is not known how to compile is refused before anything is resolved, again and again."""
+async def test_uncompilable_operations(text: str, reason: str) -> None:
+    """An operation that cannot be compiled is refused before any resolver runs, each time."""
     operation = CompiledOperation(CORE, parse(text))
     for _ in range(2):
         with pytest.raises(NotCovered, match=reason):

@@ -1,4 +1,4 @@
-"""The application around GraphQL: health, request ids, the log, and who is let in."""
+"""The application around GraphQL: health, request ids, the log, and authentication."""
 
 import io
 import re
@@ -26,7 +26,7 @@ from tests.log import serving_logged
 
 
 async def test_a_process_that_runs_is_live(dsn: str, settings: Settings, tmp_path: Path) -> None:
-    """/livez answers 200 as long as the process runs, whatever becomes of the database."""
+    """/livez answers 200 as long as the process runs, whatever happens to the database."""
     gate = Gate(dsn, tmp_path)
     await gate.open()
     async with serving(gate.dsn, settings) as api:
@@ -36,7 +36,7 @@ async def test_a_process_that_runs_is_live(dsn: str, settings: Settings, tmp_pat
 
 
 async def test_a_migrated_database_is_ready(api: Api) -> None:
-    """/readyz answers 200 when the database is there and migrated."""
+    """/readyz answers 200 when the database is reachable and migrated."""
     response = await api.client.get("/readyz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
@@ -50,7 +50,7 @@ async def test_an_empty_database_is_not_ready(new_database: NewDatabase, setting
 
 
 async def test_a_database_that_is_gone_is_not_ready(dsn: str, settings: Settings, tmp_path: Path) -> None:
-    """/readyz answers 503 while the database cannot be reached, without internals, and 200 when it is back."""
+    """/readyz answers 503 without internals while the database is unreachable, and 200 when it is back."""
     gate = Gate(dsn, tmp_path)
     await gate.open()
     async with serving_logged(gate.dsn, settings) as (api, log):
@@ -65,7 +65,7 @@ async def test_a_database_that_is_gone_is_not_ready(dsn: str, settings: Settings
 
 
 async def test_a_newer_database_is_ready(dsn: str, settings: Settings, database: Database) -> None:
-    """/readyz answers 200 on a database that newer code has migrated: old processes go on in a rolling deployment."""
+    """/readyz answers 200 on a database that newer code has migrated, so old processes survive a rolling deployment."""
     await database.pool.execute("UPDATE alembic_version SET version_num = '9999'")
     async with serving(dsn, settings) as api:
         assert (await api.client.get("/readyz")).status_code == 200
@@ -87,7 +87,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
 
 
 async def test_every_request_has_an_id_and_a_log_line(dsn: str, settings: Settings) -> None:
-    """Every response has an id of its own in X-Request-Id, and the log one line with it, without the query."""
+    """Every response has a unique id in X-Request-Id and one line in the log, without the query."""
     async with serving_logged(dsn, settings) as (api, log):
         ids = set()
         for method, path, more, status in REQUESTS:
@@ -110,7 +110,7 @@ async def test_every_request_has_an_id_and_a_log_line(dsn: str, settings: Settin
 
 
 async def test_a_request_cannot_choose_its_id(api: Api) -> None:
-    """The id is the server's own, whatever the client sends as one: nothing foreign gets into the log."""
+    """The server generates the id, whatever the client sends: no foreign text gets into the log."""
     response = await api.client.get("/livez", headers={"X-Request-Id": "mine"})
     assert response.headers.get_list("X-Request-Id") != ["mine"]
     assert len(response.headers.get_list("X-Request-Id")) == 1
@@ -136,8 +136,8 @@ def token(secret: str = SECRET, **changed: Any) -> str:
         (token(sub="\0"), Reason.INVALID_SUBJECT),
     ],
 )
-async def test_a_token_that_proves_nothing_is_401(api: Api, authorization: str, reason: Reason) -> None:
-    """A token that proves nothing is 401 with code, reason and id, whatever is asked, and is not quoted."""
+async def test_an_invalid_token_is_401(api: Api, authorization: str, reason: Reason) -> None:
+    """An invalid token is 401 with code, reason and id, whatever the request, and is not quoted."""
     for query in ("{ viewer { id } }", "{ __typename }", "mutation { registerUser(input: {}) { __typename } }"):
         response = await api.client.post("/graphql", json={"query": query}, headers={"Authorization": authorization})
         assert response.status_code == 401
@@ -152,8 +152,8 @@ async def test_a_token_that_proves_nothing_is_401(api: Api, authorization: str, 
     assert await api.query("{ viewer { id } }") == {"viewer": None}
 
 
-async def test_without_a_token_one_is_nobody(api: Api) -> None:
-    """Without a token the schema can be read, and a field that needs somebody says how to become one."""
+async def test_without_a_token_a_request_is_anonymous(api: Api) -> None:
+    """Without a token the schema is readable, and a field that needs a user says how to sign in."""
     assert (await api.post("{ __typename }", subject=None)) == {"data": {"__typename": "Query"}}
     (error,) = (await api.post("{ viewer { id } }", subject=None))["errors"]
     assert error["extensions"]["code"] == "UNAUTHENTICATED"
@@ -178,7 +178,7 @@ async def test_a_browser_gets_graphiql(api: Api, accept: str) -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json", "*/*", None])
 async def test_a_program_gets_no_page(api: Api, accept: str | None) -> None:
-    """A program that sends a query to /graphql gets its answer as JSON, and never a page."""
+    """A program that sends a query to /graphql gets JSON, never a page."""
     request = headers("ann") | ({"Accept": accept} if accept else {})
     for response in (
         await api.client.get("/graphql", params={"query": "{ viewer { id } }"}, headers=request),
@@ -190,7 +190,7 @@ async def test_a_program_gets_no_page(api: Api, accept: str | None) -> None:
 
 
 async def test_a_link_changes_nothing(api: Api) -> None:
-    """A mutation in a GET request, as a link or an image can make one, is refused and changes nothing."""
+    """A mutation by GET, which a link or an image can send, is refused and changes nothing."""
     query = "mutation { registerUser(input: {}) { __typename } }"
     response = await api.client.get("/graphql", params={"query": query}, headers=headers("ann"))
     assert response.status_code in {400, 405}
@@ -198,8 +198,8 @@ async def test_a_link_changes_nothing(api: Api) -> None:
     assert await api.query("{ viewer { id } }") == {"viewer": None}
 
 
-async def test_two_operations_and_no_name(api: Api) -> None:
-    """Of two operations the named one runs; of a single one no name is needed."""
+async def test_the_named_operation_runs(api: Api) -> None:
+    """Of two operations the named one runs; a single one needs no name."""
     document = "query A { a: viewer { id } } query B { b: viewer { id } }"
     for name in ("A", "B"):
         content = {"query": document, "operationName": name}
@@ -207,8 +207,8 @@ async def test_two_operations_and_no_name(api: Api) -> None:
         assert body == {"data": {name.lower(): None}}
 
 
-def test_no_database_is_no_app(settings: Settings) -> None:
-    """Without a database to use no application is made, and the sentence says which setting is missing."""
+def test_an_app_needs_a_database(settings: Settings) -> None:
+    """Without a database no application is created, and the error names the missing setting."""
     with pytest.raises(StartError, match="VIDEOCREDITS_DATABASE_URL is missing: set it"):
         create_app(settings)
 
@@ -216,7 +216,7 @@ def test_no_database_is_no_app(settings: Settings) -> None:
 def test_settings_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without settings the environment's are read; what is wrong with them is printed, and the process ends."""
+    """Without settings the environment's are used; errors in them are printed, and the process exits."""
     monkeypatch.setenv("VIDEOCREDITS_PORT", "none")
     monkeypatch.setenv("VIDEOCREDITS_COLOUR", "red")
     with pytest.raises(SystemExit) as ended:
@@ -227,7 +227,7 @@ def test_settings_come_from_the_environment(
 
 
 async def lifespan(app: Starlette) -> list[Message]:
-    """Start and stop an application as an ASGI server does that is not uvicorn, and return what it says."""
+    """Start and stop an application like an ASGI server other than uvicorn, and return its messages."""
     said: list[Message] = []
     orders = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -263,7 +263,7 @@ async def test_an_app_without_its_database_does_not_start(
 
 
 async def test_an_error_in_the_start_fails_it(dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any other exception is logged, and fails the start too: uvicorn takes a silent one for no lifespan at all."""
+    """Any other exception is logged and fails the start too: uvicorn would otherwise assume an app without lifespan."""
     monkeypatch.setattr(server.app, "Live", None)
     with redirect_stderr(io.StringIO()) as log:
         (failed,) = await lifespan(create_app(settings, dsn=dsn))

@@ -1,4 +1,4 @@
-"""The command line does what its help says, stops all that it starts, and tells in a sentence what keeps it from it."""
+"""The command line does what its help says, stops everything it starts, and explains a failed start in a sentence."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ COMMAND = str(Path(sys.executable).parent / "videocredits")
 
 
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
-    """Take the settings given, and none from whoever runs the tests."""
+    """Use the given settings, and none from the environment of the test run."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("VIDEOCREDITS_")}
     given = {"DATA_DIR": str(data_dir), "PORT": "0", **settings}
     return others | {f"VIDEOCREDITS_{name}": value for name, value in given.items()}
@@ -47,7 +47,7 @@ def run(data_dir: Path, *arguments: str, **settings: str) -> subprocess.Complete
 
 
 def refusal(data_dir: Path, *arguments: str, **settings: str) -> str:
-    """Run a command that cannot start: it must say why in one line, and nothing else."""
+    """Run a command that cannot start: it must say why in one line, and print nothing else."""
     done = run(data_dir, *arguments, **settings)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -57,7 +57,7 @@ def refusal(data_dir: Path, *arguments: str, **settings: str) -> str:
 
 @dataclass(frozen=True)
 class Served:
-    """A server that is running, and what it printed."""
+    """A running server, and its output."""
 
     process: subprocess.Popen[str]
     data_dir: Path
@@ -71,7 +71,7 @@ class Served:
         return answer["data"]
 
     def stop(self, number: signal.Signals) -> str:
-        """Send a signal, see that the server and its PostgreSQL end well, and return what it logged."""
+        """Send a signal, check that the server and its PostgreSQL exit cleanly, and return the log."""
         self.process.send_signal(number)
         _, logged = self.process.communicate(timeout=60)
         assert self.process.returncode == 0, logged
@@ -81,7 +81,7 @@ class Served:
 
 @contextmanager
 def serving(data_dir: Path, **settings: str) -> Iterator[Served]:
-    """Run `serve` on any free port, from when it says where it is; kill it if it has not been stopped."""
+    """Run `serve` on a free port, from when it prints its address; kill it if it has not been stopped."""
     with subprocess.Popen(
         [COMMAND, "serve"],
         env=environment(data_dir, **settings),
@@ -102,13 +102,13 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Run a server of which the tests only ask."""
+    """Run a server that the tests do not change."""
     with serving(tmp_path_factory.mktemp("served") / "data") as server:
         yield server
         server.stop(signal.SIGTERM)
 
 
-def test_the_first_start_gives_all_that_is_needed(served: Served) -> None:
+def test_the_first_start(served: Served) -> None:
     """On a new data directory `serve` prints its address and a token for each role; the user has sign-up credits."""
     assert served.address.startswith("http://127.0.0.1:")
     assert list(served.tokens) == ["USER", "WORKER", "ADMIN"]
@@ -118,17 +118,19 @@ def test_the_first_start_gives_all_that_is_needed(served: Served) -> None:
     assert "server" not in httpx2.get(served.address.replace("graphql", "livez")).headers
 
 
-def test_token_prints_the_token_alone(served: Served) -> None:
-    """What `token` prints is a token for the subject and the role asked for, which the server takes, and no more."""
+def test_token_prints_only_the_token(served: Served) -> None:
+    """`token` prints a token for the requested subject and role, which the server accepts, and nothing else."""
     done = run(served.data_dir, "token", "--role", "ADMIN", "--subject", "boss", "--expires-in", "15m")
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", done.stdout)
     assert (done.stderr, done.returncode) == ("", 0)
     served.query("{ users { nodes { id } } }", done.stdout.strip())
-    assert served.query("{ viewer { id } }", done.stdout.strip()) == {"viewer": None}  # The boss is not registered.
+    assert served.query("{ viewer { id } }", done.stdout.strip()) == {
+        "viewer": None
+    }  # The administrator is not registered.
 
 
-def test_token_refuses_what_it_cannot_make(tmp_path: Path) -> None:
-    """No token is made when keys are set, for a subject that is nobody's, or for a time that is none."""
+def test_token_refuses_invalid_requests(tmp_path: Path) -> None:
+    """No token is made when keys are set, or for an invalid subject or duration."""
     told = refusal(tmp_path, "token", "--role", "user", JWT_SECRET=SECRET)
     assert "VIDEOCREDITS_JWT_SECRET is set" in told
     provider = {"JWKS_URL": "https://id.example/keys", "JWT_AUDIENCE": "app", "JWT_ISSUER": "id"}
@@ -144,7 +146,7 @@ def test_token_refuses_what_it_cannot_make(tmp_path: Path) -> None:
 
 
 def test_one_port_and_one_data_directory_for_each_server(served: Served, tmp_path: Path) -> None:
-    """A second start on the same port or data directory says so; the port is looked at before any database is made."""
+    """A second start on the same port or data directory is refused, the port before a database is created."""
     port = served.address.split(":")[2].split("/")[0]
     told = refusal(tmp_path / "other", "serve", PORT=port)
     assert f"Port {port} of 127.0.0.1 is taken: stop the program that uses it, or set VIDEOCREDITS_PORT" in told
@@ -155,20 +157,20 @@ def test_one_port_and_one_data_directory_for_each_server(served: Served, tmp_pat
 
 
 def test_migrate_shares_a_running_server_s_database(served: Served) -> None:
-    """`migrate` on the data directory of a running server uses its PostgreSQL, and leaves it running."""
+    """`migrate` on a running server's data directory uses its PostgreSQL, and leaves it running."""
     done = run(served.data_dir, "migrate")
     assert (done.stdout, done.stderr, done.returncode) == ("The database is up to date.\n", "", 0)
     assert served.query("{ viewer { id } }", served.tokens["USER"])["viewer"]
 
 
-def test_what_was_written_survives_every_end(tmp_path: Path) -> None:
+def test_data_survives_every_kind_of_exit(tmp_path: Path) -> None:
     """After SIGTERM, Ctrl-C, a closed terminal and a kill, the next start has the same user, balance and secret."""
     with serving(tmp_path) as server:
         token = server.tokens["USER"]
         document = 'mutation { createVideoData(input: {title: "Whales", videoStyle: "realistic", idempotencyKey: "1"}) '
         server.query(document + "{ __typename } }", token)
         before = server.query("{ viewer { id credits } }", token)
-        assert server.stop(signal.SIGTERM)  # It logged the requests.
+        assert server.stop(signal.SIGTERM)  # It has logged the requests.
     for number in (signal.SIGINT, signal.SIGHUP):
         with serving(tmp_path) as server:
             assert server.query("{ viewer { id credits } }", token) == before
@@ -182,7 +184,7 @@ def test_what_was_written_survives_every_end(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
-    """A signal that comes while PostgreSQL is being made stops that too, and is no error."""
+    """A signal while PostgreSQL is being created stops PostgreSQL too, and is no error."""
     with subprocess.Popen([COMMAND, "serve"], env=environment(tmp_path), stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / "postgres.unfinished" / "PG_VERSION").exists():
             with pytest.raises(subprocess.TimeoutExpired):
@@ -196,7 +198,7 @@ def test_an_interrupted_start_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 async def test_with_keys_and_a_database_of_the_operator_s(new_database: NewDatabase, tmp_path: Path) -> None:
-    """With a secret and a database that are set, `serve` prints no token, registers nobody, and embeds nothing."""
+    """With a secret and a database in the settings, `serve` prints no token, registers no user, and embeds nothing."""
 
     def serve() -> None:
         with serving(tmp_path / "data", JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
@@ -225,16 +227,16 @@ async def test_with_keys_and_a_database_of_the_operator_s(new_database: NewDatab
         pytest.param({"DATABASE_URL": "postgresql://me:hush@[/db"}, "write it as postgresql://", id="malformed"),
     ],
 )
-def test_serve_tells_what_keeps_it_from_starting(tmp_path: Path, settings: dict[str, str], told: str) -> None:
-    """Each obstacle is one sentence that says what to do and quotes no password; nothing has been started for it."""
+def test_serve_explains_a_failed_start(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+    """Each obstacle is one sentence that says what to do, without a password; nothing has been started by then."""
     said = refusal(tmp_path / "data", "serve", **settings)
     assert told in said
     assert "hush" not in said
     assert not (tmp_path / "data").exists()
 
 
-def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
-    """Every wrong setting has a line of its own."""
+def test_all_wrong_settings_are_reported_at_once(tmp_path: Path) -> None:
+    """Every wrong setting has its own line."""
     done = run(tmp_path, "serve", PORT="http", SIGNUP_CREDITS="-1", COLOUR="red")
     assert done.returncode == 1
     assert [line.split()[:2] for line in done.stderr.splitlines()] == [
@@ -242,8 +244,8 @@ def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
     ]
 
 
-async def test_an_unfit_database_is_told_in_a_sentence(new_database: NewDatabase, tmp_path: Path) -> None:
-    """`serve` and `migrate` refuse a database that is missing, or too new for the code."""
+async def test_an_unusable_database_is_refused(new_database: NewDatabase, tmp_path: Path) -> None:
+    """`serve` and `migrate` refuse a missing database and one too new for the code, in a sentence."""
     dsn = await new_database()
     done = await asyncio.to_thread(run, tmp_path, "migrate", DATABASE_URL=dsn)
     assert (done.stderr, done.returncode) == ("", 0)
@@ -257,8 +259,8 @@ async def test_an_unfit_database_is_told_in_a_sentence(new_database: NewDatabase
         assert "does not exist): create it" in told
 
 
-async def test_verify_tells_what_is_broken(new_database: NewDatabase, tmp_path: Path) -> None:
-    """`verify` lists every promise and ends with 0, or with 1 and the place where one is broken, for all or for one."""
+async def test_verify_reports_broken_rules(new_database: NewDatabase, tmp_path: Path) -> None:
+    """`verify` lists every rule and exits with 0, or with 1 and the broken row, for all users or one."""
     dsn = await new_database()
     told = await asyncio.to_thread(refusal, tmp_path, "verify", DATABASE_URL=dsn)
     assert told == "Error: The database has no tables yet: run `videocredits migrate`.\n"
@@ -268,7 +270,7 @@ async def test_verify_tells_what_is_broken(new_database: NewDatabase, tmp_path: 
     assert (kept.stderr, kept.returncode) == ("", 0)
     ann, bob = uuid4(), uuid4()
     connection = await asyncpg.connect(dsn)
-    await connection.execute("SET session_replication_role = replica")  # Past the triggers, as only a superuser gets.
+    await connection.execute("SET session_replication_role = replica")  # Without the triggers, as only a superuser can.
     rich = "INSERT INTO users (user_id, subject, credits, entry_count) VALUES ($1, uuidv7(), 5, 0)"
     await connection.executemany(rich, [[ann], [bob]])
     await connection.close()
@@ -285,14 +287,14 @@ async def test_verify_tells_what_is_broken(new_database: NewDatabase, tmp_path: 
 
 
 def test_schema_prints_the_contract(tmp_path: Path) -> None:
-    """`schema` prints GraphQL alone."""
+    """`schema` prints only GraphQL."""
     done = run(tmp_path, "schema")
     assert "\ntype Mutation {\n" in done.stdout
     assert (done.stderr, done.returncode) == ("", 0)
 
 
-def test_help_teaches(tmp_path: Path) -> None:
-    """Every command shows an example, and `serve` every setting."""
+def test_help_has_examples(tmp_path: Path) -> None:
+    """Every command's help shows an example, and `serve` lists every setting."""
     for name in commands.commands:
         assert "Examples:\n  " in (shown := run(tmp_path, name, "--help").stdout)
         assert f"videocredits {name}" in shown.partition("Examples:")[2]

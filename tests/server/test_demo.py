@@ -1,4 +1,4 @@
-"""`videocredits demo` plays all that makes the app's day hard, and notices when the server gets it wrong."""
+"""`videocredits demo` plays a difficult day of the app, and detects wrong behavior of the server."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from server.demo.report import Scene, table
 from server.demo.studio import captions
 from tests.api import SECRET
 
-# One credit more for everybody: explained by an entry, so that the tables agree with each other; or by nothing at all.
+# One more credit for every user: with an entry that explains it, so that the tables are consistent; or without one.
 MINT = """
   WITH minted AS (
     UPDATE users SET credits = credits + 1, entry_count = entry_count + 1, version = version + 1
@@ -35,7 +35,7 @@ def url(dsn: str) -> Iterator[str]:
 
 
 async def test_the_day(url: str, dsn: str) -> None:
-    """On a day of twelve users everything that makes it hard happens, and every answer and balance is right."""
+    """A day of twelve users includes every difficulty, and every answer and balance is correct."""
     shown: list[tuple[int, int]] = []
     report = await play(
         url, minting(SECRET), users=12, seed=1, progress=lambda done, total: shown.append((done, total))
@@ -52,7 +52,7 @@ async def test_the_day(url: str, dsn: str) -> None:
     [pytest.param(MINT, True, id="a mint"), pytest.param(TAMPER, False, id="a tampered balance")],
 )
 async def test_a_wrong_credit_is_noticed(url: str, dsn: str, change: str, tables_agree: bool) -> None:
-    """Credits that appear from nowhere are noticed, even where the ledger explains them; the table ends with it."""
+    """Unexplained credits are detected even if the ledger is consistent, and the final table reports them."""
     changes: list[asyncio.Task[None]] = []
 
     async def make_change() -> None:
@@ -86,8 +86,8 @@ async def test_a_wrong_credit_is_noticed(url: str, dsn: str, change: str, tables
         ),
     ],
 )
-async def test_a_fault_is_told_and_the_day_ends(url: str, dsn: str, constraint: str, violation: str) -> None:
-    """What the server fails to do is told; whoever needed it goes home, and nobody waits for what will not come."""
+async def test_a_fault_is_reported_and_the_day_ends(url: str, dsn: str, constraint: str, violation: str) -> None:
+    """A fault of the server is reported; customers who depended on it leave, and nobody waits for ever."""
     connection = await asyncpg.connect(dsn)
     await connection.execute(f"ALTER TABLE video_data ADD CONSTRAINT fault CHECK ({constraint})")
     await connection.close()
@@ -96,7 +96,7 @@ async def test_a_fault_is_told_and_the_day_ends(url: str, dsn: str, constraint: 
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """The demo brings a server of its own, tells its progress and closes with a table that no line of 80 overflows."""
+    """The demo starts its own server, shows its progress and ends with a table of at most 80 columns."""
     assert run_demo(users=3, seed=2)
     told = capsys.readouterr()
     lines = click.unstyle(told.out).splitlines()

@@ -1,4 +1,4 @@
-"""/readyz: 503 with the reason while requests cannot be served, and no more in the log than when that changes."""
+"""/readyz: 503 with a reason while requests cannot be served; the log has a line only when that changes."""
 
 import asyncio
 from pathlib import Path
@@ -33,7 +33,7 @@ async def until_ready(api: Api) -> None:
 
 
 async def test_a_read_only_database_is_not_ready(dsn: str, settings: Settings, database: Database) -> None:
-    """A database that only lets itself be read is not ready, and ready as soon as it takes changes again."""
+    """A read-only database is not ready, and ready once it is writable again."""
     name = await database.pool.fetchval("SELECT current_database()")
     await database.pool.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     async with serving(dsn, settings) as api:
@@ -45,7 +45,7 @@ async def test_a_read_only_database_is_not_ready(dsn: str, settings: Settings, d
 
 
 async def test_a_full_disk_is_not_ready(api: Api, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While changes fail because the disk is full, nobody is sent here; after a while it is tried again."""
+    """While writes fail because the disk is full, the server is not ready; it tries again after a while."""
     await database.pool.execute(FULL)
     response = await api.post("mutation { registerUser(input: {}) { __typename } }", subject="ann")
     assert response["errors"][0]["extensions"]["code"] == "RETRY"
@@ -56,13 +56,13 @@ async def test_a_full_disk_is_not_ready(api: Api, database: Database, monkeypatc
 
 
 async def test_a_server_that_stops_is_not_ready(api: Api) -> None:
-    """While the server lets requests and streams end, nobody new is sent here."""
+    """While the server drains requests and streams, it is not ready."""
     await api.app.state.streams.stop()
     assert await readiness(api) == (503, "The server is stopping.")
 
 
 async def test_health_checks_share_one_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any number of clients may ask at once, and no rate limit holds them: the database is asked once for all."""
+    """Any number of simultaneous probes are answered without a rate limit, by one check of the database."""
     begun = 0
     probe = Database.probe
     may_go_on = asyncio.Event()
@@ -86,7 +86,7 @@ async def test_health_checks_share_one_connection(api: Api, monkeypatch: pytest.
 async def test_a_silent_database_is_not_ready(
     dsn: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the database does not answer, each probe ends; the log has a line for each change, and no traceback."""
+    """While the database does not answer, each probe still ends; the log has a line per change, and no traceback."""
     monkeypatch.setattr("server.health.READY_SECONDS_MAX", 0.2)
     gate = Gate(dsn, tmp_path)
     await gate.open()

@@ -30,7 +30,7 @@ def uvicorn_command(*options: str) -> list[str]:
 
 @contextmanager
 def serving_by_uvicorn(data_dir: Path, *options: str, **settings: str) -> Iterator[Served]:
-    """Run uvicorn with the factory on a free port, from when it answers; kill it if it has not been stopped."""
+    """Run uvicorn with the factory on a free port, from its first answer; kill it if it has not been stopped."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with subprocess.Popen(
@@ -48,14 +48,14 @@ def serving_by_uvicorn(data_dir: Path, *options: str, **settings: str) -> Iterat
                 time.sleep(0.05)
             yield Served(process, data_dir, f"http://127.0.0.1:{port}/graphql", {})
         finally:
-            process.terminate()  # Uvicorn's parent of several workers, when killed, leaves them running.
+            process.terminate()  # Killing uvicorn's parent process leaves its workers running.
             with suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()
 
 
 def failed_start(*options: str, data_dir: Path, **settings: str) -> str:
-    """Run uvicorn with the factory, which must fail without a traceback, and return what it printed."""
+    """Run uvicorn with the factory, which must fail without a traceback, and return its output."""
     done = subprocess.run(
         uvicorn_command(*options),
         env=environment(data_dir, **settings),
@@ -71,12 +71,12 @@ def failed_start(*options: str, data_dir: Path, **settings: str) -> str:
 
 @pytest.fixture(params=["serve", "uvicorn"])
 def command(request: pytest.FixtureRequest) -> Command:
-    """Run the server by each of the two commands."""
+    """Run the server with each of the two commands."""
     return {"serve": serving, "uvicorn": serving_by_uvicorn}[request.param]
 
 
-async def test_connections_are_the_same(command: Command, dsn: str, tmp_path: Path) -> None:
-    """The two commands set the same limits of connections, name no server, and believe no X-Forwarded-For."""
+async def test_both_commands_limit_connections_alike(command: Command, dsn: str, tmp_path: Path) -> None:
+    """Both set the same limits on connections, send no Server header, and ignore X-Forwarded-For."""
     settings = {"RATE_LIMIT_PER_ADDRESS": "6/hour", "BODY_BYTES_MAX": "1000", "LOG_FORMAT": "json"}
     with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn, **settings) as served:
         address = served.address.replace("http", "ws", 1)
@@ -92,7 +92,7 @@ async def test_connections_are_the_same(command: Command, dsn: str, tmp_path: Pa
                 response = await client.post(served.address, json={"query": "{ __typename }"}, headers=forwarded)
                 assert "server" not in response.headers
                 statuses.append(response.status_code)
-        assert statuses[-1] == 429  # They are all of one address.
+        assert statuses[-1] == 429  # They all have one address.
         served.process.send_signal(signal.SIGTERM)
         printed, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
     assert served.process.returncode == 0
@@ -102,7 +102,7 @@ async def test_connections_are_the_same(command: Command, dsn: str, tmp_path: Pa
 
 
 async def test_each_worker_is_the_same_server(dsn: str, tmp_path: Path) -> None:
-    """Of several workers each ends its sockets in the protocol's words, and the exit code is 0."""
+    """Each of several workers closes its sockets with the protocol's code, and the exit code is 0."""
     settings = {"JWT_SECRET": SECRET, "DATABASE_URL": dsn, "DATABASE_POOL_SIZE": "4"}
     with serving_by_uvicorn(tmp_path, "--workers", "2", **settings) as served:
         address = served.address.replace("http", "ws", 1)
@@ -127,15 +127,15 @@ async def test_each_worker_is_the_same_server(dsn: str, tmp_path: Path) -> None:
     ],
 )
 def test_development_keys_stay_on_this_machine(tmp_path: Path, options: list[str], named: str) -> None:
-    """Without keys the factory refuses an address that other machines may reach, before it looks for a database."""
+    """Without keys the factory refuses a non-loopback address, before it connects to a database."""
     options = [str(tmp_path / each) if each == "socket" else each for each in options]
     told = failed_start(*options, data_dir=tmp_path, DATABASE_URL="postgresql://127.0.0.1:1/db")
     assert named in told
     assert "there are only development keys: set VIDEOCREDITS_JWT_SECRET, " in told
 
 
-def test_with_development_keys_the_factory_serves_this_machine(tmp_path: Path, cluster_dsn: str) -> None:
-    """On a loopback address development keys will do."""
+def test_the_factory_accepts_development_keys_on_loopback(tmp_path: Path, cluster_dsn: str) -> None:
+    """On a loopback address the factory accepts development keys."""
     with serving_by_uvicorn(tmp_path, DATABASE_URL=cluster_dsn) as served:
         assert httpx2.get(served.address.replace("graphql", "livez")).status_code == 200
 
@@ -153,16 +153,16 @@ def test_with_development_keys_the_factory_serves_this_machine(tmp_path: Path, c
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/db", "DATA_DIR": "/dev/null"}, "Error: /dev/null"),
     ],
 )
-def test_the_factory_tells_what_keeps_it_from_starting(tmp_path: Path, settings: dict[str, str], told: str) -> None:
-    """Each obstacle is a sentence without a traceback, and without the password."""
+def test_the_factory_explains_a_failed_start(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+    """Each obstacle is a sentence without a traceback or a password."""
     settings = {"DATA_DIR": str(tmp_path)} | settings
     said = failed_start("--port", "0", data_dir=Path(settings.pop("DATA_DIR")), **settings)
     assert told in said
     assert "hush" not in said
 
 
-async def test_a_missing_database_is_told_by_both(new_database: NewDatabase, tmp_path: Path) -> None:
-    """Both commands report a database that does not exist in the same words."""
+async def test_both_commands_report_a_missing_database(new_database: NewDatabase, tmp_path: Path) -> None:
+    """Both commands report a missing database in the same words."""
     missing = (await new_database()).replace("/test_", "/no_")
     settings = {"DATABASE_URL": missing, "JWT_SECRET": SECRET}
     served = await asyncio.to_thread(run, tmp_path, "serve", **settings)

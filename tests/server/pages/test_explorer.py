@@ -1,4 +1,4 @@
-"""GraphiQL in a real browser: it works without the internet, and so does each of its examples."""
+"""GraphiQL in a real browser: it works without internet access, and so does each of its examples."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ pytestmark = [
         CHROMIUM is None,
         reason="there is no Chromium: install Debian's package `chromium` to have GraphiQL tested, too",
     ),
-    pytest.mark.asyncio(loop_scope="module"),  # One browser for all: it remembers how it has compiled the editor.
+    pytest.mark.asyncio(loop_scope="module"),  # One browser for all: it caches the editor's compiled code.
 ]
 
 LIVE = ["ViewerUpdated", "VideoDataUpdated", "VideosUpdated", "CreditEntryAdded"]
@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def served(dsn: str, settings: Settings) -> AsyncIterator[Site]:
-    """Serve as after the first `videocredits serve`."""
+    """Serve a database as after the first `videocredits serve`."""
     async with seeded_site(settings, dsn) as opened:
         yield opened
 
@@ -50,7 +50,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def opened(browser: Browser, served: Site, **options: Any) -> AsyncIterator[Window]:
-    """Open GraphiQL as for the first time, and see that nothing was asked of elsewhere, and nothing went wrong."""
+    """Open GraphiQL as for the first time, and check that it requests nothing from elsewhere and reports no error."""
     async with opened_window(browser, served.address, **options) as window:
         await window.load(f"http://{served.address}/graphql")
         yield window
@@ -63,7 +63,7 @@ async def window(browser: Browser, served: Site) -> AsyncIterator[Window]:
 
 
 async def test_every_example_runs(window: Window) -> None:
-    """Each tab, run as it is found, answers without an error, the live ones too; none is left running."""
+    """Each tab, unchanged, runs without an error, subscriptions included; none is left running."""
     for example in examples({}):
         await window.open_tab(example.name)
         await expect(window.page.get_by_role("radio", name=example.role.lower())).to_be_checked()
@@ -75,7 +75,7 @@ async def test_every_example_runs(window: Window) -> None:
 
 
 async def test_a_live_tab_follows_until_it_is_stopped(window: Window, browser: Browser, served: Site) -> None:
-    """A live tab tells what another window does; a stop is no error, and closes the socket."""
+    """A subscription's tab shows changes made in another window; stopping it is no error, and closes the socket."""
     await window.open_tab("ViewerUpdated")
     before = (await window.run())["data"]["viewerUpdated"]["user"]["credits"]
     async with opened(browser, served) as other:
@@ -89,7 +89,7 @@ async def test_a_live_tab_follows_until_it_is_stopped(window: Window, browser: B
 
 
 async def test_the_explorer_builds_a_query(window: Window) -> None:
-    """A query clicked together in the explorer is written into the editor, and answered."""
+    """A query composed in the explorer appears in the editor, and runs."""
     await window.page.get_by_role("button", name="New tab").click()
     await window.page.get_by_role("button", name="Show Explorer").click()
     explorer = window.page.locator(".graphiql-explorer-root")
@@ -101,7 +101,7 @@ async def test_the_explorer_builds_a_query(window: Window) -> None:
 
 
 async def test_the_switch_of_roles(window: Window) -> None:
-    """Who a tab is run as is switched by a click, which leaves its other headers and the other tabs as they are."""
+    """One click switches the role of a tab, and keeps its other headers and the other tabs."""
     await window.write("request-headers.json", json.dumps({"X-Mine": "kept", "Authorization": "Bearer of somebody"}))
     for role in (Role.ADMIN, Role.WORKER, Role.USER, Role.ADMIN):
         radio = window.page.get_by_role("radio", name=role.lower())
@@ -118,7 +118,7 @@ async def test_the_switch_of_roles(window: Window) -> None:
 
 
 async def test_a_forged_token(window: Window) -> None:
-    """A token that somebody else signed is refused with its code and reason, over HTTP and over a socket."""
+    """A forged token is refused with its code and reason, over HTTP and over a socket."""
     headers = json.loads(await window.text("request-headers.json"))
     head, _, signature = headers["Authorization"].rpartition(".")
     forged = json.dumps({"Authorization": f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"})
@@ -136,8 +136,8 @@ async def test_a_forged_token(window: Window) -> None:
     window.complaints.clear()
 
 
-async def test_what_is_kept(window: Window) -> None:
-    """A tab of one's own and the history come back with today's tokens; no token is kept, and no example's change."""
+async def test_what_the_browser_stores(window: Window) -> None:
+    """The user's own tabs and the history return with new tokens; tokens and changed examples are not stored."""
     await window.open_tab("AdminPage")
     await window.run()
     await window.write("operation.graphql", "query AdminPage { __typename }")
@@ -161,8 +161,8 @@ async def test_what_is_kept(window: Window) -> None:
 
 
 @pytest.mark.parametrize("settings", [Settings(jwt_secret=SECRET, introspection="on", log_level="warning")])
-async def test_with_keys_of_ones_own(window: Window) -> None:
-    """In production the page, where it is served at all, has nobody to switch to, and says where the token goes."""
+async def test_with_production_keys(window: Window) -> None:
+    """With production keys the page, if served at all, offers no roles, and says where the token goes."""
     await expect(window.page.get_by_role("radio")).to_have_count(0)
     assert (await window.text("operation.graphql")).startswith("# Sign in first: ")
     (error,) = (await window.run())["errors"]
@@ -176,7 +176,7 @@ async def test_with_keys_of_ones_own(window: Window) -> None:
 async def test_how_it_looks(
     browser: Browser, served: Site, tmp_path: Path, name: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    """In the light, in the dark and on a narrow window all is in sight; pytest's directory has pictures to look at."""
+    """In light and dark mode and in a narrow window everything is visible; pytest's directory has screenshots."""
     async with opened(browser, served, viewport={"width": width, "height": 800}, color_scheme=scheme) as window:
         await window.open_tab("CreateVideoData")
         await window.run()

@@ -1,4 +1,4 @@
-"""GraphiQL's page: its examples work, and its tokens are for this machine's developer alone."""
+"""GraphiQL's page: its examples work, and only the developer on this machine gets its tokens."""
 
 import json
 import re
@@ -31,7 +31,7 @@ NAMES = [example.name for example in examples({})]
 
 
 def read(html: str) -> dict[str, Any]:
-    """Return what the page holds for its script."""
+    """Return the data that the page holds for its script."""
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     data: dict[str, Any] = json.loads(text)
     return data
@@ -45,14 +45,14 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def developer(dsn: str, settings: Settings, database: Database) -> AsyncIterator[Api]:
-    """Call a development server that has been started for the first time."""
+    """Call a development server after its first start."""
     await seed(database, Terms(settings.signup_credits, settings.video_cost))
     async with serving(dsn, settings) as api:
         yield api
 
 
 async def load(api: Api, host: str = HOST) -> list[Tab]:
-    """Open the page in a browser and return its tabs, with the tokens that they are run with."""
+    """Open the page in a browser and return its tabs with their tokens."""
     response = await api.client.get(f"http://{HOST}/graphql", headers={"Accept": "text/html,*/*;q=0.8", "Host": host})
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -62,7 +62,7 @@ async def load(api: Api, host: str = HOST) -> list[Tab]:
 
 
 async def run(api: Api, tab: Tab) -> dict[str, Any]:
-    """Press the button of a tab, of a live one until the first result: an error or a refusal fails the test."""
+    """Run a tab, a subscription until its first result; an error or a refusal fails the test."""
     variables, sent = json.loads(tab["variables"] or "{}"), {"Authorization": f"Bearer {tab['token']}"}
     if is_live(tab):
         claims = jwt.decode(tab["token"], options={"verify_signature": False})
@@ -88,21 +88,21 @@ def reads(tab: Tab) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_each_example_alone(developer: Api, name: str) -> None:
-    """On a freshly seeded server each example succeeds with its own variables and token, and so it does once more."""
+    """On a freshly seeded server each example succeeds with its own variables and token, twice."""
     tab = (await load(developer))[NAMES.index(name)]
     await run(developer, tab)
     await run(developer, tab)
 
 
 async def test_all_examples_visit_after_visit(developer: Api) -> None:
-    """All examples in the order of their tabs succeed on the first visit, and on later ones with what came of it."""
+    """All examples in the order of their tabs succeed on the first visit and on later ones."""
     for _ in range(3):
         for tab in await load(developer):
             await run(developer, tab)
 
 
 async def test_each_visit_has_keys_of_its_own(developer: Api) -> None:
-    """A video is created on each visit, and once in it, however often the example is run."""
+    """Each visit creates one video, however often its example runs."""
     created = []
     for _ in range(2):
         tab = (await load(developer))[NAMES.index("CreateVideoData")]
@@ -112,8 +112,8 @@ async def test_each_visit_has_keys_of_its_own(developer: Api) -> None:
     assert len(set(created)) == 2
 
 
-async def test_what_the_reading_examples_show(developer: Api) -> None:
-    """No reading example shows an empty page: there is a ledger, a failure with its refund, a queue, and a user."""
+async def test_the_queries_show_data(developer: Api) -> None:
+    """No query's example is empty: there is a ledger, a failure with its refund, a queue, and a user."""
     data: dict[str, Any] = {}
     for tab in await load(developer):
         if reads(tab):
@@ -133,7 +133,7 @@ async def test_what_the_reading_examples_show(developer: Api) -> None:
 
 
 def test_the_documents() -> None:
-    """Each example is one valid operation named as its file and tab; all mutations and subscriptions are among them."""
+    """Each example is one valid operation, named like its file and tab; all mutations and subscriptions have one."""
     schema = build_schema()._schema  # noqa: SLF001 - Strawberry has no public way to graphql-core's schema
     shown = set()
     for example in examples({}):
@@ -153,7 +153,7 @@ def test_the_documents() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LocalHost", "[::1]:8000"])
 async def test_this_machine_gets_tokens(database: Database, settings: Settings, host: str) -> None:
-    """By any name of this machine, the page has a token of each role."""
+    """Under any name of this machine, the page has a token for each role."""
     response = await page(database, settings, host, NEAR)
     tokens = read(bytes(response.body).decode())["tokens"]
     claims = {role: jwt.decode(token, options={"verify_signature": False}) for role, token in tokens.items()}
@@ -170,14 +170,14 @@ async def test_this_machine_gets_tokens(database: Database, settings: Settings, 
         "localhost.rebound.example",
         "127.0.0.1.rebound.example",
         "127.0.0.1@rebound.example",
-        "a{b}.rebound.example",  # Starlette takes it for no name at all, and the listening address instead.
+        "a{b}.rebound.example",  # Starlette ignores it, and uses the listening address instead.
         "[::1].rebound.example",
         "127.0.0.1\n",
         "192.168.1.5:8000",
     ],
 )
 async def test_another_name_gets_no_tokens(database: Database, settings: Settings, host: str | None) -> None:
-    """Under any other name, which may be a stranger's for this machine, the page has neither tokens nor ids."""
+    """Under any other name, which a stranger may have pointed at this machine, the page has neither tokens nor ids."""
     await seed(database, Terms(settings.signup_credits, settings.video_cost))
     html = bytes((await page(database, settings, host, NEAR)).body).decode()
     assert "eyJ" not in html
@@ -189,18 +189,18 @@ async def test_another_name_gets_no_tokens(database: Database, settings: Setting
 async def test_another_machine_gets_no_tokens(
     database: Database, settings: Settings, client: tuple[str, int] | None
 ) -> None:
-    """A client on another machine gets no tokens, whatever it writes into its Host header."""
+    """A client on another machine gets no tokens, whatever its Host header says."""
     assert read(bytes((await page(database, settings, HOST, client)).body).decode())["tokens"] == {}
 
 
 async def test_an_odd_host_over_http(developer: Api) -> None:
-    """What the page goes by is the Host header as the browser sent it."""
+    """The page checks the Host header exactly as the browser sent it."""
     assert (await load(developer))[0]["token"] != ""
     assert (await load(developer, "a{b}.rebound.example"))[0]["token"] == ""
 
 
 async def test_production(database: Database) -> None:
-    """With keys of one's own there are no tokens and no ids, even on this machine; each tab says how to sign in."""
+    """With production keys there are no tokens and ids, even on this machine; each tab says how to sign in."""
     html = bytes((await page(database, Settings(jwt_secret=SECRET), HOST, NEAR)).body).decode()
     data = read(html)
     assert data["tokens"] == {}
@@ -210,15 +210,15 @@ async def test_production(database: Database) -> None:
     assert not re.search("(user|video)_[A-Za-z0-9]", html)
 
 
-async def test_the_page_is_not_kept(developer: Api) -> None:
-    """No cache keeps a page with tokens, and no other site's page frames it."""
+async def test_the_page_is_neither_cached_nor_framed(developer: Api) -> None:
+    """No cache stores a page with tokens, and no other site can frame it."""
     response = await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})
     assert response.headers["Cache-Control"] == "no-store"
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
 
 
 async def test_hostile_text(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever text an example holds arrives in its tab unchanged, and as nothing but text."""
+    """Any text in an example arrives in its tab unchanged, and only as text."""
     hostile = "</script><script>alert(1)</script><!--<script>&lt;\u2028\"'\\"
     monkeypatch.setattr(server.pages.graphiql, "examples", lambda _: [Example("Viewer", Role.USER, {"text": hostile})])
     html = bytes((await page(database, settings, HOST, NEAR)).body).decode()
@@ -228,7 +228,7 @@ async def test_hostile_text(database: Database, settings: Settings, monkeypatch:
 
 
 async def test_nothing_is_loaded_from_elsewhere(developer: Api) -> None:
-    """The page names no file but its own, which lie below its address, and each of them is there."""
+    """The page refers only to its own files, which are below its address, and all of which exist."""
     html = (await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})).text
     files = re.findall(r'(?:src|href)="(?!data:)([^"]+)"', html)
     assert {Path(file).suffix for file in files} == {".js", ".css"}
@@ -238,8 +238,8 @@ async def test_nothing_is_loaded_from_elsewhere(developer: Api) -> None:
         assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
-async def test_its_files_are_sent_small(developer: Api) -> None:
-    """What the page is made of is compressed; the largest of it, to a third."""
+async def test_its_files_are_compressed(developer: Api) -> None:
+    """The page's files are compressed; the largest of them to a third."""
     largest = max(
         (Path(server.pages.graphiql.__file__).parent / "built" / "graphql").iterdir(),
         key=lambda file: file.stat().st_size,
@@ -257,21 +257,21 @@ async def test_its_files_are_sent_small(developer: Api) -> None:
     "name", ["index.html", "nothing.js", "..", "%2e%2e", "..%2findex.html", "%2fetc%2fpasswd", "*"]
 )
 async def test_nothing_else_is_served(developer: Api, name: str) -> None:
-    """Below the page's address there is nothing but its files, wherever a name would lead."""
+    """Below the page's address only its files are served, whatever the path."""
     response = await developer.client.get(f"http://{HOST}/graphql/{name}")
     assert response.status_code in {400, 404}
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
 async def test_the_schema(developer: Api) -> None:
-    """The page's link to the schema leads to the one that clients are generated from."""
+    """The page links to the schema that clients are generated from."""
     response = await developer.client.get("/graphql/schema.graphql")
     assert response.text == (ROOT / "schema.graphql").read_text(encoding="utf-8").rstrip()
     assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 async def test_before_it_is_built(developer: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In a checkout where GraphiQL has not been built, the page says how to."""
+    """In a checkout without a built GraphiQL, the page says how to build it."""
     monkeypatch.setattr(server.pages.graphiql, "BUILT", tmp_path / "explorer")
     response = await developer.client.get("/graphql", headers={"Accept": "text/html", "Host": HOST})
     assert response.status_code == 404
@@ -280,7 +280,7 @@ async def test_before_it_is_built(developer: Api, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_wheel_ships_it(tmp_path: Path) -> None:
-    """A wheel has the page and all that it is made of."""
+    """The wheel contains the page and all of its files."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (path,) = tmp_path.glob("*.whl")

@@ -1,4 +1,4 @@
-"""The quickstart: its page in a real browser, and who gets it."""
+"""The quickstart: its page in a real browser, and who can open it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def served(dsn: str, settings: Settings) -> AsyncIterator[Site]:
-    """Serve as after the first `videocredits serve`: the user has 96 credits, and five videos."""
+    """Serve a database as after the first `videocredits serve`: the user has 96 credits, and five videos."""
     async with seeded_site(settings, dsn) as opened:
         yield opened
 
@@ -49,7 +49,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def opened(browser: Browser, served: Site, **options: Any) -> AsyncIterator[Window]:
-    """Open the page, and see that nothing was asked of elsewhere, and nothing went wrong."""
+    """Open the page, and check that it requests nothing from elsewhere and reports no error."""
     async with opened_window(browser, served.address, **options) as window:
         await window.page.goto(f"http://{served.address}/quickstart")
         yield window
@@ -78,7 +78,7 @@ def entries(page: Page) -> Any:
 
 
 async def elsewhere(served: Site, settings: Settings, name: str, role: Role, **input: Any) -> dict[str, Any]:
-    """Run a mutation as another program does."""
+    """Run a mutation from another program."""
     async with httpx2.AsyncClient() as client:
         answer = await client.post(
             f"http://{served.address}/graphql",
@@ -101,7 +101,7 @@ def key_of(request: Request) -> str:
 
 
 async def test_a_double_click(page: Page) -> None:
-    """Two clicks before there is an answer are two requests with one key: one video, one credit."""
+    """Two clicks before a response send two requests with one key: one video, one credit."""
     held: list[Route] = []
 
     async def hold(route: Route) -> None:
@@ -126,7 +126,7 @@ async def test_a_double_click(page: Page) -> None:
 
 
 async def test_a_double_click_that_is_answered_in_between(page: Page) -> None:
-    """A second click after the answer finds no title any more: it makes no video, and asks for a title."""
+    """A second click after the response finds the title empty: it creates no video, and asks for a title."""
     await create(page, "Whales at night")
     await expect(page.locator("#note")).to_have_text("Queued. 95 credits left.")
     await page.get_by_role("button", name="Create video").click()
@@ -134,8 +134,8 @@ async def test_a_double_click_that_is_answered_in_between(page: Page) -> None:
     await expect(balance(page)).to_have_text("95")
 
 
-async def test_what_others_do_is_seen(page: Page, served: Site, settings: Settings) -> None:
-    """Balance, videos and statement change by themselves with what is done elsewhere."""
+async def test_other_programs_changes_are_shown(page: Page, served: Site, settings: Settings) -> None:
+    """Balance, videos and statement follow changes made elsewhere, without a reload."""
     created = await elsewhere(
         served, settings, "createVideoData", Role.USER, title="Otters", videoStyle="anime", idempotencyKey="otters"
     )
@@ -157,7 +157,7 @@ async def test_what_others_do_is_seen(page: Page, served: Site, settings: Settin
 
 
 async def test_a_refusal(page: Page, served: Site, settings: Settings) -> None:
-    """Who has too few credits is told what a video costs, and offered credits, which it can be made with then."""
+    """A user with too few credits sees the cost, and can buy credits and then create the video."""
     user_id = (await elsewhere(served, settings, "registerUser", Role.USER))["user"]["id"]
     change = {"userId": user_id, "amount": -96, "kind": "ADJUSTMENT", "idempotencyKey": "spent"}
     await elsewhere(served, settings, "adjustUserCredits", Role.ADMIN, **change)
@@ -176,7 +176,7 @@ async def test_a_refusal(page: Page, served: Site, settings: Settings) -> None:
 
 
 async def test_without_a_connection(browser: Browser, served: Site) -> None:
-    """While the server cannot be reached the page says so, and what was pressed charges once when it can be again."""
+    """While the server is unreachable the page says so; a click during it charges once the connection is back."""
     async with opened(browser, served) as window:
         page = window.page
         await expect(balance(page)).to_have_text("96")
@@ -206,7 +206,7 @@ async def test_without_a_connection(browser: Browser, served: Site) -> None:
 async def test_how_it_looks(
     browser: Browser, served: Site, tmp_path: Path, name: str, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    """In the light, in the dark and on a phone nothing is out of sight; pytest's directory has pictures to look at."""
+    """In light and dark mode and on a phone everything is visible; pytest's directory has screenshots."""
     async with opened(browser, served, viewport={"width": width, "height": 800}, color_scheme=scheme) as window:
         await create(window.page, "Whales at night")
         await expect(entries(window.page).first).to_have_text("Whales at night\N{MINUS SIGN}1Charge95 left")
@@ -217,7 +217,7 @@ async def test_how_it_looks(
 
 
 async def test_it_is_short() -> None:
-    """All of the page, its markup, script and styles, has less than 150 lines, none of them longer than 120."""
+    """The page, with its markup, script and styles, has less than 150 lines of at most 120 characters."""
     lines = [
         line
         for name in ("html", "ts", "css")
@@ -228,8 +228,8 @@ async def test_it_is_short() -> None:
     assert max(len(line) for line in lines) <= 120
 
 
-async def test_who_gets_it(dsn: str, settings: Settings) -> None:
-    """With development keys the page, which no cache keeps, is there, under a policy for its own files alone."""
+async def test_development_serves_it(dsn: str, settings: Settings) -> None:
+    """With development keys the page is served uncached, with a policy that allows only its own files."""
     async with serving(dsn, settings) as api:
         response = await api.client.get("/quickstart", headers={"Host": HOST})
         assert response.status_code == 200
@@ -244,7 +244,7 @@ async def test_who_gets_it(dsn: str, settings: Settings) -> None:
 async def test_before_it_is_built(
     dsn: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In a checkout where the page has not been built, it says how to."""
+    """In a checkout without a built quickstart, the page says how to build it."""
     monkeypatch.setattr(server.pages.quickstart, "_BUILT", tmp_path / "quickstart")
     async with serving(dsn, settings) as api:
         response = await api.client.get("/quickstart", headers={"Host": HOST})
@@ -253,7 +253,7 @@ async def test_before_it_is_built(
 
 
 async def test_production(dsn: str) -> None:
-    """With keys of one's own there is no such page, and none of its files."""
+    """With production keys neither the page nor its files are served."""
     async with serving(dsn, Settings(jwt_secret=SECRET, introspection="on", log_level="warning")) as api:
         (script,) = (Path(__file__).parents[3] / "server/pages/built/quickstart/quickstart").glob("*.js")
         for path in ("/quickstart", f"/quickstart/{script.name}"):

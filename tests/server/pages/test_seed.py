@@ -1,4 +1,4 @@
-"""The seed of a development server, which is sown at each start, on whatever the developer has made of it since."""
+"""The seed of a development server, which runs at each start, on any data that the developer has left."""
 
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,7 @@ class KilledError(Exception):
 
 
 class Dying(Database):
-    """A database whose server is killed when it is about to run a further statement."""
+    """A database whose server is killed before its next statement."""
 
     def __init__(self, database: Database, statements: int) -> None:
         super().__init__(ConnectionPool(database.pool, 0), timeout_seconds=60)
@@ -53,7 +53,7 @@ async def balance(database: Database) -> int:
 
 
 async def statuses(database: Database) -> dict[str, str]:
-    """Read what state each of the seed's videos is in, by idempotency key."""
+    """Return the state of each of the seed's videos, by idempotency key."""
     found = {}
     for name, node_id in (await seeded_ids(database)).items():
         key = decode_id(node_id)
@@ -63,7 +63,7 @@ async def statuses(database: Database) -> dict[str, str]:
 
 
 async def test_the_first_start(database: Database) -> None:
-    """A new database gets a user with credits to spare, and a video in each state that the examples need."""
+    """A new database gets a user with spare credits, and a video in each state that the examples need."""
     await seed(database, TERMS)
     assert await statuses(database) == {
         "seed-completed": "COMPLETED",
@@ -76,7 +76,7 @@ async def test_the_first_start(database: Database) -> None:
 
 
 async def test_the_second_start(database: Database) -> None:
-    """Seeding again changes no row, even if credits are on other terms by then."""
+    """Seeding again changes no row, even if the settings for credits have changed."""
     await seed(database, TERMS)
     before = await everything(database)
     await seed(database, TERMS)
@@ -85,7 +85,7 @@ async def test_the_second_start(database: Database) -> None:
 
 
 async def test_what_the_developer_did_stays(database: Database, api: Api) -> None:
-    """Seeding again undoes nothing: not a retry, a report, a cancelation, a name or what was spent."""
+    """Seeding again reverts nothing: no retry, report, cancelation, name or spent credit."""
     await seed(database, TERMS)
     ids = await seeded_ids(database)
     await api.mutate("registerUser", subject=USER.subject, name="Dana")
@@ -101,7 +101,7 @@ async def test_what_the_developer_did_stays(database: Database, api: Api) -> Non
 
 
 async def test_a_start_that_was_killed(database: Database) -> None:
-    """Wherever a start is killed while it seeds, later ones complete the seed."""
+    """Wherever a start is killed while it seeds, later starts complete the seed."""
     deaths = 0
     while True:
         try:
@@ -125,7 +125,7 @@ async def test_a_start_that_was_killed(database: Database) -> None:
     ],
 )
 async def test_extreme_terms(database: Database, terms: Terms, credits: int, videos: int) -> None:
-    """Whatever credits the settings grant and charge, the seed does what they suffice for, and the server starts."""
+    """For any sign-up credits and cost, the seed does what the credits allow, and the server starts."""
     await seed(database, terms)
     assert await balance(database) == credits
     assert len(await statuses(database)) == videos

@@ -1,4 +1,4 @@
-"""The PostgreSQL that `serve` brings along survives restarts and kills, leaves nothing running, and opens nothing."""
+"""The PostgreSQL that `serve` embeds survives restarts and kills, leaves nothing running, and exposes nothing."""
 
 import asyncio
 import importlib.util
@@ -48,7 +48,7 @@ def query(dsn: str, sql: str) -> Any:
 
 
 def processes_in(pgdata: Path) -> list[int]:
-    """Find every process that works in `pgdata`, as all of PostgreSQL's do."""
+    """Find every process whose working directory is `pgdata`, as for all of PostgreSQL's."""
     return [
         int(process.name)
         for process in Path("/proc").iterdir()
@@ -59,13 +59,13 @@ def processes_in(pgdata: Path) -> list[int]:
 def _working_directory(process: Path) -> str:
     try:
         return str((process / "cwd").readlink())
-    except OSError:  # It ended, or belongs to somebody else.
+    except OSError:  # It has ended, or belongs to another user.
         return ""
 
 
 @contextmanager
 def holder(data_dir: Path, before: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Run a process that holds `data_dir`'s database, after doing `before`."""
+    """Run a process that holds `data_dir`'s database, after it has executed `before`."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD.format(before=before), str(data_dir)],
         cwd=Path(__file__).parents[3],
@@ -86,14 +86,14 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """Make a directory that every user can reach, as pytest's own cannot be."""
+    """Create a directory that every user can reach, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         yield Path(directory)
 
 
 def test_data_survives_a_restart(tmp_path: Path) -> None:
-    """What one run wrote, durably unless told otherwise, the next one reads; in between nothing runs."""
+    """A run reads what the previous run wrote, durably by default; nothing runs in between."""
     with embedded_postgres(tmp_path / "new" / "data") as dsn:
         query(dsn, "CREATE TABLE kept AS SELECT 'crédit' AS word")
         assert query(dsn, "SHOW server_encoding") == "UTF8"
@@ -107,14 +107,14 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_body_stops_it_too(tmp_path: Path) -> None:
-    """PostgreSQL is stopped when the body raises, and the error comes through as it was."""
+    """PostgreSQL is stopped when the body raises, and the exception passes unchanged."""
     with pytest.raises(OSError, match="of the body"), embedded_postgres(tmp_path, settings=FAST):
         raise OSError("of the body")
     assert processes_in(tmp_path / "postgres") == []
 
 
 def test_it_is_reached_through_its_socket_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It listens on no port, its directory has mode 700, its session is its own, and PG variables change nothing."""
+    """PostgreSQL has no port, a directory of mode 700 and its own session, and ignores PG variables."""
     for name, value in {"PGPORT": "1", "PGDATA": "/nowhere", "PGHOST": "nowhere", "PGDATABASE": "none"}.items():
         monkeypatch.setenv(name, value)
     with embedded_postgres(tmp_path, settings=FAST) as dsn:
@@ -127,7 +127,7 @@ def test_it_is_reached_through_its_socket_alone(tmp_path: Path, monkeypatch: pyt
 
 
 def test_one_server_for_each_data_directory(tmp_path: Path) -> None:
-    """A second start is refused with a sentence; a shared one is led to the first's PostgreSQL and leaves it be."""
+    """A second start is refused with a sentence; a shared one uses the first's PostgreSQL and leaves it running."""
     with holder(tmp_path) as first:
         dsn = first_line(first)
         with pytest.raises(StartError, match=r"^Another videocredits server is using .*; stop it, or set VIDEOCREDITS"):
@@ -144,7 +144,7 @@ def test_one_server_for_each_data_directory(tmp_path: Path) -> None:
 
 
 def test_a_shared_start_waits_until_the_first_is_ready(tmp_path: Path) -> None:
-    """A shared start while the first is still making its files waits, and is then led to it."""
+    """A shared start waits while the first is still creating its files, and then uses its PostgreSQL."""
     slow = "rename = Path.rename; Path.rename = lambda path, to: (print('making', flush=True), rename(path, to))"
     with holder(tmp_path, before=slow) as first:
         assert first_line(first) == "making"
@@ -155,7 +155,7 @@ def test_a_shared_start_waits_until_the_first_is_ready(tmp_path: Path) -> None:
 
 
 def test_a_start_after_a_kill_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL stops when its server is killed: the next start waits for that, and says so when it takes too long."""
+    """When its server is killed, PostgreSQL stops: the next start waits for that, and reports if it takes too long."""
     with holder(tmp_path) as killed:
         query(first_line(killed), "CREATE TABLE kept AS SELECT 7 AS number")
         killed.kill()
@@ -170,7 +170,7 @@ def test_a_start_after_a_kill_recovers(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_stranger_with_a_stale_process_id_is_left_alone(tmp_path: Path) -> None:
-    """A process id left by a kill may be a stranger's by now: he is not signalled, and does not hinder a start."""
+    """A stale process id may belong to another process by now: it is not signalled, and does not prevent a start."""
     with embedded_postgres(tmp_path, settings=FAST):
         left = (tmp_path / "postgres" / "postmaster.pid").read_text()
     owner = (tmp_path / "postgres").stat().st_uid
@@ -194,7 +194,7 @@ def test_a_stranger_with_a_stale_process_id_is_left_alone(tmp_path: Path) -> Non
     ],
 )
 def test_an_interrupted_first_start_spoils_nothing(tmp_path: Path, before: str) -> None:
-    """A first start that is killed halfway leaves a directory on which the next start works."""
+    """After a first start that was killed halfway, the next start works."""
     with holder(tmp_path, before) as killed:
         killed.wait()
     assert (tmp_path / "postgres.unfinished").exists()
@@ -204,8 +204,8 @@ def test_an_interrupted_first_start_spoils_nothing(tmp_path: Path, before: str) 
     assert not (tmp_path / "postgres.unfinished").exists()
 
 
-def test_what_keeps_it_from_starting_is_told_in_a_sentence(tmp_path: Path) -> None:
-    """A wrong setting, another PostgreSQL's data, an unusable directory: each a StartError that says what and where."""
+def test_start_errors(tmp_path: Path) -> None:
+    """A wrong setting, another PostgreSQL's data, an unusable directory: each is a StartError with what and where."""
     with pytest.raises(StartError, match=r'invalid value for parameter "work_mem": "much"\. See .*/postgres\.log\.$'):
         embedded_postgres(tmp_path, settings={"work_mem": "much", **FAST}).__enter__()
     assert processes_in(tmp_path / "postgres") == []
@@ -217,8 +217,8 @@ def test_what_keeps_it_from_starting_is_told_in_a_sentence(tmp_path: Path) -> No
         embedded_postgres(tmp_path / "file" / "data").__enter__()
 
 
-def test_any_path_will_do(tmp_path: Path) -> None:
-    """A data directory too deep for a socket's address, with characters that a DSN would split, works all the same."""
+def test_any_path_works(tmp_path: Path) -> None:
+    """A data directory too deep for a socket's address, with characters that split a DSN, works."""
     deep = tmp_path / f"a, b:c @%{'é' * 50}" / ("d" * 60)
     with embedded_postgres(deep, settings=FAST) as dsn:
         assert query(dsn, "SELECT 1") == 1
@@ -239,7 +239,7 @@ def modes(*roots: Path) -> dict[Path, tuple[int, int, int]]:
 
 @contextmanager
 def acting_as(user: str, *, groups: Sequence[int] = ()) -> Iterator[None]:
-    """Be another user in all but the saved user id, which leads back."""
+    """Become another user, except for the saved user id, which allows the way back."""
     account, uid_before, groups_before = pwd.getpwnam(user), os.geteuid(), os.getgroups()
     os.setresuid(0, 0, 0)
     os.setgroups(groups)
@@ -254,8 +254,8 @@ def acting_as(user: str, *, groups: Sequence[int] = ()) -> Iterator[None]:
 
 @ROOT_ONLY
 @pytest.mark.parametrize("account", ["postgres", "nobody"])
-def test_root_opens_no_door(open_directory: Path, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
-    """Root's server steps down to another user, and changes no mode and no owner of anything that was there before."""
+def test_root_changes_no_permissions(open_directory: Path, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    """Root's server drops to another user, and changes no mode and no owner of existing files."""
     known = {name: pwd.getpwnam(name) for name in ("root", "nobody")}
     if account == "postgres" and account in {entry.pw_name for entry in pwd.getpwall()}:
         known[account] = pwd.getpwnam(account)
@@ -280,7 +280,7 @@ def test_root_opens_no_door(open_directory: Path, monkeypatch: pytest.MonkeyPatc
 def test_root_copies_programs_that_the_other_user_cannot_reach(
     open_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From an environment below root's home, PostgreSQL runs from a copy in a directory that is root's alone."""
+    """From an environment below root's home, PostgreSQL runs from a copy in a directory that only root can write."""
     home = open_directory / "home"
     home.mkdir(mode=0o700)
     for directory in (installed(), installed().with_suffix(".libs")):
@@ -307,7 +307,7 @@ def test_root_copies_programs_that_the_other_user_cannot_reach(
 
 @ROOT_ONLY
 def test_any_user_can_run_it_and_no_other_can_reach_it(open_directory: Path) -> None:
-    """A user who is not root runs it as himself; the data directory is closed to every other."""
+    """A user other than root runs it as itself, and no other user can read the data directory."""
     if not all(path.stat().st_mode & stat.S_IXOTH for path in (installed(), *installed().parents)):
         pytest.skip("nobody cannot reach this environment, so cannot run it")
     data_dir = open_directory / "data"

@@ -1,4 +1,4 @@
-"""When the server looks for garbage."""
+"""When the server runs the garbage collector."""
 
 import asyncio
 import gc
@@ -13,14 +13,14 @@ from server.process.garbage_collection import NEVER, YOUNG, collect_seldom
 
 
 class Knot:
-    """Something that refers to itself."""
+    """An object in a reference cycle."""
 
     def __init__(self) -> None:
         self.end = self
 
 
-async def test_old_garbage_is_looked_for_when_there_is_twice_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends after it has grown old, as sockets do, is gone when memory has doubled since, and not long before."""
+async def test_old_garbage_is_collected_when_memory_has_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects that became garbage when old, such as sockets, are collected once memory has doubled, not long before."""
     monkeypatch.setattr(server.process.garbage_collection, "LOOK_SECONDS", 0.001)
     before = gc.get_threshold()
     knot = Knot()

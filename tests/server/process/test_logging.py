@@ -42,7 +42,7 @@ def fail() -> None:
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """Leave the process's logging as it was."""
+    """Restore the process's logging."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -55,7 +55,7 @@ def restored() -> Iterator[None]:
 
 @pytest.fixture
 def lines(restored: None, capsys: pytest.CaptureFixture[str]) -> Lines:  # noqa: ARG001 - It is wanted for what it undoes.
-    """Read what was logged as JSON: nothing on standard output, an object a line on standard error."""
+    """Parse the log as JSON: nothing on standard output, one object per line on standard error."""
 
     def read() -> list[dict[str, Any]]:
         logged = capsys.readouterr()
@@ -66,7 +66,7 @@ def lines(restored: None, capsys: pytest.CaptureFixture[str]) -> Lines:  # noqa:
 
 
 def test_an_event_is_one_json_line(lines: Lines) -> None:
-    """An event is one line of JSON: the time in UTC, the level, the event, then whatever belongs to it."""
+    """An event is one line of JSON: the time in UTC, the level, the event, then its fields."""
     configure("json", "info")
     request_id.set("r-1")
     user_id = UUID(int=1)
@@ -98,14 +98,14 @@ def test_level(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # n
     milliseconds=st.floats(0, 1e9).map(lambda number: round(number, 1)),
 )
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
-def test_a_request_has_the_line_that_any_event_has(
+def test_a_request_line_equals_structlogs(
     restored: None,  # noqa: ARG001 - It is wanted for what it undoes.
     method: str,
     path: str,
     status: int | None,
     milliseconds: float,
 ) -> None:
-    """The line of a request, which is written without structlog, is the one that structlog would write."""
+    """A request's line, which is written without structlog, equals the one that structlog would write."""
     with redirect_stderr(io.StringIO()) as lines:
         configure("json", "info")
         with patch.object(server.process.logging, "perf_counter", lambda: milliseconds / 1000):
@@ -118,8 +118,8 @@ def test_a_request_has_the_line_that_any_event_has(
     assert ours == theirs
 
 
-def test_where_requests_are_logged(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
-    """For eyes a request's line looks like the others, and above `info` there is none."""
+def test_the_format_and_level_of_request_lines(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
+    """In the readable format a request's line looks like all others; above `info` there is none."""
     for log_format, level, count in (("console", "info", 1), ("console", "warning", 0), ("json", "error", 0)):
         configure(log_format, level)  # type: ignore[arg-type]  # mypy takes what a loop goes through for any text
         request_logger(log_format, level)("GET", "/livez", 200, 0.1, "r-1")  # type: ignore[arg-type]  # as above
@@ -129,7 +129,7 @@ def test_where_requests_are_logged(restored: None, capsys: pytest.CaptureFixture
 
 
 def test_a_request_is_answered_though_it_cannot_be_logged(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
-    """Where standard error is gone, requests are not logged, and go on."""
+    """When standard error is closed, requests are answered without a log line."""
     gone = io.StringIO()
     monkeypatch.setattr(sys, "stderr", gone)
     log_request = request_logger("json", "info")
@@ -149,8 +149,8 @@ class Pieces(io.StringIO):
         return super().write(text)
 
 
-def test_the_requests_of_a_moment_are_written_batched(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
-    """Lines of requests are written when the event loop comes round, in order, and none is lost when it ends then."""
+def test_request_lines_are_batched(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
+    """Request lines are written once per iteration of the event loop, in order, and none is lost when it ends."""
     written = Pieces()
     monkeypatch.setattr(sys, "stderr", written)
     log_request = request_logger("json", "info")
@@ -174,7 +174,7 @@ def test_the_requests_of_a_moment_are_written_batched(restored: None, monkeypatc
 
 
 def test_lines_of_requests_are_never_torn(restored: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - as above
-    """What is written at once is whole lines, and as much as a pipe takes in one piece, whoever else writes to it."""
+    """Each write has whole lines, up to what a pipe takes atomically, whatever other processes write to it."""
     written = Pieces()
     monkeypatch.setattr(sys, "stderr", written)
     log_request = request_logger("json", "info")
@@ -191,7 +191,7 @@ def test_lines_of_requests_are_never_torn(restored: None, monkeypatch: pytest.Mo
 
 
 def test_libraries_log_in_the_same_way(lines: Lines) -> None:
-    """Warnings of uvicorn, asyncpg and Python come in the same lines, once each, and no lines for each connection."""
+    """Warnings of uvicorn, asyncpg and Python have the same format, once each; connections have no lines."""
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.setLevel(logging.INFO)
     uvicorn.addHandler(logging.StreamHandler())
@@ -212,7 +212,7 @@ def test_libraries_log_in_the_same_way(lines: Lines) -> None:
 
 
 def test_an_exception_is_logged_with_its_traceback(lines: Lines) -> None:
-    """A fault is logged with where it came from, and a token in its text is withheld."""
+    """A fault is logged with its traceback, without the token in its text."""
     configure("json", "info")
     try:
         fail()
@@ -225,7 +225,7 @@ def test_an_exception_is_logged_with_its_traceback(lines: Lines) -> None:
 
 
 def test_a_line_that_cannot_be_written(lines: Lines) -> None:
-    """An event that cannot be logged leaves a line that says so, and nothing of what it held."""
+    """An event that cannot be logged is replaced by a line that says so, without its content."""
     configure("json", "info")
 
     class OddError(Exception):
@@ -250,7 +250,7 @@ class Row:
 
 
 def test_private_values_are_withheld(lines: Lines) -> None:
-    """Tokens, secrets, scripts and captions are withheld by their names, at any depth; a row is only named."""
+    """Tokens, secrets, scripts and captions are removed by name, at any depth; of a row only the type is logged."""
     configure("json", "info")
     names = ["authorization", "Cookie", "access_token", "idToken", "jwt_secret", "password", "database_url", "script"]
     names += ["caption", "captionJson", "caption_json", "images", "variables"]
@@ -271,7 +271,7 @@ def test_private_values_are_withheld(lines: Lines) -> None:
 
 
 def test_any_value_makes_a_line(lines: Lines) -> None:
-    """Values that JSON does not have, and ones that hold themselves, still make one line of JSON."""
+    """Values that JSON lacks, and cyclic ones, still produce one line of JSON."""
     configure("json", "info")
     circle: dict[str, Any] = {}
     circle["again"] = circle
@@ -298,7 +298,7 @@ def test_any_value_makes_a_line(lines: Lines) -> None:
     ],
 )
 def test_tokens_and_passwords_in_text(text: str, clean: str) -> None:
-    """Tokens, and passwords in addresses, are withheld wherever in a text they stand; other text stays as it is."""
+    """Tokens, and passwords in URLs, are removed from any text; other text is unchanged."""
     assert clean_text(text) == clean
 
 
@@ -328,7 +328,7 @@ def test_rows_that_postgresql_quotes(lines: Lines) -> None:
 
 
 def test_queries_that_graphql_quotes() -> None:
-    """An error of graphql-core says where in the document it is, without the document's words."""
+    """A graphql-core error is logged with its location, without the document's text."""
     with pytest.raises(graphql.GraphQLSyntaxError) as caught:
         graphql.parse('{\n  create(script: "hunter2", ) {\n    hunter2 +\n  }\n}')
     assert "hunter2" in str(caught.value)
@@ -336,19 +336,19 @@ def test_queries_that_graphql_quotes() -> None:
 
 
 def test_long_text_is_cut() -> None:
-    """Of a long text the first and the last 8,192 characters are kept, and between them how many are missing."""
+    """Of a long text the first and last 8,192 characters are logged, and how many are missing between them."""
     assert clean_text("x" * 16_384) == "x" * 16_384
     assert clean_text("x" * 10_000 + "y" * 10_000) == "x" * 8192 + "… 3616 characters more …" + "y" * 8192
 
 
 @given(st.text(), st.text())
 def test_a_token_in_any_text(before: str, after: str) -> None:
-    """Whatever stands before and after a token, the token is not shown."""
+    """A token is removed whatever is before and after it."""
     assert TOKEN.split(".")[1] not in clean_text(before + TOKEN + after)
 
 
 def test_console(restored: None, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ARG001 - It is wanted for what it undoes.
-    """The readable log says the same, withholds the same, and shows no local variables in tracebacks."""
+    """The readable log has the same content, removes the same, and shows no local variables in tracebacks."""
     configure("console", "info")
     request_id.set("r-1")
     private = "hunter" + str(len("xx"))

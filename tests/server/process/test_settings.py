@@ -1,4 +1,4 @@
-"""What the environment may say, and what the server answers to what it may not."""
+"""Settings from the environment, and the errors for wrong ones."""
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +52,7 @@ def test_no_setting_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
-    """Each variable that is right becomes the field of its name, in the field's own type."""
+    """Each valid variable becomes the field of its name, in the field's own type."""
     settings = read(
         HOST="0.0.0.0",
         PORT="0",
@@ -175,7 +175,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value(name: str, value: str) -> None:
-    """A value that is wrong is refused in one sentence that says what would be right."""
+    """A wrong value is refused in one sentence that says what would be right."""
     name = f"VIDEOCREDITS_{name}"
     (problem,) = problems({name: value})
     assert problem.startswith(f"{name} is ")
@@ -184,12 +184,12 @@ def test_a_wrong_value(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_an_empty_value(name: str) -> None:
-    """An empty variable is refused: a secret that failed to arrive must not pass for a wish for development keys."""
+    """An empty variable is refused: a secret that failed to arrive must not enable development keys."""
     assert f"{name} is empty: give it a value or unset it." in problems({name: ""})
 
 
 def test_all_problems_at_once() -> None:
-    """Everything that is wrong is told at once, one line each, unknown names with the one that was meant."""
+    """All errors are reported at once, one line each, unknown names with the likely intended one."""
     told = problems(
         {
             "VIDEOCREDITS_PORT": "http",
@@ -212,7 +212,7 @@ def test_all_problems_at_once() -> None:
 
 
 def test_kubernetes_service_variables() -> None:
-    """Variables that Kubernetes makes of a Service named videocredits are told from typing errors."""
+    """Variables that Kubernetes creates for a Service named videocredits are not taken for typing errors."""
     told = problems(
         {"VIDEOCREDITS_SERVICE_HOST": "10.0.0.1", "VIDEOCREDITS_PORT_8000_TCP": "tcp://10.0.0.1:8000"},
     )
@@ -236,7 +236,7 @@ def test_kubernetes_service_variables() -> None:
     ],
 )
 def test_loopback(host: str, loopback: bool) -> None:
-    """Development keys are allowed on a loopback host alone; a key of one's own, on any."""
+    """Development keys are allowed only on a loopback host; other keys on any host."""
     assert read(HOST=host, JWT_SECRET=SECRET).loopback is loopback
     if loopback:
         assert read(HOST=host).development_keys
@@ -246,7 +246,7 @@ def test_loopback(host: str, loopback: bool) -> None:
 
 
 def test_a_wrong_secret_is_one_problem() -> None:
-    """A secret that is wrong is told alone: that development keys would not do is no second mistake."""
+    """A wrong secret is one error: the missing key is not reported as well."""
     (problem,) = problems({"VIDEOCREDITS_HOST": "0.0.0.0", "VIDEOCREDITS_JWT_SECRET": "short"})
     assert problem.startswith("VIDEOCREDITS_JWT_SECRET is wrong: it must be 32 to 4096 bytes")
 
@@ -260,7 +260,7 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 
 
 def test_secret_from_a_file(tmp_path: Path) -> None:
-    """A secret may come from a file, whose last line break is no part of it."""
+    """A secret may come from a file; a final line break is not part of it."""
     file = tmp_path / "secret"
     file.write_text(SECRET + "\n")
     assert read(JWT_SECRET_FILE=str(file)).jwt_secret == SECRET
@@ -270,7 +270,7 @@ def test_secret_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_public_key_is_no_secret() -> None:
-    """A public key is refused as a secret: whoever knows it, and all may, could sign tokens."""
+    """A public key is refused as a secret: anybody could sign tokens with it."""
     key = generate_private_key(SECP256R1()).public_key()
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     (problem,) = problems({"VIDEOCREDITS_JWT_SECRET": pem})
@@ -278,7 +278,7 @@ def test_a_public_key_is_no_secret() -> None:
 
 
 def test_only_one_kind_of_key(tmp_path: Path) -> None:
-    """Two sources of keys are refused, whichever two."""
+    """Any two sources of keys at once are refused."""
     file = tmp_path / "secret"
     file.write_text(SECRET)
     secret = {"VIDEOCREDITS_JWT_SECRET": SECRET}
@@ -289,7 +289,7 @@ def test_only_one_kind_of_key(tmp_path: Path) -> None:
 
 
 def test_jwks_needs_issuer_and_audience() -> None:
-    """With an identity provider's keys, issuer and audience have no default: any tenant's token would do."""
+    """With an identity provider's keys, issuer and audience are required: else any tenant's token would be valid."""
     settings = Settings.from_environment(JWKS)
     assert settings.jwks_url == JWKS["VIDEOCREDITS_JWKS_URL"]
     assert not settings.development_keys
@@ -317,7 +317,7 @@ def test_jwks_needs_issuer_and_audience() -> None:
     ],
 )
 def test_jwks_url(url: str, right: bool) -> None:
-    """Keys are fetched by https, or by http from this machine itself; the address is not repeated in the message."""
+    """Keys are fetched over https, or over http from loopback; the error does not repeat the address."""
     environ = {**JWKS, "VIDEOCREDITS_JWKS_URL": url}
     if right:
         assert Settings.from_environment(environ).jwks_url == url
@@ -327,7 +327,7 @@ def test_jwks_url(url: str, right: bool) -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    """Neither repr nor message shows a secret, the database's password, or an address that may hold one."""
+    """Neither repr nor errors show a secret, the database's password, or an address that may contain one."""
     settings = read(JWT_SECRET=SECRET, DATABASE_URL="postgresql://app:hunter2@db/videos")
     assert SECRET not in repr(settings)
     assert "hunter2" not in repr(settings)
@@ -344,7 +344,7 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_introspection_follows_the_keys() -> None:
-    """Without development keys the schema is not shown, unless the operator wants it to be."""
+    """Without development keys introspection is off, unless the operator turns it on."""
     assert read().introspection == "on"
     assert read(JWT_SECRET=SECRET).introspection == "off"
     assert Settings.from_environment(JWKS).introspection == "off"
@@ -353,13 +353,13 @@ def test_introspection_follows_the_keys() -> None:
 
 
 def test_trusted_documents_only_needs_documents() -> None:
-    """A server that answers trusted documents only, and has none, does not start."""
+    """A server that accepts only trusted documents, and has none, does not start."""
     (problem,) = problems({"VIDEOCREDITS_TRUSTED_DOCUMENTS_ONLY": "on"})
     assert problem.endswith("set VIDEOCREDITS_DOCUMENTS_FILE to the file that holds them.")
 
 
 def test_log_format_follows_the_keys() -> None:
-    """Without development keys the log is JSON, unless the operator wants it readable."""
+    """Without development keys the log is JSON, unless the operator chooses the readable format."""
     assert read(JWT_SECRET=SECRET).log_format == "json"
     assert Settings.from_environment(JWKS).log_format == "json"
     assert read(JWT_SECRET=SECRET, LOG_FORMAT="console").log_format == "console"
@@ -368,7 +368,7 @@ def test_log_format_follows_the_keys() -> None:
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_readme_names_every_setting(name: str) -> None:
-    """The README's table has a row for every variable, with the default, the meaning and the values that are right."""
+    """The README's table has a row for every variable, with its default, meaning and valid values."""
     variable = VARIABLES[name]
     default = f"`{variable.default}`" if variable.default else ""
     readme = (Path(__file__).parents[3] / "README.md").read_text()
@@ -376,7 +376,7 @@ def test_readme_names_every_setting(name: str) -> None:
 
 
 def test_development_secret_is_made_once(tmp_path: Path) -> None:
-    """The development secret is made on first use, for its owner's eyes only, and stays the same."""
+    """The development secret is created on first use, readable only by its owner, and never changes."""
     data_dir = tmp_path / "not" / "yet"
     secret = development_secret(data_dir)
     assert len(secret) == 64
@@ -387,7 +387,7 @@ def test_development_secret_is_made_once(tmp_path: Path) -> None:
 
 
 def test_development_secret_race(tmp_path: Path) -> None:
-    """Many that ask at once for a secret that is not there yet all get the same one."""
+    """Concurrent first uses of the secret all get the same one."""
     for turn in range(20):
         barrier = Barrier(8)
 
@@ -400,7 +400,7 @@ def test_development_secret_race(tmp_path: Path) -> None:
 
 
 def test_development_secret_cannot_be_made(tmp_path: Path) -> None:
-    """A data directory that cannot be one, and a damaged secret, are told in a sentence that says what to do."""
+    """An unusable data directory, and a damaged secret, are reported in a sentence that says what to do."""
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match="set VIDEOCREDITS_DATA_DIR to a directory that you may write to"):
         development_secret(tmp_path / "file")

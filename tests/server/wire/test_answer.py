@@ -1,4 +1,4 @@
-"""Answers as JSON: any value as the standard library writes it, whatever else may write most of them."""
+"""Responses as JSON: any value as the standard library writes it, though a faster encoder writes most."""
 
 import datetime
 import json
@@ -19,7 +19,7 @@ LEAVES = (
     | st.integers(-(2**70), 2**70)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text()
-    | st.text(st.characters())  # half characters too
+    | st.text(st.characters())  # lone surrogates too
     | st.sampled_from(["null", Role.USER])
 )
 
@@ -31,14 +31,14 @@ def containers(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @given(st.recursive(LEAVES, containers))
 def test_any_value(value: Any) -> None:
-    """It is written as the same JSON value, half characters as question marks."""
+    """Any value is written as the same JSON, with question marks for lone surrogates."""
     expected = json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace")
     assert json.loads(encode_utf8(value)) == json.loads(expected)
     assert encode(value) == encode_utf8(value).decode()
 
 
-def test_what_the_fast_encoder_cannot() -> None:
-    """Nested deeper than it goes, longer than its numbers, half a character: they are written all the same."""
+def test_values_beyond_the_fast_encoder() -> None:
+    """Deep nesting, large integers and lone surrogates, which the fast encoder refuses, are written all the same."""
     deep: Any = None
     for _ in range(400):
         deep = [deep]
@@ -50,14 +50,14 @@ def test_what_the_fast_encoder_cannot() -> None:
 
 @pytest.mark.parametrize(("microsecond", "written"), [(0, "2026-11-29T03:06:04Z"), (1, "2026-11-29T03:06:04.000001Z")])
 def test_a_point_in_time(microsecond: int, written: str) -> None:
-    """It is written as RFC 3339 has it, in UTC, whichever encoder writes it."""
+    """A time is written as RFC 3339 in UTC by either encoder."""
     time = datetime.datetime(2026, 11, 29, 3, 6, 4, microsecond, datetime.UTC)
     assert encode([time]) == f'["{written}"]'
     assert encode([time, 2**64]) == f'["{written}",{2**64}]'
 
 
 @pytest.mark.parametrize("value", [{"a": b"b"}, [object()], 1j])
-def test_what_is_no_json(value: Any) -> None:
-    """What JSON has no words for is a mistake of the server's, and not guessed at."""
+def test_values_without_a_json_form(value: Any) -> None:
+    """A value that JSON cannot represent is a fault of the server."""
     with pytest.raises(TypeError, match="not JSON serializable"):
         encode_utf8(value)

@@ -1,4 +1,4 @@
-"""Answers are compressed when the client asks for it and when it pays."""
+"""Responses are compressed when the client accepts it and when it pays."""
 
 import gzip
 
@@ -18,7 +18,7 @@ READ = {"gzip": gzip.decompress, "br": brotli.decompress, "zstd": zstandard.deco
 
 
 async def receive(api: Api, accept: str, encodings: str, document: dict[str, str] = LARGE) -> tuple[Headers, bytes]:
-    """Return the headers and the body as it went over the wire."""
+    """Return the headers and the raw body."""
     sent = {"Accept": accept, "Accept-Encoding": encodings, **headers("ann")}
     async with api.client.stream("POST", "/graphql", json=document, headers=sent) as response:
         body = b"".join([part async for part in response.aiter_raw()])
@@ -36,8 +36,8 @@ async def receive(api: Api, accept: str, encodings: str, document: dict[str, str
         ("gzip, br;q=0, zstd;q=0", "gzip"),
     ],
 )
-async def test_a_large_answer_is_compressed(api: Api, accept: str, encodings: str, chosen: str) -> None:
-    """A large answer comes in the best encoding that the client reads, whole, and caches know what it depends on."""
+async def test_a_large_response_is_compressed(api: Api, accept: str, encodings: str, chosen: str) -> None:
+    """A large response has the best encoding that the client accepts, and a Vary header."""
     plain_headers, plain = await receive(api, accept, "identity")
     assert "Content-Encoding" not in plain_headers
     compressed_headers, compressed = await receive(api, accept, encodings)
@@ -49,8 +49,8 @@ async def test_a_large_answer_is_compressed(api: Api, accept: str, encodings: st
 
 
 @pytest.mark.parametrize("url", ["/graphql?query={__schema{types{name,description}}}", "/graphql"])
-async def test_who_names_no_encoding_gets_none(api: Api, url: str) -> None:
-    """A large answer, JSON or a page, is left as it is for who takes it so, and caches know what it depends on."""
+async def test_no_compression_without_accept_encoding(api: Api, url: str) -> None:
+    """Without a supported encoding in Accept-Encoding, JSON and pages are sent uncompressed, with a Vary header."""
     accept = GRAPHQL if "query" in url else "text/html"
     request = api.client.build_request("GET", url, headers={"Accept": accept})
     del request.headers["Accept-Encoding"]
@@ -60,15 +60,15 @@ async def test_who_names_no_encoding_gets_none(api: Api, url: str) -> None:
     assert "Accept-Encoding" in response.headers["Vary"].split(", ")
 
 
-async def test_a_small_answer_is_left_as_it_is(api: Api) -> None:
-    """An answer that fits into a packet is not compressed."""
+async def test_a_small_response_is_not_compressed(api: Api) -> None:
+    """A response that fits into a packet is not compressed."""
     small_headers, small = await receive(api, GRAPHQL, "gzip, deflate, br, zstd", SMALL)
     assert "Content-Encoding" not in small_headers
     assert small == b'{"data":{"__typename":"Query"}}'
 
 
 async def test_graphiql_is_compressed(api: Api) -> None:
-    """GraphiQL's page is compressed, and its policy stays with it."""
+    """GraphiQL's page is compressed, and keeps its content security policy."""
     response = await api.client.get("/graphql", headers={"Accept": "text/html", "Accept-Encoding": "gzip"})
     assert response.headers["Content-Encoding"] == "gzip"
     assert "script-src 'self'" in response.headers["Content-Security-Policy"]

@@ -1,4 +1,4 @@
-"""Errors, through HTTP: what a client learns, what only the log does, and what may be sent again."""
+"""Errors over HTTP: what a client sees, what only the log has, and what may be sent again."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ Logged = tuple[Api, Log]
 
 @pytest.fixture
 async def logged(dsn: str, settings: Settings) -> AsyncIterator[Logged]:
-    """Call an app, and read what it logs."""
+    """Call an app, and capture its log."""
     async with serving_logged(dsn, settings) as opened:
         yield opened
 
@@ -41,7 +41,7 @@ async def execute(dsn: str, sql: str) -> None:
 
 
 async def send(api: Api, document: str, **variables: Any) -> httpx2.Response:
-    """Send a document as Ann, and return the response as it is."""
+    """Send a document as Ann, and return the raw response."""
     content = json.dumps({"query": document, "variables": variables})
     request = {"Content-Type": "application/json", **headers("ann")}
     return await api.client.post("/graphql", content=content, headers=request)
@@ -60,8 +60,8 @@ BREAKAGES = {
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-async def test_internals_never_leave(logged: Logged, dsn: str, database: Database, breakage: str) -> None:
-    """A fault is told as INTERNAL_SERVER_ERROR with an id and no more; the log has it once; nothing is left behind."""
+async def test_faults_are_masked(logged: Logged, dsn: str, database: Database, breakage: str) -> None:
+    """A fault is INTERNAL_SERVER_ERROR with only an id, is logged once, and leaves nothing behind."""
     api, log = logged
     await api.register()
     await execute(dsn, BREAKAGES[breakage])
@@ -87,7 +87,7 @@ async def test_internals_never_leave(logged: Logged, dsn: str, database: Databas
 
 
 async def test_each_fault_of_a_response_has_the_requests_id(logged: Logged, dsn: str) -> None:
-    """Fields that fail are null where they may be; each fault is told and logged under the request's id."""
+    """Failed nullable fields are null; each fault is in the response and in the log, with the request's id."""
     api, log = logged
     await api.register()
     await api.video()
@@ -108,7 +108,7 @@ async def test_each_fault_of_a_response_has_the_requests_id(logged: Logged, dsn:
 
 
 async def test_a_fault_outside_of_graphql(logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault before GraphQL begins is a 500 with the same words, an id, and one line in the log."""
+    """A fault before GraphQL starts is a 500 with the same message, an id, and one log line."""
     api, log = logged
 
     async def fail(_: TokenVerifier, authorization: str) -> None:
@@ -141,7 +141,7 @@ MISTAKES = {
 
 
 async def test_a_clients_mistake_is_bad_input(logged: Logged) -> None:
-    """A client's mistake is BAD_USER_INPUT with a sentence and the request's id; it is no fault, in the log either."""
+    """A client's mistake is BAD_USER_INPUT with a sentence and the request's id, and is not logged as a fault."""
     api, log = logged
     await api.register()
     log.read()
@@ -166,19 +166,19 @@ async def test_a_refusal_is_no_error(logged: Logged) -> None:
 
 
 def assert_retry(response: httpx2.Response, log: Log) -> None:
-    """Assert that a response tells to send the request again, and that the log says so once, as a warning."""
+    """Assert that a response is a RETRY, and that the log has one warning about it."""
     (error,) = response.json()["errors"]
     request_id = response.headers["X-Request-Id"]
     assert error["extensions"] == {"code": "RETRY", "errorId": request_id}
     assert "with the same idempotency key" in error["message"]
-    # The driver's pool may have something to say too.
+    # The driver's pool may log something, too.
     warning, request = (line for line in log.read() if line["logger"].startswith("server") and "request_id" in line)
     assert warning["request_id"] == request["request_id"] == request_id
     assert (warning["event"], warning["level"], request["event"]) == ("retry", "warning", "request")
 
 
 async def test_a_locked_account_is_to_be_retried(api: Api, dsn: str, settings: Settings, database: Database) -> None:
-    """A mutation that gets no lock in time is a RETRY, and is canceled; with the same key it happens later."""
+    """A mutation that gets no lock in time is a RETRY and is canceled; sent again with its key, it happens."""
     await api.register()
     before = await every_row(database)
     async with (
@@ -195,7 +195,7 @@ async def test_a_locked_account_is_to_be_retried(api: Api, dsn: str, settings: S
 
 
 async def test_a_canceled_statement_is_to_be_retried(dsn: str, settings: Settings, database: Database) -> None:
-    """A statement that an operator cancels, in a batch and by itself, is a RETRY at once, and has not happened."""
+    """A statement that an operator cancels, batched or not, is a RETRY immediately, and has not happened."""
     cancel = """SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
                 WHERE datname = current_database() AND wait_event_type = 'Lock'"""
     async with serving_logged(dsn, settings) as (api, log), database.pool.acquire() as holder:
@@ -205,14 +205,14 @@ async def test_a_canceled_statement_is_to_be_retried(dsn: str, settings: Setting
         async with holder.transaction():
             await holder.execute("SELECT FROM users FOR UPDATE")
             creation = asyncio.create_task(send(api, MUTATIONS["createVideoData"], input=VIDEO))
-            while not creation.done():  # Canceled in a batch, it is run again by itself, and canceled again.
+            while not creation.done():  # Canceled in a batch, it runs again by itself, and is canceled again.
                 await database.pool.fetchval(cancel)
             assert_retry(await creation, log)
         assert await every_row(database) == before
 
 
 async def test_a_locked_table_is_to_be_retried(api: Api, dsn: str, settings: Settings, database: Database) -> None:
-    """A query that a migration keeps waiting for too long is a RETRY."""
+    """A query that waits too long for a migration's lock is a RETRY."""
     await api.register()
     async with (
         serving_logged(dsn, settings, request_timeout_seconds=2) as (hurried, log),
@@ -229,7 +229,7 @@ async def test_a_locked_table_is_to_be_retried(api: Api, dsn: str, settings: Set
 async def test_a_database_that_is_gone_is_to_be_retried(
     api: Api, gate: Gate, settings: Settings, database: Database
 ) -> None:
-    """While the database is gone requests are a RETRY and nothing happens; one that can wait is answered after it."""
+    """While the database is down requests are a RETRY and change nothing; a request that can wait is answered later."""
     await api.register()
     before = await every_row(database)
     async with (
@@ -248,7 +248,7 @@ async def test_a_database_that_is_gone_is_to_be_retried(
 
 
 async def test_a_connection_that_is_cut_is_replaced(gate: Gate, settings: Settings) -> None:
-    """Connections that were cut off while nobody used them are replaced, and nobody notices."""
+    """Idle connections that were cut are replaced, without an error for any client."""
     async with serving(gate.dsn, settings) as api:
         await api.register()
         for number in range(3):
@@ -259,7 +259,7 @@ async def test_a_connection_that_is_cut_is_replaced(gate: Gate, settings: Settin
 
 
 async def waiting(database: Database, besides: int = 0) -> int:
-    """Wait until a connection waits for a lock, besides this one, and return its process."""
+    """Wait until another connection waits for a lock, and return its process."""
     while True:
         for record in await database.pool.fetch(BLOCKED.replace("count(*)", "pid")):
             if record["pid"] != besides:
@@ -269,7 +269,7 @@ async def waiting(database: Database, besides: int = 0) -> int:
 async def test_a_statement_whose_connection_is_cut_happens_once(
     gate: Gate, settings: Settings, database: Database
 ) -> None:
-    """A mutation whose connection is cut in the middle is sent again by the server itself, and still happens once."""
+    """A mutation whose connection is cut is sent again by the server, and happens once."""
     async with serving(gate.dsn, settings) as api, database.pool.acquire() as holder:
         await api.register()
         async with holder.transaction():
@@ -278,7 +278,7 @@ async def test_a_statement_whose_connection_is_cut_happens_once(
             in_batch = await waiting(database)
             await waiting(database, besides=in_batch)
             gate.cut()  # The batch has given the lock up; the call, by itself, waits for it.
-            await blocked(database, 2)  # PostgreSQL does not look whether the first one's client is there.
+            await blocked(database, 2)  # PostgreSQL does not notice that the first one's client has gone.
         created = await creation
         assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 9)
     rows = await every_row(database)
@@ -296,7 +296,9 @@ async def test_retry_says_which_mutations_have_happened(
       bob: adjustUserCredits(input: {userId: $bob, amount: 1, kind: REWARD, idempotencyKey: "bob"}) { __typename }
       ann: adjustUserCredits(input: {userId: $ann, amount: 1, kind: REWARD, idempotencyKey: "ann"}) { __typename }
     }"""
-    monkeypatch.setattr(api.app.state.database, "_timeout_seconds", 0.3)  # A request's own would end all of it.
+    monkeypatch.setattr(
+        api.app.state.database, "_timeout_seconds", 0.3
+    )  # A request's own deadline would end all of it.
     async with Account(database, Identity("ann", Role.USER).user_id).locked():
         body = await api.post(document, ids, subject="root", role=Role.ADMIN)
     (error,) = body["errors"]

@@ -1,4 +1,4 @@
-"""Documents, bodies, headers and URLs that nobody thought of: each is answered, without a fault or internals."""
+"""Random documents, bodies, headers and URLs: each is answered, without a fault or internals."""
 
 import asyncio
 import json
@@ -42,18 +42,18 @@ from tests.race import check_verified
 
 SCHEMA = build_schema((Path(__file__).parents[3] / "schema.graphql").read_text(encoding="utf-8"))
 CODES = {"UNAUTHENTICATED", "FORBIDDEN", "BAD_USER_INPUT", "LIMIT_EXCEEDED", "RETRY"}
-# What only the inside knows: Python's, the libraries', PostgreSQL's, and this project's files, tables and constraints.
+# Internal names: Python's, the libraries', PostgreSQL's, and this project's files, tables and constraints.
 INTERNALS = re.compile(
     r"Traceback|\.py\b|site-packages|asyncpg|strawberry|graphql\.|<class |object at 0x|set_int_max_str_digits|"
     r"SQLSTATE|pg_|\bSELECT\b|\bINSERT\b|\bUPDATE\b|relation |constraint|violates|"
     r"video_data_|users_|video_events|credit_entries"
 )
-# They stand for ids of rows that there are: rows are made after documents are.
+# Placeholders for ids of existing rows, which are created after the documents.
 ROWS = [f"<{owner} {kind}>" for owner in ("ann", "bob") for kind in ("user", "video", "entry", "event")]
 
 
 class Asked(NamedTuple):
-    """What somebody sends to GraphQL."""
+    """A GraphQL request and its sender."""
 
     role: Role | None
     document: str
@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What somebody sends over HTTP, byte by byte."""
+    """An HTTP request, byte by byte, and its sender."""
 
     method: str
     query_string: bytes
@@ -90,7 +90,7 @@ def document_nodes(mode: Mode) -> st.SearchStrategy[Any]:
 
 
 def hoist(document: DocumentNode) -> tuple[DocumentNode, dict[str, Any]]:
-    """Move what the root fields are given into variables; return the document without it, and the variables."""
+    """Move the root fields' arguments into variables; return the document without them, and the variables."""
     variables: dict[str, Any] = {}
     (operation,) = document.definitions
     assert isinstance(operation, OperationDefinitionNode)
@@ -122,7 +122,7 @@ def hoist(document: DocumentNode) -> tuple[DocumentNode, dict[str, Any]]:
 
 @st.composite
 def asked(draw: st.DrawFn) -> Asked:
-    """Draw a document, right or with a mistake, its values inside it or beside it; some are garbled or misfed."""
+    """Draw a document, valid or not, with its values inline or as variables; garble some."""
     mode: Mode = draw(st.sampled_from(Mode))
     node: DocumentNode = draw(document_nodes(mode))
     variables: dict[str, Any] = {}
@@ -200,13 +200,13 @@ sent = st.one_of(
 
 
 def check_shown(shown: str, said: str) -> None:
-    """Check that what is shown tells nothing of the inside but what whoever asked has said."""
+    """Check that a response reveals no internals except what the client itself has sent."""
     told = {found[0] for found in INTERNALS.finditer(shown)}
     assert all(word in said for word in told), (told, shown[:2000])
 
 
 def check_body(content: bytes, said: str) -> dict[str, Any]:
-    """Check that an answer is JSON, with data or coded errors, and tells nothing of the inside; return it."""
+    """Check that a response is JSON, with data or coded errors, and reveals no internals; return it."""
     shown = content.decode()
     check_shown(shown, said)
     body: dict[str, Any] = json.loads(shown)
@@ -220,7 +220,7 @@ def check_body(content: bytes, said: str) -> dict[str, Any]:
 
 
 def values(part: Any) -> int:
-    """Count the values in an answer."""
+    """Count the values in a response."""
     match part:
         case dict():
             return sum(map(values, part.values()))
@@ -231,7 +231,7 @@ def values(part: Any) -> int:
 
 
 async def rows(api: Api) -> dict[str, str]:
-    """Make an account with videos for Ann and for Bob, and return the ids of what there is."""
+    """Create users with videos for Ann and for Bob, and return the existing ids."""
     found: dict[str, str] = {}
     for subject in ("ann", "bob"):
         user_id = await api.register(subject, credits=1000)
@@ -247,7 +247,7 @@ async def rows(api: Api) -> dict[str, str]:
 
 
 def some_and_many(many: int, some: int = 200) -> pytest.MarkDecorator:
-    """Run a test on some examples, the same each time; and as a soak on so many, new ones each time."""
+    """Run a test on a few examples, always the same; in a soak, on many new ones each time."""
     unhurried = hypothesis.settings(
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
@@ -271,9 +271,9 @@ def replaced(text: str, ids: dict[str, str]) -> str:
 
 @some_and_many(1_000)
 def test_any_document(dsn: str, settings: Settings, run: hypothesis.settings) -> None:
-    """Any document with any variables, whoever sends it, is answered with data or coded errors, and is no fault.
+    """Any document with any variables, from any user, gets data or coded errors, without a fault.
 
-    No answer is bigger than the limit of cost allows, and afterwards every balance is right.
+    No response exceeds the limit on cost, and afterwards every balance is right.
     """
     slowest = (0.0, "")
     seen: set[str] = set()
@@ -314,7 +314,7 @@ def test_any_document(dsn: str, settings: Settings, run: hypothesis.settings) ->
 
 @some_and_many(5_000)
 def test_any_bytes(dsn: str, settings: Settings, run: hypothesis.settings) -> None:
-    """Any method, URL, headers and body are answered: in JSON with coded errors, if not with data; none is a fault."""
+    """Any method, URL, headers and body get a response, as JSON with data or coded errors, without a fault."""
     log = Log()
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
@@ -349,7 +349,7 @@ def test_any_bytes(dsn: str, settings: Settings, run: hypothesis.settings) -> No
                 answered.append(message)
 
             await app(scope, receive, send)
-            await asyncio.sleep(0)  # Lines of requests are written when the event loop comes round.
+            await asyncio.sleep(0)  # Request lines are written at the next iteration of the event loop.
             lines = log.read()
             start, *parts = answered
             content = b"".join(part.get("body", b"") for part in parts)

@@ -1,4 +1,4 @@
-"""What responses tell browsers, and whose pages may read them."""
+"""Response headers for browsers, and CORS."""
 
 import re
 from dataclasses import replace
@@ -26,7 +26,7 @@ EVERY_KIND: list[tuple[str, str, dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("method", "path", "more", "status"), EVERY_KIND)
 async def test_every_response_has_the_headers(api: Api, method: str, path: str, more: Any, status: int) -> None:
-    """Whatever is answered is taken for what it says it is, framed by nobody, and tells nobody where it was read."""
+    """Every response forbids content sniffing, framing and referrers."""
     response = await api.client.request(method, path, **more)
     assert response.status_code == status
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -39,8 +39,8 @@ async def test_every_response_has_the_headers(api: Api, method: str, path: str, 
     assert "Strict-Transport-Security" not in response.headers
 
 
-async def test_by_tls_browsers_are_to_stay_with_it(dsn: str, settings: Settings) -> None:
-    """A response that went by TLS keeps browsers to it, as far as a trusted proxy says so, and no stranger."""
+async def test_tls_is_enforced_by_hsts(dsn: str, settings: Settings) -> None:
+    """Responses over TLS, as a trusted proxy may state, have Strict-Transport-Security; a stranger's claim is ignored."""
     forwarded = {"X-Forwarded-Proto": "https"}
     async with serving(dsn, settings) as api:
         direct = await api.client.get("https://testserver/livez")
@@ -54,8 +54,8 @@ async def test_by_tls_browsers_are_to_stay_with_it(dsn: str, settings: Settings)
         assert "Strict-Transport-Security" in answered.headers
 
 
-async def test_graphiql_runs_only_what_it_is_made_of(api: Api) -> None:
-    """GraphiQL's page has no script of its own, may load this server's files alone, and call nobody else."""
+async def test_graphiqls_policy(api: Api) -> None:
+    """GraphiQL's page has no inline script, loads only this server's files, and connects nowhere else."""
     response = await api.client.get("/graphql", headers={"Accept": "text/html"})
     policy = dict(each.split(" ", 1) for each in response.headers["Content-Security-Policy"].split("; "))
     nothing = dict.fromkeys(["default-src", "base-uri", "form-action", "frame-ancestors"], "'none'")
@@ -72,7 +72,7 @@ def preflight(origin: str, method: str = "POST") -> dict[str, str]:
 
 
 async def test_no_other_site_may_call_unless_listed(api: Api) -> None:
-    """Without a setting no other site is told that it may call or read anything."""
+    """Without a setting no other origin may call or read anything."""
     asked = await api.client.options("/graphql", headers=preflight(APP))
     answered = await api.client.post("/graphql", json=QUERY, headers={"Origin": APP})
     for response in (asked, answered):
@@ -80,7 +80,7 @@ async def test_no_other_site_may_call_unless_listed(api: Api) -> None:
 
 
 async def test_a_listed_site_may_call(dsn: str, settings: Settings) -> None:
-    """A listed origin may send POST and GET with any header, read answers and refusals, and ask once in two hours."""
+    """A listed origin may POST and GET with any header, read all responses, and cache the preflight for two hours."""
     async with serving(dsn, replace(settings, cors_origins=(APP, "http://localhost:3000"))) as api:
         for method in ("POST", "GET"):
             response = await api.client.options("/graphql", headers=preflight(APP, method))
@@ -101,7 +101,7 @@ async def test_a_listed_site_may_call(dsn: str, settings: Settings) -> None:
 
 @pytest.mark.parametrize("origin", [OTHER, "http://app.example.com", "https://APP.example.com", "null", "https://x"])
 async def test_an_origin_is_matched_exactly(dsn: str, settings: Settings, origin: str) -> None:
-    """An origin that only looks like a listed one may neither call nor read."""
+    """An origin that resembles a listed one may neither call nor read."""
     async with serving(dsn, replace(settings, cors_origins=(APP,))) as api:
         response = await api.client.options("/graphql", headers=preflight(origin))
         assert response.status_code == 400
@@ -112,7 +112,7 @@ async def test_an_origin_is_matched_exactly(dsn: str, settings: Settings, origin
 
 
 async def test_a_listed_site_reads_why_it_is_refused(dsn: str, settings: Settings) -> None:
-    """A page can read that it sends too much, and when to come again."""
+    """A listed origin's page can read that it is over a limit, and when to retry."""
     settings = replace(settings, cors_origins=(APP,), rate_limit_per_address=per_hour(1))
     async with serving(dsn, settings) as api:
         responses = [await api.client.post("/graphql", json=QUERY, headers={"Origin": APP}) for _ in range(2)]

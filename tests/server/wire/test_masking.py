@@ -1,4 +1,4 @@
-"""Faults among many requests at once: each is masked, and logged under its request's id; the rest are answered."""
+"""Faults among many simultaneous requests: each is masked, and logged under its request's id; the rest succeed."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
 CALLERS = 50
 
-# Some entries break in the middle of a mutation; what it says is what a client must never see.
+# Some entries fail in the middle of a mutation, with a text that no client may see.
 BREAK = """
 CREATE FUNCTION internal_fault() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -40,7 +40,7 @@ async def send(api: Api, document: str, variables: dict[str, Any]) -> httpx2.Res
 
 
 def masked(response: httpx2.Response, log: dict[str, dict[str, Any]]) -> str | None:
-    """Check that a response tells nothing, and return what the log has of its fault; None if it had none."""
+    """Check that a response reveals nothing, and return its fault from the log; None if it had none."""
     assert not INTERNALS.search(response.text), response.text
     assert not INTERNALS.search(str(response.headers))
     request_id = response.headers["X-Request-Id"]
@@ -55,7 +55,7 @@ def masked(response: httpx2.Response, log: dict[str, dict[str, Any]]) -> str | N
 
 
 def faults(log: Log) -> dict[str, dict[str, Any]]:
-    """Read the faults in the log by their requests, each of which has one."""
+    """Return the faults in the log by request, at most one for each."""
     lines = [line for line in log.read() if line["event"] == "fault"]
     found = {line["request_id"]: line for line in lines}
     assert len(found) == len(lines)
@@ -63,7 +63,7 @@ def faults(log: Log) -> dict[str, dict[str, Any]]:
 
 
 async def test_faults_among_many_mutations(dsn: str, settings: Settings, database: Database) -> None:
-    """Of many mutations at once, those that fail tell an id, under which the log has that fault; the rest happen."""
+    """Of many simultaneous mutations, each failed one shows an id that the log has too; the others happen."""
     async with serving_logged(dsn, settings) as (api, log):
         user_id = await api.register(credits=100)
         await database.pool.execute(BREAK)
@@ -89,7 +89,7 @@ async def test_faults_among_many_mutations(dsn: str, settings: Settings, databas
 
 
 async def test_a_table_that_goes_away_among_many_queries(dsn: str, settings: Settings, database: Database) -> None:
-    """While a table is renamed, queries are answered, or are faults that tell nothing; afterwards each is one."""
+    """While a table is renamed, queries get data or a masked fault; afterwards all are faults."""
     async with serving_logged(dsn, settings) as (api, log):
         await api.register(credits=100)
         log.read()

@@ -1,4 +1,4 @@
-"""What headers cost to read, and what is remembered of them."""
+"""The cost of parsing headers, and what is cached of them."""
 
 import gc
 import sys
@@ -22,7 +22,7 @@ from server.wire.media_type import (
 )
 
 ROOT = Path(server.__file__).parent
-# Every cache of a function in the server, and why what strangers send cannot make it large.
+# Every function cache in the server, and why clients cannot make it large.
 CACHES = {
     "server.gates.rate_limit.network": "addresses",
     "server.pages.graphiql._schema": "our own schema",
@@ -36,7 +36,7 @@ CACHES = {
 
 
 def test_every_cache_is_known() -> None:
-    """Each cache of a function in the server has an entry here that says what bounds its keys."""
+    """Each function cache in the server has an entry here that states what bounds its keys."""
     found = {}
     for file in ROOT.rglob("*.py"):
         name = ".".join(["server", *file.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
@@ -52,7 +52,7 @@ HOSTILE = [",", ";", "a,", "a;q=0.5,", "*/*,", "application/json,", "application
 
 @pytest.mark.parametrize("part", HOSTILE)
 def test_long_headers_take_few_steps_and_leave_nothing(part: str) -> None:
-    """However long a header is, few steps are taken for it, and nothing of it is kept."""
+    """A header of any length takes few steps, and nothing of it is cached."""
     calls = 0
 
     def count(*_: object) -> None:
@@ -78,8 +78,8 @@ def test_long_headers_take_few_steps_and_leave_nothing(part: str) -> None:
         assert max(len(key) if isinstance(key, str | bytes) else 0 for key in kept) <= HEADER_CHARACTERS_MAX
 
 
-def test_a_header_that_is_too_long_means_nothing() -> None:
-    """A header at the limit is read; one that is longer accepts nothing, and names no JSON."""
+def test_a_header_beyond_the_limit_is_ignored() -> None:
+    """A header at the limit is parsed; a longer one accepts nothing, and does not name JSON."""
     for length, read in ((HEADER_CHARACTERS_MAX, True), (HEADER_CHARACTERS_MAX + 1, False)):
         accept = GRAPHQL_RESPONSE + "," * (length - len(GRAPHQL_RESPONSE))
         assert accepted(accept.encode()) == Accepted(GRAPHQL_RESPONSE if read else None, None, None)
@@ -87,8 +87,8 @@ def test_a_header_that_is_too_long_means_nothing() -> None:
         assert is_json(JSON + ";" * (length - len(JSON))) is read
 
 
-def test_long_paths_are_not_remembered() -> None:
-    """A path in the log is written in the same way, be it short and remembered or not."""
+def test_long_paths_are_not_cached() -> None:
+    """A path in the log looks the same whether it is short and cached or not."""
     logging._usual_target.cache_clear()  # noqa: SLF001 - it shows nowhere else
     for length in (10, logging.TARGET_CHARACTERS_REMEMBERED, 70_000):
         before = logging._usual_target.cache_info().currsize  # noqa: SLF001 - as above

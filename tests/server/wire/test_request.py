@@ -1,4 +1,4 @@
-"""How a body becomes an operation, by the fast path that most of them go and by the long one."""
+"""How a body becomes an operation, on the fast path and on the ASGI path."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ LEAVES = (
     | st.integers()
     | st.integers(-(2**200), 2**200)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters())  # half characters too
+    | st.text(st.characters())  # lone surrogates too
 )
 VALUES = st.recursive(
     LEAVES, lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(), parts, max_size=3), max_leaves=8
@@ -28,13 +28,13 @@ BODIES = st.builds(
 
 
 def read(way: Callable[[bytes], GraphQLRequest], body: bytes) -> Any:
-    """Tell what is read, and whether it is at all; of what is empty, it does not matter how it was left out."""
+    """Return the parsed operation; None if it is refused. How empty values were omitted does not matter."""
     try:
         operation = way(body)
     except Refused:
         return None
     parts = [operation.query, operation.name, operation.document_id, operation.extensions or None]
-    return [*parts, json.dumps(operation.variables)]  # In JSON 1 is not 1.0, and the order counts.
+    return [*parts, json.dumps(operation.variables)]  # In JSON 1 is not 1.0, and the order matters.
 
 
 def asgi_path(body: bytes) -> GraphQLRequest:
@@ -57,5 +57,5 @@ def asgi_path(body: bytes) -> GraphQLRequest:
 @example(b'{"query": "{ a }", "variables": {"a": %s}}' % (b"[" * 5000 + b"]" * 5000))
 @given(BODIES.map(str.encode) | st.builds(lambda body, cut: body[:cut].encode(), BODIES, st.integers(0, 60)))
 def test_the_fast_path_reads_what_asgi_reads(body: bytes) -> None:
-    """What the fast path reads, the ASGI path would have read; what it does not, is left to the ASGI path."""
+    """The fast path parses a body like the ASGI path, or leaves it to that."""
     assert read(read_body, body) == read(asgi_path, body)
