@@ -40,7 +40,7 @@ async def test_every_response_has_the_headers(api: Api, method: str, path: str, 
 
 
 async def test_tls_is_enforced_by_hsts(dsn: str, settings: Settings) -> None:
-    """Responses over TLS, as a trusted proxy may state, have Strict-Transport-Security; a stranger's claim is ignored."""
+    """Responses over TLS, as a trusted proxy may state, have HSTS; a stranger's claim is ignored."""
     forwarded = {"X-Forwarded-Proto": "https"}
     async with serving(dsn, settings) as api:
         direct = await api.client.get("https://testserver/livez")
