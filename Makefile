@@ -41,7 +41,7 @@ format: $(VENV)/dev ## Put code and SQL into the one format
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --processes 2 db/queries db/migrations
 
-demo: $(VENV)/run ## Play the original app's day against a throwaway server, then verify every balance
+demo: $(VENV)/run ## Play a day of a hundred users on a throwaway server, then verify every balance (two minutes)
 	@exec $(BIN)/videocredits demo
 
 soak: $(VENV)/dev ## The races and the lifecycle model and fault campaigns twenty times over, then a minute under 1,000 hostile connections (an hour)

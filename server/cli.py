@@ -20,7 +20,7 @@ import click
 
 from resolvers.identity import Identity, Role
 from server.auth.development import IDENTITIES, development_token
-from server.process.settings import PREFIX, VARIABLES, Settings, StartError
+from server.process.settings import JWKS_URL, JWT_SECRET, JWT_SECRET_FILE, PREFIX, VARIABLES, Settings, StartError
 
 
 def main() -> None:
@@ -177,9 +177,9 @@ def token(role: Role, subject: str | None, expires_in: int) -> None:
     """
     settings = Settings.from_environment(os.environ)
     if not settings.development_keys:
-        key = "JWKS_URL" if settings.jwks_url else "JWT_SECRET"
+        key = next(name for name in (JWT_SECRET, JWT_SECRET_FILE, JWKS_URL) if name in os.environ)
         raise StartError(
-            f"{PREFIX}{key} is set, so the tokens are not this server's to make: get one where your users sign in, or "
+            f"{key} is set, so the tokens are not this server's to make: get one where your users sign in, or "
             "unset it to use development keys."
         )
     try:

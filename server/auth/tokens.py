@@ -41,7 +41,7 @@ _MESSAGES = {
     Reason.ALGORITHM_NOT_ALLOWED: "The token must be signed with {algorithms}.",
     Reason.UNKNOWN_KEY: "The token names no key (`kid`) that the identity provider publishes: sign in again.",
     Reason.KEYS_UNAVAILABLE: "The identity provider's keys cannot be had at the moment: try again in a few seconds.",
-    Reason.BAD_SIGNATURE: "The token was not signed with a key of this server's identity provider: sign in again.",
+    Reason.BAD_SIGNATURE: "The token was not signed with a key that this server trusts: sign in again.",
     Reason.MISSING_CLAIM: "The token lacks the `{claim}` claim: the identity provider must put it in.",
     Reason.EXPIRED: "The token has expired: renew it or sign in again.",
     Reason.NOT_YET_VALID: "The token is not valid yet (`nbf` or `iat`): check the issuer's clock.",

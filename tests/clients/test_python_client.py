@@ -575,8 +575,8 @@ async def test_the_readmes_script(
     for subject in ("ann", "bob"):
         await served.api.mutate("registerUser", subject=subject, name=subject.title())
     await served.api.create("key")
-    monkeypatch.setenv("VIDEOCREDITS_API_URL", f"http://{served.address}/graphql")
-    monkeypatch.setenv("VIDEOCREDITS_TOKEN", token("root", Role.ADMIN))
+    monkeypatch.setenv("API_URL", f"http://{served.address}/graphql")
+    monkeypatch.setenv("API_TOKEN", token("root", Role.ADMIN))
     await asyncio.to_thread(example, 2)
     assert capsys.readouterr().out == ("Bob: 10 credits, 0 spent, 1 entries\nAnn: 9 credits, 1 spent, 2 entries\n")
 

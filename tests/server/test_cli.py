@@ -133,6 +133,9 @@ def test_token_refuses_invalid_requests(tmp_path: Path) -> None:
     """No token is made when keys are set, or for an invalid subject or duration."""
     told = refusal(tmp_path, "token", "--role", "user", JWT_SECRET=SECRET)
     assert "VIDEOCREDITS_JWT_SECRET is set" in told
+    (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
+    told = refusal(tmp_path, "token", "--role", "user", JWT_SECRET_FILE=str(tmp_path / "secret"))
+    assert "VIDEOCREDITS_JWT_SECRET_FILE is set" in told
     provider = {"JWKS_URL": "https://id.example/keys", "JWT_AUDIENCE": "app", "JWT_ISSUER": "id"}
     assert "VIDEOCREDITS_JWKS_URL is set" in refusal(tmp_path, "token", "--role", "user", **provider)
     for wrong in (
