@@ -1,15 +1,17 @@
-import { DOC_EXPLORER_PLUGIN } from '@graphiql/plugin-doc-explorer'
 import { pick, useGraphiQL, useGraphiQLActions } from '@graphiql/react'
 import { useEffect } from 'react'
 
 import { roleOf } from './roles.js'
+
+// `setVisiblePlugin` alone leaves the pane where it is hidden, outside the page: only the sidebar's buttons bring it in.
+const showDocs = () => document.querySelector('[aria-label="Show Documentation Explorer"]')?.click()
 
 // What is above GraphiQL: whose API it is, whose token the tab is run with, and where to read on.
 export const Header = ({ version, tokens }) => {
   const { tabs, activeTabIndex, headerEditor, ...editors } = useGraphiQL(
     pick('tabs', 'activeTabIndex', 'headerEditor', 'queryEditor', 'variableEditor', 'responseEditor'),
   )
-  const { setVisiblePlugin, updateActiveTabValues } = useGraphiQLActions()
+  const { updateActiveTabValues } = useGraphiQLActions()
   const current = roleOf(tokens, tabs[activeTabIndex].headers)
 
   // What examples say is seen to the end of its lines.
@@ -48,7 +50,7 @@ export const Header = ({ version, tokens }) => {
         </fieldset>
       )}
       <nav>
-        <button type="button" onClick={() => setVisiblePlugin(DOC_EXPLORER_PLUGIN)}>
+        <button type="button" onClick={showDocs}>
           Docs
         </button>
         <a href="graphql/schema.graphql">schema.graphql</a>

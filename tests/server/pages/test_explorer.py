@@ -100,6 +100,13 @@ async def test_the_explorer_builds_a_query(window: Window) -> None:
     assert answer["data"]["viewer"]["credits"] > 0
 
 
+async def test_the_docs_open(window: Window) -> None:
+    """The header's button shows the documentation, also on a first visit, and leaves it open when clicked again."""
+    for _ in range(2):
+        await window.page.get_by_role("button", name="Docs", exact=True).click()
+        await expect(window.page.locator(".graphiql-doc-explorer")).to_be_in_viewport()
+
+
 async def test_the_switch_of_roles(window: Window) -> None:
     """One click switches the role of a tab, and keeps its other headers and the other tabs."""
     await window.write("request-headers.json", json.dumps({"X-Mine": "kept", "Authorization": "Bearer of somebody"}))
