@@ -19,8 +19,8 @@ from schema.error import RequestError
 _After = Annotated[
     str | None,
     strawberry.argument(
-        description="The cursor of the newest entry that you have, from here or from `creditEntries`: those added "
-        "since come first. Without it, only those that are added from now on."
+        description="The cursor of the newest entry that you have, from here or from `creditEntries`: entries "
+        "added since then come first. Without it, only new entries are sent."
     ),
 ]
 

@@ -46,7 +46,7 @@ class PageInfo:
 
 @strawberry.type(description="An item of a list with its cursor.")
 class Edge(Generic[Item]):
-    cursor: str = strawberry.field(description="The item's place in the list, for `after` and `before`. Opaque.")
+    cursor: str = strawberry.field(description="The item's position in the list, for `after` and `before`. Opaque.")
     node: Item = strawberry.field(description="The item.")
 
 

@@ -98,7 +98,7 @@ class CreditsOutOfRange(Error):
 
 @strawberry.type(
     description="Another tab or program saved the video first, so what you saw when you changed it is out of date. "
-    "Nothing was saved: read the video anew, put your change on top, and save with its version."
+    "Nothing was saved: read the video again, put your change on top, and save with its version."
 )
 class VersionConflict(Error):
     expected_version: int = strawberry.field(description="The version that you expected.")

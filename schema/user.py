@@ -38,9 +38,9 @@ _Filter = Annotated["VideoFilter", strawberry.lazy("schema.video_data")]
 @strawberry.type(description="Somebody who has credits and makes videos.")
 class User(Node):
     user_id: strawberry.Private[UUID]
-    name: str | None = strawberry.field(description="The full name, if the app told it.")
-    email: str | None = strawberry.field(description="The e-mail address, if the app told it.")
-    picture: URL | None = strawberry.field(description="A picture of the user, if the app told one.")
+    name: str | None = strawberry.field(description="The full name, if the app provided it.")
+    email: str | None = strawberry.field(description="The e-mail address, if the app provided it.")
+    picture: URL | None = strawberry.field(description="A picture of the user, if the app provided one.")
     credits: int = strawberry.field(description=f"The balance: 0 to {CREDITS_MAX:,}. `creditEntries` explain it.")
     version: int = strawberry.field(
         description="Raised by every change. Of two answers the one with the higher version is newer."
@@ -83,7 +83,7 @@ class ViewerUpdate:
     )
 
 
-@strawberry.input(description="Your profile, as the identity provider tells it. Fields left out stay as they are.")
+@strawberry.input(description="Your profile from the identity provider. Fields left out stay as they are.")
 class RegisterUserInput(Limited):
     name: str | None = text("The full name.", NAME_LENGTH_MAX, default=None)
     email: str | None = text("The e-mail address.", NAME_LENGTH_MAX, default=None)

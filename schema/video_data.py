@@ -155,7 +155,7 @@ class VideoData(Node):
 
     queue_position: int | None = strawberry.field(
         resolver=_queue_position,
-        description="Its place in the render queue, the next one being 1; null unless it is RENDER_QUEUED.",
+        description="Its position in the render queue, starting at 1; null unless it is RENDER_QUEUED.",
     )
 
     async def _user(self, info: Info) -> Annotated["User", strawberry.lazy("schema.user")]:
@@ -188,8 +188,8 @@ class VideoData(Node):
 @strawberry.type(description="How many videos there are.")
 class VideoDataStats:
     total: int = strawberry.field(description="All of them.")
-    completed: int = strawberry.field(description="Those that are COMPLETED.")
-    in_progress: int = strawberry.field(description="Those that have not ended.")
-    failed: int = strawberry.field(description="Those that are FAILED.")
-    canceled: int = strawberry.field(description="Those that are CANCELED.")
-    trashed: int = strawberry.field(description="Those in the trash, whatever their status.")
+    completed: int = strawberry.field(description="Videos that are COMPLETED.")
+    in_progress: int = strawberry.field(description="Videos that have not ended.")
+    failed: int = strawberry.field(description="Videos that are FAILED.")
+    canceled: int = strawberry.field(description="Videos that are CANCELED.")
+    trashed: int = strawberry.field(description="Videos in the trash, whatever their status.")

@@ -156,8 +156,8 @@ class UpdateVideoRecordStatusSuccess:
         description="The refund of the present attempt, if it has FAILED or was CANCELED; else null."
     )
     replayed: bool = strawberry.field(
-        description="Whether the report told nothing new, so that nothing changed. Of two workers that move one video "
-        "to RENDERING, one gets false: it starts the render."
+        description="Whether the report contained nothing new, so that nothing changed. Of two workers that move one "
+        "video to RENDERING, one gets false: it starts the render."
     )
 
 

@@ -125,7 +125,7 @@ class Subscription:
     )
     video_data_updated = strawberry.subscription(
         resolver=resolvers.video_data.video_data_updated,
-        description="A video: its status, progress and place in the queue. Your own, or any for a WORKER or ADMIN.",
+        description="A video: its status, progress and position in the queue. Your own, or any for a WORKER or ADMIN.",
     )
     videos_updated = strawberry.subscription(
         resolver=resolvers.video_data.videos_updated, description="The first page of your videos, newest first."
@@ -250,7 +250,7 @@ class Schema(strawberry.Schema):
     def _get_custom_context_kwargs(
         self, operation_extensions: dict[str, Any] | None = None, *, sync: bool = False
     ) -> dict[str, Any]:
-        """Have execution keep silent about names, too: it tells of wrong variables."""
+        """Suppress suggestions during execution too, which reports invalid variables."""
         return {
             **super()._get_custom_context_kwargs(operation_extensions, sync=sync),
             "hide_suggestions": not self.suggestions,

@@ -1172,7 +1172,7 @@ class AsyncOperations(ABC):
         return self.follow(VIEWER_UPDATED, {})
 
     def video_data_updated(self, *, id: str) -> AsyncGenerator[VideoData | None, None]:
-        """A video: its status, progress and place in the queue.
+        """A video: its status, progress and position in the queue.
 
         Your own, or any for a WORKER or ADMIN.
         """

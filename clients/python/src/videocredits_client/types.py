@@ -135,13 +135,13 @@ class User:
     """Identifies the object among all of them. Opaque: it has no parts that you could rely on."""
 
     name: str | None
-    """The full name, if the app told it."""
+    """The full name, if the app provided it."""
 
     email: str | None
-    """The e-mail address, if the app told it."""
+    """The e-mail address, if the app provided it."""
 
     picture: str | None
-    """A picture of the user, if the app told one."""
+    """A picture of the user, if the app provided one."""
 
     credits: int
     """The balance: 0 to 2,147,483,647. `credit_entries` explain it."""
@@ -264,7 +264,7 @@ class VideoData:
     """When it last changed."""
 
     queue_position: int | None
-    """Its place in the render queue, the next one being 1; None unless it is RENDER_QUEUED."""
+    """Its position in the render queue, starting at 1; None unless it is RENDER_QUEUED."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +351,7 @@ class CreditEntryEdge:
     """An item of a list with its cursor."""
 
     cursor: str
-    """The item's place in the list, for `after` and `before`. Opaque."""
+    """The item's position in the list, for `after` and `before`. Opaque."""
 
     node: CreditEntry
     """The item."""
@@ -437,19 +437,19 @@ class VideoDataStats:
     """All of them."""
 
     completed: int
-    """Those that are COMPLETED."""
+    """Videos that are COMPLETED."""
 
     in_progress: int
-    """Those that have not ended."""
+    """Videos that have not ended."""
 
     failed: int
-    """Those that are FAILED."""
+    """Videos that are FAILED."""
 
     canceled: int
-    """Those that are CANCELED."""
+    """Videos that are CANCELED."""
 
     trashed: int
-    """Those in the trash, whatever their status."""
+    """Videos in the trash, whatever their status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -568,7 +568,7 @@ class UpdateVideoRecordStatusSuccess:
     """The refund of the present attempt, if it has FAILED or was CANCELED; else None."""
 
     replayed: bool
-    """Whether the report told nothing new, so that nothing changed. Of two workers that move one video to
+    """Whether the report contained nothing new, so that nothing changed. Of two workers that move one video to
     RENDERING, one gets false: it starts the render."""
 
 
@@ -611,7 +611,7 @@ class UpdateVideoDataSuccess:
 class VersionConflict(Refusal):
     """Another tab or program saved the video first, so what you saw when you changed it is out of date.
 
-    Nothing was saved: read the video anew, put your change on top, and save with its version.
+    Nothing was saved: read the video again, put your change on top, and save with its version.
     """
 
     expected_version: int
@@ -885,7 +885,7 @@ class CreateVideoDataInput(TypedDict):
 
 
 class RegisterUserInput(TypedDict):
-    """Your profile, as the identity provider tells it.
+    """Your profile from the identity provider.
 
     Fields left out stay as they are.
     """
