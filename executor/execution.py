@@ -72,7 +72,7 @@ class Position:
     nodes: list[FieldNode]
 
     def path(self, place: Any) -> Path:
-        """Tell graphql-core where it is: a field by the place of its object, an item by its own."""
+        """Locate the error for graphql-core: a field by its object's path, an item by its own."""
         if self.key is None:
             return _path(place)
         return Path(place and _path(place), self.key, self.parent.name)
@@ -156,7 +156,7 @@ class FieldInfo(strawberry.Info[Any, Any]):
 
 
 def fail(x: Execution, error: Exception, position: Position, place: Place | None) -> Any:
-    """Note an error and answer null; raise it where that may not be."""
+    """Record an error and return null; raise it if the type does not allow null."""
     x.core.handle_field_error(error, position.type, position.selection, position.path(place))
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 VARIABLE_ERRORS_MAX = 5  # Each quotes the value around it, so that more of them would cost more than they help.
 VARIABLE_ITEMS_MAX = 5_000  # An item takes up to 10 µs to coerce.
-# To look for similar names takes longer the more is sent, and is for those who write operations by hand.
+# Suggestions help people who write operations by hand; computing them takes longer the larger the input is.
 CHARACTERS_WITH_SUGGESTIONS = 10_000
 UNCHANGEABLE = {str, int, float, bool}
 DEEP = 50  # What may be nested deeper is graphql-core's to measure.
@@ -165,7 +165,7 @@ class Variables:
 
 
 def _errors(wrong: list[tuple[_Expected, Any]], *, hide_suggestions: bool) -> list[GraphQLError]:
-    """Say what graphql-core finds wrong with these variables, up to the most errors."""
+    """Return graphql-core's errors about these variables, up to its maximum."""
     errors: list[GraphQLError] = []
     try:
         for (name, signature, node, _), given in wrong:
@@ -187,7 +187,7 @@ def _note(
 
 
 def _is_large(inputs: dict[str, Any]) -> bool:
-    """Tell whether there is more in it than suggestions are made for."""
+    """Return whether a value is too large to compute suggestions for."""
     left = CHARACTERS_WITH_SUGGESTIONS
     pending: list[Any] = [inputs]
     while pending:

@@ -38,7 +38,7 @@ class CompiledOperation:
         name: str | None = None,
         generated: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Compile the operation of this name; ``generated`` is told the fields of each function, about 2 KB each."""
+        """Compile the operation of this name; ``generated`` gets each function's count of fields, about 2 KB each."""
         definition = get_operation_ast(document, name)
         assert definition is not None, name  # noqa: S101 - It is an operation of this document.
         fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
@@ -61,7 +61,7 @@ class CompiledOperation:
         return self.answer(context, values, root, hide_suggestions=hide_suggestions)
 
     def variable_errors(self, variables: dict[str, Any], *, hide_suggestions: bool = False) -> list[GraphQLError]:
-        """Say what is wrong with variables, in bounded time; graphql-core can coerce them if nothing is."""
+        """Return errors in the variables, in bounded time; without errors, graphql-core can coerce them."""
         values = self._variables.coerce(variables, hide_suggestions=hide_suggestions)
         return values if isinstance(values, list) else []
 
@@ -115,7 +115,7 @@ async def _awaited(x: Execution, answer: Awaitable[dict[str, Any]]) -> Execution
 
 
 def _switches(selections: SelectionSetNode) -> Iterator[str]:
-    """Name the variables that decide what is selected."""
+    """Return the names of variables that decide what is selected."""
     for selection in selections.selections:
         for directive in selection.directives or ():
             for argument in directive.arguments or ():

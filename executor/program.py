@@ -249,7 +249,7 @@ class Program:
         return [f"u={names}(v._name_)if type(v)is {self._bind(class_)} else None", "if u is not None:v=u"]
 
     def _table(self, position: Position, declared: Any) -> "_Functions":
-        """Have functions for all that an object of a type may be, by their Python classes."""
+        """Compile functions for every type that an object may have, by Python class."""
         table = _Functions()
         if is_list_type(declared):
             self._table(position, get_nullable_type(declared.of_type))
@@ -329,7 +329,7 @@ def _strawberry_field(definition: GraphQLField) -> StrawberryField:
 
 
 def _is_async(field: StrawberryField) -> bool:
-    """Tell whether a field's value has to be waited for; that of a subscription is there with its event."""
+    """Return whether a field's value must be awaited; a subscription's has arrived with its event."""
     return field.is_async and not field.is_subscription
 
 
@@ -350,7 +350,7 @@ def _class(declared: GraphQLNamedType, type_: GraphQLObjectType, schema: Any) ->
 
 
 def _is_plain(class_: type) -> bool:
-    """Tell whether instances of a class are neither errors nor awaitable, nor can become so."""
+    """Return whether instances of a class are neither errors nor awaitable, nor can become so."""
     # That of objects and of tuples is Python's own way to read an attribute.
     own = {name for each in class_.__mro__ if each not in {object, tuple} for name in vars(each)}
     return not issubclass(class_, Exception) and own.isdisjoint({"__await__", "__getattr__", "__getattribute__"})

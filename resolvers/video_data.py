@@ -107,8 +107,8 @@ async def video_data_updated(
         row = await loaders.video_data(key)
         if row is None:  # Nor will there ever be: ids are given to videos as they are created.
             return Seen(WatchedVideo(*key, UNSEEN), "none", None, is_last=True)
-        places = await _places([row], loaders)
-        return Seen(WatchedVideo(*key, row.version), (row.version, places), objects.video_data(row), bool(places))
+        positions = await _queue_positions([row], loaders)
+        return Seen(WatchedVideo(*key, row.version), (row.version, positions), objects.video_data(row), bool(positions))
 
     return states(info.context, WatchedVideo(*key, UNSEEN), read)
 
@@ -131,15 +131,15 @@ async def videos_updated(
 
     async def read(loaders: Loaders) -> Seen[Connection[VideoData]]:
         rows = await loaders.videos(user_id, part, terms)
-        places = await _places(rows, loaders)
+        positions = await _queue_positions(rows, loaders)
         digest = page_digest([(row.id, row.version) for row in rows])
         page = connection(rows, part, lambda row: row.id, objects.video_data)
-        return Seen(subject._replace(digest=digest), (digest, places), page, bool(places))
+        return Seen(subject._replace(digest=digest), (digest, positions), page, bool(positions))
 
     return states(info.context, subject, read)
 
 
-async def _places(rows: list[VideoDataRow], loaders: Loaders) -> list[int | None]:
+async def _queue_positions(rows: list[VideoDataRow], loaders: Loaders) -> list[int | None]:
     """Read the queue positions of those videos that wait to be rendered."""
     queued = [row.queue_number for row in rows if row.queue_number is not None]
     return list(await asyncio.gather(*(loaders.queue_position(number) for number in queued)))

@@ -40,7 +40,7 @@ from server.wire.answer import refusal
 from server.wire.headers import cors, forwarded
 from server.wire.request import Refused
 
-# A statement ends before its request has to be answered: what was told to be sent again is then not still under way.
+# A statement ends before its request's deadline, so that nothing is still running when its client gets RETRY.
 STATEMENT_SHARE = 0.9
 
 

@@ -60,7 +60,7 @@ class Window:
     async def until(self, expression: str) -> None:
         """Wait until an expression is true; the page's policy blocks Playwright's own way."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self.page.evaluate(expression):  # noqa: ASYNC110 - the page tells of no event
+            while not await self.page.evaluate(expression):  # noqa: ASYNC110 - the page has no event
                 await asyncio.sleep(0.02)
 
     async def text(

@@ -77,16 +77,16 @@ class Writer:
             messages.insert(random.randint(1, len(messages)), random.choice(GARBAGE))
         if random.random() < 0.05:
             messages[-1] = messages[-1][: random.randint(0, len(messages[-1]))]
-        told = Conversation(tuple(messages), ())
+        conversation = Conversation(tuple(messages), ())
         size = sum(map(len, messages))
         match random.choices(["alone", "at once", "cut", "both"], [6, 2, 3, 1])[0]:
             case "alone":
-                told = told.one_by_one()
+                conversation = conversation.one_by_one()
             case "cut":
-                told = told._replace(cuts=self._cuts(size))
+                conversation = conversation._replace(cuts=self._cuts(size))
             case "both":
-                told = told._replace(cuts=(*told.one_by_one().cuts, *self._cuts(size)))
-        return told._replace(ends=self.ends)
+                conversation = conversation._replace(cuts=(*conversation.one_by_one().cuts, *self._cuts(size)))
+        return conversation._replace(ends=self.ends)
 
     def _cuts(self, size: int) -> tuple[tuple[int, bool], ...]:
         count = self.random.choice([1, 1, 2, 3, 8])

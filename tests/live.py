@@ -84,5 +84,5 @@ def count_statements(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cou
 async def settled(state: State) -> None:
     """Wait until no watch is left."""
     async with asyncio.timeout(30):
-        while state.live.subjects():  # noqa: ASYNC110 - nobody tells when the last one has left
+        while state.live.subjects():  # noqa: ASYNC110 - there is no event for the last one
             await asyncio.sleep(0.001)

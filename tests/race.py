@@ -204,15 +204,15 @@ async def charged(account: Account) -> None:
 
 def check_told(answers: Iterable[Told]) -> None:
     """Check that all answers agree on each version of a user or video, and on each entry."""
-    told: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}
+    seen: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}
     for answer in answers:
         user, video, entry = (getattr(answer, noun, None) for noun in ("user", "video", "entry"))
         if user:
-            assert told.setdefault(("user", user.user_id, user.version), user) == user
+            assert seen.setdefault(("user", user.user_id, user.version), user) == user
         if video:
-            assert told.setdefault(("video", video.id, video.version), video) == video
+            assert seen.setdefault(("video", video.id, video.version), video) == video
         if entry:
-            assert told.setdefault(("entry", entry.user_id, entry.number), entry) == entry
+            assert seen.setdefault(("entry", entry.user_id, entry.number), entry) == entry
 
 
 async def check_verified(dsn: str) -> None:

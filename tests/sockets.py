@@ -50,18 +50,18 @@ class Client:
     async def run(self, query: str, /, **variables: Any) -> Any:
         """Run a query or mutation to its end, and return the data."""
         await self.subscribe("run", query, **variables)
-        told = await self.receive()
-        assert told["type"] == "next", told
-        assert "errors" not in told["payload"], told
+        message = await self.receive()
+        assert message["type"] == "next", message
+        assert "errors" not in message["payload"], message
         assert await self.receive() == {"type": "complete", "id": "run"}
-        return told["payload"]["data"]
+        return message["payload"]["data"]
 
     async def refused(self, query: str, /, **variables: Any) -> dict[str, Any]:
         """Run an operation that must be refused, and return its error."""
         await self.subscribe("refused", query, **variables)
-        told = await self.receive()
-        assert (told["type"], told["id"]) == ("error", "refused"), told
-        (error,) = told["payload"]
+        message = await self.receive()
+        assert (message["type"], message["id"]) == ("error", "refused"), message
+        (error,) = message["payload"]
         return dict(error)
 
     async def closed(self) -> tuple[int, str]:
@@ -103,7 +103,7 @@ class Site:
     async def left(self) -> None:
         """Wait until no socket is open, and check that everything of them is released: slots, tasks and watches."""
         async with asyncio.timeout(30):
-            while self.server.server_state.tasks or self.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
+            while self.server.server_state.tasks or self.app.state.live.subjects():  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.002)
         assert len(self.app.state.streams) == 0
         assert [task for task in asyncio.all_tasks() if "server/transports/websocket.py" in repr(task)] == []

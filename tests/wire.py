@@ -32,7 +32,7 @@ class Wire:
         assert self._server is not None
         self._server.close()
         self.cut()
-        while self._passing:  # noqa: ASYNC110 - nobody tells
+        while self._passing:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
 
     def cut(self) -> None:

@@ -20,7 +20,7 @@ from server.demo.video import Fate, Video
 VIDEOS_A_USER = 3
 USERS_AT_ONCE = 25
 IDLE_SECONDS_MAX = 1  # Well below what servers allow, lest a request meet a connection that is just being closed.
-USER_SECONDS_MAX = 10  # Half a second is enough. Whoever waits for longer waits for what will not come.
+USER_SECONDS_MAX = 10  # Half a second is enough. After this, what is awaited will not arrive.
 FATES = (Fate.COMPLETES, Fate.COMPLETES, *Fate)
 
 

@@ -74,7 +74,7 @@ class Report:
 
 
 class Violation(Exception):  # noqa: N818 - It is what was found; nothing in the demo went wrong.
-    """An answer that must not be, so that whoever waited for it cannot go on."""
+    """A wrong answer, after which its caller cannot continue."""
 
 
 def table(report: Report, broken: Sequence[str]) -> str:

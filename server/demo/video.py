@@ -32,9 +32,9 @@ class Attempt:
 
     number: int
     fate: Fate
-    progress: int = 0  # the highest that an answer has told
+    progress: int = 0  # the highest in an answer so far
     renders: int = 0
-    outcome: str | None = None  # the final status, as the one who moved it was told
+    outcome: str | None = None  # the final status, as its mover's answer shows it
     refunds: set[str] = field(default_factory=set)  # ids of entries
     over: asyncio.Event = field(default_factory=asyncio.Event)  # nothing more will be reported of it
 

@@ -126,7 +126,7 @@ class Cost:
 
 
 def _items(value: ValueNode, variables: Mapping[str, Any]) -> int | None:
-    """Tell how many items an argument asks for, by a number or by a list; None if it leaves that to the field."""
+    """Return how many items an argument asks for, as a number or as a list; None if the field's default applies."""
     given: Any = None
     match value:
         case VariableNode():
@@ -288,7 +288,7 @@ class _Walk:
         own = 1 if definition is None else _own_cost(definition)
         if not node.selection_set:
             return ONCE, Cost(own)
-        if definition is None:  # Validation will tell.
+        if definition is None:  # Validation will report it.
             below, size, page = None, ONCE, None
         else:
             below = get_named_type(definition.type)
@@ -303,14 +303,14 @@ class _Walk:
 
 
 def _own_cost(definition: GraphQLField) -> int:
-    """Tell what a field costs without what is selected in it: 1, or more where its definition says that it is large."""
+    """Return a field's cost without its selections: 1, or more if its definition says that it is large."""
     field = definition.extensions.get("strawberry-definition")
     cost: int = getattr(field, "metadata", {}).get("cost", 1)
     return cost
 
 
 def _size_of_list(node: FieldNode, definition: GraphQLField, page: _Size | None) -> tuple[_Size, _Size | None]:
-    """Tell how often a field's selections are answered, and how often those of the lists directly in it."""
+    """Return how often a field's selections are resolved, and how often those of the lists directly in it."""
     wanted = {argument.name.value: argument.value for argument in node.arguments or ()}
     if not is_list_type(get_nullable_type(definition.type)):
         if "first" not in definition.args:

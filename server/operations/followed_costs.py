@@ -40,5 +40,5 @@ class FollowedCosts:
             del self._costs[identity.user_id]
 
     def rest_seconds(self, identity: Identity) -> float:
-        """Tell how long anything that the user follows has to rest between two events."""
+        """Return the rest between two events of any subscription of the user."""
         return self._costs[identity.user_id] * REST_SECONDS_PER_VALUE

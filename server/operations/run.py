@@ -105,7 +105,7 @@ class Runner:
             raise Refused(400, message) from error
 
     def kind(self, asked: GraphQLRequest) -> OperationType:
-        """Tell of which kind an operation is; NotExecuted where it cannot be executed."""
+        """Return an operation's kind; NotExecuted if it cannot be executed."""
         _, definition = self._prepare(asked)
         return OperationType(definition.operation.value)
 
@@ -139,7 +139,7 @@ class Runner:
     async def _follow(
         self, prepared: Prepared, name: str | None, variables: dict[str, Any], context: Context, cost: int
     ) -> AsyncGenerator[str, None]:
-        """Yield the results of a subscription as JSON; the last one tells what broke it off, if anything did."""
+        """Yield the results of a subscription as JSON; the last one has the error that ended it, if any."""
         error_id = uuid4().hex
         server.process.logging.request_id.set(error_id)
         events = await self._schema.follow(prepared, name, variables, context)

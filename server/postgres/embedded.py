@@ -181,8 +181,8 @@ class _Cluster:
         )
 
     def failure(self, what: str, log_start: int) -> StartError:
-        told = os.pread(self.log, _LOG_BYTES_MAX, log_start).decode(errors="replace")
-        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", told) or told.split("\n")
+        output = os.pread(self.log, _LOG_BYTES_MAX, log_start).decode(errors="replace")
+        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", output) or output.split("\n")
         return StartError(f"{what} in {self.data_dir}: {reasons[-1].strip()}. See {self.data_dir / 'postgres.log'}.")
 
 

@@ -19,7 +19,7 @@ def choose_owner(pgdata: Path) -> tuple[int, int] | None:
     """Choose whom PostgreSQL runs as in place of root; None: we are not root, so it runs as we do."""
     if os.geteuid() != 0:
         return None
-    if pgdata.exists():  # Whoever made it; what accounts there are may have changed since.
+    if pgdata.exists():  # Its owner decides: accounts may have changed since.
         status = pgdata.stat()
         if status.st_uid == 0:
             raise StartError(f"{pgdata} belongs to root, whom PostgreSQL refuses; give it to a user with chown -R.")

@@ -66,7 +66,7 @@ def clean_text(text: str) -> str:
     missing = len(text) - TEXT_CHARACTERS_MAX
     if missing <= 0:
         return text
-    half = TEXT_CHARACTERS_MAX // 2  # A traceback tells most at its end.
+    half = TEXT_CHARACTERS_MAX // 2  # A traceback's end is its most useful part.
     return f"{text[:half]}… {missing} characters more …{text[-half:]}"
 
 
@@ -159,20 +159,21 @@ def configure(log_format: Literal["console", "json"], log_level: str) -> None:
     )
 
 
-class _Gathered:
-    """Lines that are made and written together, when the event loop comes round: by then their requests are answered.
+class _LineBatch:
+    """Log lines that are formatted and written in one batch per iteration of the event loop, after their responses.
 
-    A call of the system takes as long as a line. Where no loop runs, each is written at once. They are ASCII.
+    A system call takes as long as formatting a line. Without a running loop, each line is written immediately. All are
+    ASCII.
     """
 
     def __init__(self, stream: TextIO, line: Callable[..., str]) -> None:
-        """Write to a stream what ``line`` makes of what is added."""
+        """Write to a stream; ``line`` formats the added fields."""
         self._stream = stream
         self._line = line
         self._added: list[tuple[object, ...]] = []
 
-    def add(self, *told: object) -> None:
-        self._added.append(told)
+    def add(self, *fields: object) -> None:
+        self._added.append(fields)
         if len(self._added) == 1:
             try:
                 asyncio.get_running_loop().call_soon(self._write)
@@ -183,8 +184,8 @@ class _Gathered:
         added, self._added = self._added, []
         text = ""
         with suppress(OSError, ValueError):  # Standard error itself may be gone; a request must not fail for that.
-            for told in added:
-                line = self._line(*told)
+            for fields in added:
+                line = self._line(*fields)
                 if text and len(text) + len(line) > PIPE_BYTES:
                     self._stream.write(text)
                     text = ""
@@ -195,20 +196,20 @@ class _Gathered:
 def request_logger(
     log_format: Literal["console", "json"], log_level: str
 ) -> Callable[[str, str, int | None, float, str], None]:
-    """Return what logs that a request was answered; see `LogRequest` in `server.transports.middleware`.
+    """Return the function that logs an answered request; see `LogRequest` in `server.transports.middleware`.
 
-    Each request has such a line, and structlog and the standard library would take longer for it than for all else of
-    a small query but its statement. So as JSON it is written here, in the same words, to the standard error of now.
+    For each request, structlog and the standard library would take longer than everything else in a small query except
+    its statement. So the JSON line is written here, with the same fields, to the current standard error.
     """
     log = structlog.get_logger("server.app")
-    gathered = _Gathered(sys.stderr, _request_line)
+    batch = _LineBatch(sys.stderr, _request_line)
 
     def through_all(method: str, path: str, status: int | None, started: float, request_id: str) -> None:
         milliseconds = _milliseconds(perf_counter() - started)
         log.info("request", method=method, path=path, status=status, milliseconds=milliseconds, request_id=request_id)
 
     def as_json(method: str, path: str, status: int | None, started: float, request_id: str) -> None:
-        gathered.add(time_ns(), method, path, status, perf_counter() - started, request_id)
+        batch.add(time_ns(), method, path, status, perf_counter() - started, request_id)
 
     def not_at_all(*_: object) -> None:
         pass

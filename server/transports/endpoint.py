@@ -90,7 +90,7 @@ class Endpoint:
         return await self._pipeline.answer(_Get(self, scope, receive, headers, accepts, parameters))
 
     def _is_for_graphiql(self, parameters: Mapping[str, str], accept: str) -> bool:
-        """Tell whether a browser asks for the page, which needs introspection, and not for an answer."""
+        """Return whether a browser asks for GraphiQL's page, which needs introspection."""
         asks_nothing = parameters.keys().isdisjoint({"query", "documentId", "extensions"})
         return asks_nothing and self.settings.introspection == "on" and is_page_preferred(accept)
 

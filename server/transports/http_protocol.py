@@ -209,7 +209,7 @@ class Protocol(asyncio.Protocol):
             self._parse(data)
 
     def _may_not_parse(self) -> bool:
-        """Tell whether what comes now belongs to a request that has to wait until another is answered and read."""
+        """Return whether what comes now belongs to a request that has to wait until another is answered and read."""
         if self.cycle is None:
             return self.write_paused
         return self._receiving is None or self._receiving is not self.cycle

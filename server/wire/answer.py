@@ -68,8 +68,8 @@ class Answer(Response):
         media_type: str = JSON,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        # Not by Starlette's own, which looks for each header among the others and encodes it anew: a tenth of the time
-        # that an answer takes.
+        # Replaces Starlette's constructor, which searches and encodes each header again: that took a tenth of an
+        # answer's time.
         self.status_code = status
         self.background = None
         self.body = encode_utf8(body)
@@ -90,7 +90,7 @@ def encode_result(result: ExecutionResult | Result, error_id: str, bytes_max: in
 
 
 def was_executed(result: ExecutionResult | Result) -> bool:
-    """Tell whether anything of an operation was executed: only then has an error a path."""
+    """Return whether an operation was executed at all: only then do errors have a path."""
     return result.data is not None or any(error.path for error in result.errors or ())
 
 

@@ -23,7 +23,7 @@ Qualities = Mapping[str, float]
 
 
 def is_page_preferred(accept: str) -> bool:
-    """Tell whether an Accept header ranks a page at least as high as any answer, and names it."""
+    """Return whether an Accept header names HTML, and ranks it at least as high as any response type."""
     return len(accept) <= HEADER_CHARACTERS_MAX and _preferred(_qualities(accept), html=True) == HTML
 
 
@@ -83,7 +83,7 @@ def _qualities(accept: str) -> Qualities:
 
 
 def is_json(content_type: str) -> bool:
-    """Tell whether a Content-Type header names JSON in UTF-8, as it also does where it names no charset."""
+    """Return whether a Content-Type header names JSON in UTF-8, which is the default charset."""
     return len(content_type) <= HEADER_CHARACTERS_MAX and _is_json(content_type)
 
 

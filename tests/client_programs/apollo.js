@@ -1,4 +1,4 @@
-// Follows the balance with Apollo Client's own link, beside a query that shows it, and prints what both were told.
+// Follows the balance with Apollo Client's own link, beside a query that shows it, and prints the results of both.
 
 import { ApolloClient, HttpLink, InMemoryCache, gql } from '@apollo/client'
 
@@ -15,26 +15,26 @@ const CREATE = gql`mutation {
   }
 }`
 
-// Settles when the observable has told what is waited for; `left` ends it.
+// Settles when the observable has sent the expected result; `left` ends it.
 const follow = (observable, read) => {
-  const told = []
+  const results = []
   let check = () => undefined
   const subscription = observable.subscribe({
     next: (result) => {
-      told.push(read(result))
+      results.push(read(result))
       check()
     },
     error: (error) => {
-      told.push(error.name)
+      results.push(error.name)
       check()
     },
   })
   const until = (last) =>
     new Promise((resolve) => {
-      check = () => told.at(-1) === last && resolve()
+      check = () => results.at(-1) === last && resolve()
       check()
     })
-  return { told, until, leave: () => subscription.unsubscribe() }
+  return { results, until, leave: () => subscription.unsubscribe() }
 }
 
 const shown = follow(client.watchQuery({ query: VIEWER }), ({ data }) => data?.viewer?.credits ?? null)
@@ -49,9 +49,9 @@ shown.leave()
 
 const failure = async (query) => {
   const failed = follow(client.subscribe({ query }), ({ error }) => error.errors[0].extensions.code)
-  while (failed.told.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  while (failed.results.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
   failed.leave()
-  return failed.told[0]
+  return failed.results[0]
 }
 
 const unknown = await failure(gql`subscription { nothing }`)
@@ -60,5 +60,5 @@ const ended = follow(client.subscribe({ query: gql`subscription { videoDataUpdat
   JSON.stringify(data),
 )
 await ended.until('{"videoDataUpdated":null}')
-console.log(JSON.stringify({ shown: shown.told, live: live.told, unknown, refused }))
+console.log(JSON.stringify({ shown: shown.results, live: live.results, unknown, refused }))
 client.stop()

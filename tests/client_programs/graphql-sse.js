@@ -1,4 +1,4 @@
-// Plays one scene with the client of graphql-sse against the server whose address is given, and prints what it was told.
+// Plays one scene with the client of graphql-sse against the server whose address is given, and prints the results.
 
 import { createClient } from 'graphql-sse'
 
@@ -25,30 +25,30 @@ const credits = ({ value }) => value.data.viewerUpdated.user.credits
 
 const scenes = {
   async operations() {
-    const told = { queried: await run('{ viewer { credits } }') }
+    const results = { queried: await run('{ viewer { credits } }') }
     const followed = client.iterate({ query: CREDITS })
-    told.first = credits(await followed.next())
-    told.created = await run(CREATE, { key: '1' })
-    told.second = credits(await followed.next())
+    results.first = credits(await followed.next())
+    results.created = await run(CREATE, { key: '1' })
+    results.second = credits(await followed.next())
     await followed.return()
-    told.syntax = await codes('{')
-    told.unknown = await codes('subscription { nothing }')
-    told.refused = await codes('{ users { nodes { id } } }')
-    told.ended = []
+    results.syntax = await codes('{')
+    results.unknown = await codes('subscription { nothing }')
+    results.refused = await codes('{ users { nodes { id } } }')
+    results.ended = []
     for await (const each of client.iterate({ query: 'subscription { videoDataUpdated(id: "x") { id } }' })) {
-      told.ended.push(each)
+      results.ended.push(each)
     }
-    return told
+    return results
   },
 
   // A subscription goes on by itself on the next connection.
   async returning() {
     const followed = client.iterate({ query: CREDITS })
-    const told = [credits(await followed.next())]
+    const results = [credits(await followed.next())]
     await run(CREATE, { key: 'before' })
-    while (told.at(-1) !== 8) told.push(credits(await followed.next()))
+    while (results.at(-1) !== 8) results.push(credits(await followed.next()))
     await followed.return()
-    return { told, connected }
+    return { results, connected }
   },
 }
 

@@ -1,4 +1,4 @@
-// Plays one scene with the client of graphql-ws against the server whose address is given, and prints what it was told.
+// Plays one scene with the client of graphql-ws against the server whose address is given, and prints the results.
 
 import { createClient } from 'graphql-ws'
 import WebSocket from 'ws'
@@ -37,31 +37,31 @@ const credits = ({ value }) => value.data.viewerUpdated.user.credits
 
 const scenes = {
   async operations() {
-    const told = { queried: await run('{ viewer { credits } }') }
+    const results = { queried: await run('{ viewer { credits } }') }
     const followed = client.iterate({ query: CREDITS })
-    told.first = credits(await followed.next())
-    told.created = await run(CREATE, { key: '1' })
-    told.second = credits(await followed.next())
+    results.first = credits(await followed.next())
+    results.created = await run(CREATE, { key: '1' })
+    results.second = credits(await followed.next())
     await followed.return()
-    told.syntax = await failure('{')
-    told.unknown = await failure('{ nothing }')
-    told.refused = await run('{ users { nodes { id } } }')
-    told.left = (await followed.next()).done
-    told.again = await run('{ viewer { credits } }')
-    return told
+    results.syntax = await failure('{')
+    results.unknown = await failure('{ nothing }')
+    results.refused = await run('{ users { nodes { id } } }')
+    results.left = (await followed.next()).done
+    results.again = await run('{ viewer { credits } }')
+    return results
   },
 
   // A subscription goes on by itself on the next connection.
   async returning() {
     const followed = client.iterate({ query: CREDITS })
-    const told = [credits(await followed.next())]
+    const results = [credits(await followed.next())]
     await run(CREATE, { key: 'before' }).catch(() => undefined)
-    while (told.at(-1) !== 8) told.push(credits(await followed.next()))
+    while (results.at(-1) !== 8) results.push(credits(await followed.next()))
     await followed.return()
-    return told
+    return results
   },
 }
 
-const told = await scenes[scene]()
+const results = await scenes[scene]()
 await client.dispose()
-console.log(JSON.stringify({ told, closes }))
+console.log(JSON.stringify({ results, closes }))

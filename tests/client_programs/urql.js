@@ -1,4 +1,4 @@
-// Follows the balance with urql, beside a query and a mutation, and prints what was told, and in which types.
+// Follows the balance with urql, beside a query and a mutation, and prints the results and their media types.
 
 import { Client, fetchExchange } from '@urql/core'
 
@@ -23,20 +23,20 @@ const CREATE = `mutation {
 }`
 
 const queried = await client.query('{ viewer { credits } }', {}).toPromise()
-const told = []
+const results = []
 let creating
 await new Promise((resolve) => {
   const followed = client.subscription('subscription { viewerUpdated { user { credits } } }', {}).subscribe(({ data }) => {
-    told.push(data.viewerUpdated.user.credits)
-    if (told.length === 1) creating = client.mutation(CREATE, {}).toPromise()
-    if (told.at(-1) === 9) {
+    results.push(data.viewerUpdated.user.credits)
+    if (results.length === 1) creating = client.mutation(CREATE, {}).toPromise()
+    if (results.at(-1) === 9) {
       setTimeout(() => resolve(followed.unsubscribe()))
     }
   })
 })
-// The change may be told before the mutation that made it is answered.
+// The change may arrive before the response of its mutation.
 const created = await creating
 const refused = await new Promise((resolve) => {
   client.subscription('subscription { nothing }', {}).subscribe(({ error }) => error && resolve(error.graphQLErrors[0].extensions.code))
 })
-console.log(JSON.stringify({ queried: queried.data, told, created: created.data, refused, types }))
+console.log(JSON.stringify({ queried: queried.data, results, created: created.data, refused, types }))

@@ -406,26 +406,26 @@ async def test_no_entry_is_missed_across_a_restart(api: Api, settings: Settings,
             following = asyncio.create_task(anext(entries))
             await followed(wire, following)
             await api.adjust(user_id, 1, "while it is there")
-            told = [await following]
+            edges = [await following]
         following = asyncio.create_task(anext(entries))
         for number in range(3):
             await api.adjust(user_id, 1, f"while nobody is {number}")
         async with site(settings, dsn) as second:
             wire.behind = second.address
             await api.adjust(user_id, 1, "while another is")
-            told += [await following, *[await anext(entries) for _ in range(3)]]
+            edges += [await following, *[await anext(entries) for _ in range(3)]]
             wire.cut()
             await api.adjust(user_id, 1, "after a cut")
-            told.append(await anext(entries))
-            async with aclosing(client.credit_entry_added(after=told[2].cursor)) as since:
+            edges.append(await anext(entries))
+            async with aclosing(client.credit_entry_added(after=edges[2].cursor)) as since:
                 again = [await anext(since) for _ in range(3)]
-    assert [edge.node.number for edge in told] == [3, 4, 5, 6, 7, 8]
-    assert again == told[3:]
+    assert [edge.node.number for edge in edges] == [3, 4, 5, 6, 7, 8]
+    assert again == edges[3:]
 
 
 async def followed(wire: Wire, following: asyncio.Task[Any]) -> None:
     """Wait until a subscription has been asked for, or could not be."""
-    while not (following.done() or any(b"subscription" in body for body in wire.bodies)):  # noqa: ASYNC110 - nobody tells
+    while not (following.done() or any(b"subscription" in body for body in wire.bodies)):  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.001)
 
 
@@ -491,12 +491,12 @@ async def test_following_renews_its_token_and_raises_final_errors(served: Site, 
         async with aclosing(client.viewer_updated()) as updates:
             await anext(updates)
             changed = asyncio.create_task(anext(updates))
-            while tokens:  # noqa: ASYNC110 - nobody tells
+            while tokens:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.01)
             await served.api.create("key")
-            told = await changed
-            assert told.user is not None
-            assert told.user.credits == 9
+            update = await changed
+            assert update.user is not None
+            assert update.user.credits == 9
         assert [state async for state in client.video_data_updated(id=UNKNOWN_VIDEO)] == [None]
         with pytest.raises(ApiError, match="cursor"):
             await anext(client.credit_entry_added(after="nonsense"))
@@ -619,8 +619,8 @@ def test_mypy_finds_unhandled_refusals(tmp_path: Path) -> None:
     grown.write_text(schema.replace(members, f"{members} | VideoDataNotFound"), encoding="utf-8")
     shutil.copytree(PACKAGE / "src", tmp_path / "src")
     generated(grown, tmp_path)
-    told = checked(tmp_path, tmp_path / "src")
-    assert 'Argument 1 to "assert_never" has incompatible type "VideoDataNotFound"' in told
+    output = checked(tmp_path, tmp_path / "src")
+    assert 'Argument 1 to "assert_never" has incompatible type "VideoDataNotFound"' in output
 
 
 async def test_a_server_of_trusted_documents(settings: Settings, dsn: str) -> None:

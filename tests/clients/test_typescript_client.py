@@ -137,8 +137,8 @@ async def test_the_readme_lists_the_operations(built: Path) -> None:
 async def test_a_lost_response(built: Path, site: Site) -> None:
     """A creation whose response is lost is sent again with its key, after a reload too, and charged once."""
     await site.api.register("poor", credits=0)
-    told = await play(built, site, "tests/lost", token("ann"), token("poor"))
-    once, never, reloaded, refused = (told[name] for name in ("once", "never", "reloaded", "refused"))
+    printed = await play(built, site, "tests/lost", token("ann"), token("poor"))
+    once, never, reloaded, refused = (printed[name] for name in ("once", "never", "reloaded", "refused"))
     assert once == {"told": [True, 9], "sent": 2, "keys": once["keys"], "kept": []}
     assert never == {"told": "fetch failed", "sent": 2, "keys": never["kept"], "kept": never["keys"]}
     assert reloaded == {"told": [True, 8], "sent": 1, "keys": never["keys"], "kept": []}
@@ -156,7 +156,7 @@ async def test_a_restart(built: Path, api: Api, dsn: str, tmp_path: Path) -> Non
     with serving(tmp_path, **settings) as served:
         port = served.address.removesuffix("/graphql").rpartition(":")[2]
         playing = asyncio.create_task(node(built, "build/tests/returning.js", served.address, token("ann")))
-        while await api.balance() != 9:  # noqa: ASYNC110 - nobody tells
+        while await api.balance() != 9:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
         served.process.send_signal(signal.SIGTERM)
         _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)

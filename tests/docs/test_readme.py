@@ -37,12 +37,12 @@ async def test_the_readmes_shell_subscription_is_followed(settings: Settings, ds
         await served.api.register()
         request = {"Accept": "text/event-stream", **headers("ann")}
         async with served.api.client.stream("POST", "/graphql", json=json.loads(body), headers=request) as response:
-            told = ""
+            received = ""
             async for text in response.aiter_text():
-                told += text
+                received += text
                 if '"credits":10' in text:
                     await served.api.create("key")
                 if '"credits":9' in text:
                     break
         await served.left()
-    assert told == f":\n\n{shown}\n"
+    assert received == f":\n\n{shown}\n"

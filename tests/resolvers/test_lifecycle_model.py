@@ -200,8 +200,8 @@ class Lifecycle(RuleBasedStateMachine):
         answer = self.call(
             "createVideoData",
             {"title": title, "videoStyle": "realistic", "idempotencyKey": key},
-            lambda told: self.model.create(
-                subject, key, title, cost, CREATIONS_MAX[cost], told.get("videoData", {}).get("id")
+            lambda answer: self.model.create(
+                subject, key, title, cost, CREATIONS_MAX[cost], answer.get("videoData", {}).get("id")
             ),
             subject=subject,
         )

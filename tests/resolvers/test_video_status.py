@@ -49,11 +49,15 @@ async def test_every_change_of_status(api: Api) -> None:
                 expected = ("UpdateVideoRecordStatusSuccess", following, False)
             else:
                 expected = ("IllegalTransition", present, None)
-            told = (answer["__typename"], answer["videoData"]["status"], answer.get("replayed"))
+            outcome = (answer["__typename"], answer["videoData"]["status"], answer.get("replayed"))
             history = [event["status"] for event in await api.history(video_id)]
-            steps = ["QUEUED", *([present] if present != "QUEUED" else []), *([following] if told[2] is False else [])]
-            if told != expected or history != steps:
-                wrong.append((present, following, told, history))
+            steps = [
+                "QUEUED",
+                *([present] if present != "QUEUED" else []),
+                *([following] if outcome[2] is False else []),
+            ]
+            if outcome != expected or history != steps:
+                wrong.append((present, following, outcome, history))
     assert wrong == []
     refunds = sum(
         1

@@ -57,8 +57,8 @@ async def test_a_database_that_is_gone_is_not_ready(dsn: str, settings: Settings
         gate.shut()
         response = await api.client.get("/readyz")
         assert (response.status_code, response.json()) == (503, {"status": "The database cannot be reached."})
-        told = [line["event"] for line in log.read() if line["logger"].startswith("server")]
-        assert told == ["not_ready", "request"]
+        events = [line["event"] for line in log.read() if line["logger"].startswith("server")]
+        assert events == ["not_ready", "request"]
         await gate.open()
         assert (await api.client.get("/readyz")).status_code == 200
     gate.shut()
@@ -222,8 +222,8 @@ def test_settings_come_from_the_environment(
     with pytest.raises(SystemExit) as ended:
         create_app()
     assert ended.value.code == STARTUP_FAILURE
-    told = capsys.readouterr().err.splitlines()
-    assert [line.split()[:2] for line in told] == [["Error:", f"VIDEOCREDITS_{name}"] for name in ("PORT", "COLOUR")]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in lines] == [["Error:", f"VIDEOCREDITS_{name}"] for name in ("PORT", "COLOUR")]
 
 
 async def lifespan(app: Starlette) -> list[Message]:

@@ -91,10 +91,10 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Served]:
     ) as process:
         assert process.stdout is not None
         try:
-            told = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
-            address = re.search(r"http://\S+/graphql", told)
-            assert address is not None, told
-            tokens = re.findall(r"^(USER|WORKER|ADMIN) +(\S+)$", told, re.MULTILINE)
+            output = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+            address = re.search(r"http://\S+/graphql", output)
+            assert address is not None, output
+            tokens = re.findall(r"^(USER|WORKER|ADMIN) +(\S+)$", output, re.MULTILINE)
             yield Served(process, data_dir, address[0], dict(tokens))
         finally:
             process.kill()
@@ -131,11 +131,11 @@ def test_token_prints_only_the_token(served: Served) -> None:
 
 def test_token_refuses_invalid_requests(tmp_path: Path) -> None:
     """No token is made when keys are set, or for an invalid subject or duration."""
-    told = refusal(tmp_path, "token", "--role", "user", JWT_SECRET=SECRET)
-    assert "VIDEOCREDITS_JWT_SECRET is set" in told
+    message = refusal(tmp_path, "token", "--role", "user", JWT_SECRET=SECRET)
+    assert "VIDEOCREDITS_JWT_SECRET is set" in message
     (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
-    told = refusal(tmp_path, "token", "--role", "user", JWT_SECRET_FILE=str(tmp_path / "secret"))
-    assert "VIDEOCREDITS_JWT_SECRET_FILE is set" in told
+    message = refusal(tmp_path, "token", "--role", "user", JWT_SECRET_FILE=str(tmp_path / "secret"))
+    assert "VIDEOCREDITS_JWT_SECRET_FILE is set" in message
     provider = {"JWKS_URL": "https://id.example/keys", "JWT_AUDIENCE": "app", "JWT_ISSUER": "id"}
     assert "VIDEOCREDITS_JWKS_URL is set" in refusal(tmp_path, "token", "--role", "user", **provider)
     for wrong in (
@@ -151,11 +151,11 @@ def test_token_refuses_invalid_requests(tmp_path: Path) -> None:
 def test_one_port_and_one_data_directory_for_each_server(served: Served, tmp_path: Path) -> None:
     """A second start on the same port or data directory is refused, the port before a database is created."""
     port = served.address.split(":")[2].split("/")[0]
-    told = refusal(tmp_path / "other", "serve", PORT=port)
-    assert f"Port {port} of 127.0.0.1 is taken: stop the program that uses it, or set VIDEOCREDITS_PORT" in told
+    message = refusal(tmp_path / "other", "serve", PORT=port)
+    assert f"Port {port} of 127.0.0.1 is taken: stop the program that uses it, or set VIDEOCREDITS_PORT" in message
     assert not (tmp_path / "other").exists()
-    told = refusal(served.data_dir, "serve")
-    assert f"Another videocredits server is using {served.data_dir}; stop it, or set VIDEOCREDITS_DATA_DIR" in told
+    message = refusal(served.data_dir, "serve")
+    assert f"Another videocredits server is using {served.data_dir}; stop it, or set VIDEOCREDITS_DATA_DIR" in message
     assert served.query("{ viewer { id } }", served.tokens["USER"])["viewer"]
 
 
@@ -216,7 +216,7 @@ async def test_with_keys_and_a_database_of_the_operator_s(new_database: NewDatab
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "text"),
     [
         pytest.param({"HOST": "0.0.0.0"}, "there are only development keys", id="development keys in public"),
         pytest.param(
@@ -230,10 +230,10 @@ async def test_with_keys_and_a_database_of_the_operator_s(new_database: NewDatab
         pytest.param({"DATABASE_URL": "postgresql://me:hush@[/db"}, "write it as postgresql://", id="malformed"),
     ],
 )
-def test_serve_explains_a_failed_start(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+def test_serve_explains_a_failed_start(tmp_path: Path, settings: dict[str, str], text: str) -> None:
     """Each obstacle is one sentence that says what to do, without a password; nothing has been started by then."""
     said = refusal(tmp_path / "data", "serve", **settings)
-    assert told in said
+    assert text in said
     assert "hush" not in said
     assert not (tmp_path / "data").exists()
 
@@ -256,17 +256,17 @@ async def test_an_unusable_database_is_refused(new_database: NewDatabase, tmp_pa
     await connection.execute("UPDATE alembic_version SET version_num = '9999', oldest_code = '9999'")
     await connection.close()
     for command in ("serve", "migrate"):
-        told = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn)
-        assert "The database is at migration 9999, too new for this code" in told
-        told = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn.replace("/test_", "/no_"))
-        assert "does not exist): create it" in told
+        message = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn)
+        assert "The database is at migration 9999, too new for this code" in message
+        message = await asyncio.to_thread(refusal, tmp_path, command, DATABASE_URL=dsn.replace("/test_", "/no_"))
+        assert "does not exist): create it" in message
 
 
 async def test_verify_reports_broken_rules(new_database: NewDatabase, tmp_path: Path) -> None:
     """`verify` lists every rule and exits with 0, or with 1 and the broken row, for all users or one."""
     dsn = await new_database()
-    told = await asyncio.to_thread(refusal, tmp_path, "verify", DATABASE_URL=dsn)
-    assert told == "Error: The database has no tables yet: run `videocredits migrate`.\n"
+    message = await asyncio.to_thread(refusal, tmp_path, "verify", DATABASE_URL=dsn)
+    assert message == "Error: The database has no tables yet: run `videocredits migrate`.\n"
     assert (await asyncio.to_thread(run, tmp_path, "migrate", DATABASE_URL=dsn)).returncode == 0
     kept = await asyncio.to_thread(run, tmp_path, "verify", DATABASE_URL=dsn)
     assert {line.split()[0] for line in kept.stdout.splitlines()} == {"kept"}

@@ -98,12 +98,12 @@ async def test_a_fault_is_reported_and_the_day_ends(url: str, dsn: str, constrai
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     """The demo starts its own server, shows its progress and ends with a table of at most 80 columns."""
     assert run_demo(users=3, seed=2)
-    told = capsys.readouterr()
-    lines = click.unstyle(told.out).splitlines()
+    printed = capsys.readouterr()
+    lines = click.unstyle(printed.out).splitlines()
     assert lines[0].startswith("3 users made 9 videos in ")
     assert lines[-1] == "  Every answer was as it must be, and `verify` is clean."
     assert max(map(len, lines)) <= 80
-    assert "Playing the day: 100 %" in told.err
+    assert "Playing the day: 100 %" in printed.err
 
 
 def test_captions_are_as_large_as_real_ones() -> None:

@@ -129,9 +129,9 @@ async def test_each_worker_is_the_same_server(dsn: str, tmp_path: Path) -> None:
 def test_development_keys_stay_on_this_machine(tmp_path: Path, options: list[str], named: str) -> None:
     """Without keys the factory refuses a non-loopback address, before it connects to a database."""
     options = [str(tmp_path / each) if each == "socket" else each for each in options]
-    told = failed_start(*options, data_dir=tmp_path, DATABASE_URL="postgresql://127.0.0.1:1/db")
-    assert named in told
-    assert "there are only development keys: set VIDEOCREDITS_JWT_SECRET, " in told
+    message = failed_start(*options, data_dir=tmp_path, DATABASE_URL="postgresql://127.0.0.1:1/db")
+    assert named in message
+    assert "there are only development keys: set VIDEOCREDITS_JWT_SECRET, " in message
 
 
 def test_the_factory_accepts_development_keys_on_loopback(tmp_path: Path, cluster_dsn: str) -> None:
@@ -141,7 +141,7 @@ def test_the_factory_accepts_development_keys_on_loopback(tmp_path: Path, cluste
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "text"),
     [
         ({}, "Error: VIDEOCREDITS_DATABASE_URL is missing: set it, or run `videocredits serve`"),
         ({"DATABASE_URL": "postgresql://me:hush@127.0.0.1:1/db"}, "cannot be reached"),
@@ -153,11 +153,11 @@ def test_the_factory_accepts_development_keys_on_loopback(tmp_path: Path, cluste
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/db", "DATA_DIR": "/dev/null"}, "Error: /dev/null"),
     ],
 )
-def test_the_factory_explains_a_failed_start(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+def test_the_factory_explains_a_failed_start(tmp_path: Path, settings: dict[str, str], text: str) -> None:
     """Each obstacle is a sentence without a traceback or a password."""
     settings = {"DATA_DIR": str(tmp_path)} | settings
     said = failed_start("--port", "0", data_dir=Path(settings.pop("DATA_DIR")), **settings)
-    assert told in said
+    assert text in said
     assert "hush" not in said
 
 
@@ -166,7 +166,7 @@ async def test_both_commands_report_a_missing_database(new_database: NewDatabase
     missing = (await new_database()).replace("/test_", "/no_")
     settings = {"DATABASE_URL": missing, "JWT_SECRET": SECRET}
     served = await asyncio.to_thread(run, tmp_path, "serve", **settings)
-    told = await asyncio.to_thread(failed_start, "--port", "0", data_dir=tmp_path, **settings)
+    message = await asyncio.to_thread(failed_start, "--port", "0", data_dir=tmp_path, **settings)
     sentence = re.search(r"PostgreSQL refused .+\.", served.stderr)
     assert sentence
-    assert sentence[0] in json.loads(told.splitlines()[-2])["event"]
+    assert sentence[0] in json.loads(message.splitlines()[-2])["event"]

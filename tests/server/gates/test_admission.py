@@ -295,8 +295,8 @@ async def test_a_busy_pool_is_a_retry(dsn: str, settings: Settings) -> None:
                 assert error["extensions"]["code"] == "RETRY"
                 response = await client.get("/readyz")
                 assert response.status_code == 503
-                told = "The database has not answered for 2 seconds: it is busy, or cannot be reached."
-                assert response.json() == {"status": told}
+                reason = "The database has not answered for 2 seconds: it is busy, or cannot be reached."
+                assert response.json() == {"status": reason}
                 assert (await client.get("/livez")).status_code == 200
             assert (await client.get("/readyz")).status_code == 200
             assert (await ask(Api(client))).json() == {"data": {"viewer": None}}

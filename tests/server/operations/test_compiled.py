@@ -95,7 +95,7 @@ async def test_events_that_cannot_be_compiled(text: str, monkeypatch: pytest.Mon
     def refuse(_program: Program) -> None:
         raise NotCovered("asked for")
 
-    told = []
+    results = []
     for reasons in ({}, {"asked for": 3}):
         schema = build_schema()
         graphql_schema = schema._schema  # noqa: SLF001 - Strawberry shows graphql-core's own schema nowhere else.
@@ -106,11 +106,11 @@ async def test_events_that_cannot_be_compiled(text: str, monkeypatch: pytest.Mon
         with synthetic(graphql_schema):
             events = await schema.follow(prepared, None, {"id": "a", "first": 1}, context)
             assert not isinstance(events, ExecutionResult)
-            told.append([shown(event) async for event in events])
+            results.append([shown(event) async for event in events])
         assert schema.not_compiled == reasons
         monkeypatch.setattr(Program, "function", refuse)
-    assert told[0] == told[1]
-    assert len(told[0]) == 3
+    assert results[0] == results[1]
+    assert len(results[0]) == 3
 
 
 def test_compiled_functions_count_with_their_document(schema: Schema) -> None:

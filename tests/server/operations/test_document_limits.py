@@ -83,12 +83,12 @@ OF_SIZE: dict[str, Callable[[int], str]] = {
 async def limited(api: Api, document: str, variables: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """Have a limit refuse a document, and return the error's details."""
     (error,) = (await api.post(document, variables, subject="root", role=Role.ADMIN, **more))["errors"]
-    told: dict[str, Any] = error["extensions"]
-    assert told.pop("code") == "LIMIT_EXCEEDED"
-    assert told.pop("errorId")
-    assert f"{told['value']:,} {LIMITS[told['limit']].counted}" in error["message"]
-    assert f"at most {LIMITS[told['limit']].maximum:,} are allowed" in error["message"]
-    return told
+    details: dict[str, Any] = error["extensions"]
+    assert details.pop("code") == "LIMIT_EXCEEDED"
+    assert details.pop("errorId")
+    assert f"{details['value']:,} {LIMITS[details['limit']].counted}" in error["message"]
+    assert f"at most {LIMITS[details['limit']].maximum:,} are allowed" in error["message"]
+    return details
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -98,8 +98,8 @@ async def test_limits_are_exact(api: Api, name: str) -> None:
     at_the_limit = await api.post(OF_SIZE[name](maximum), subject="root", role=Role.ADMIN)
     assert "errors" not in at_the_limit, at_the_limit["errors"]
     for _ in range(2):  # Refusals are cached, too.
-        told = await limited(api, OF_SIZE[name](maximum + 1))
-        assert told == {"limit": name, "maximum": maximum, "value": maximum + 1}
+        details = await limited(api, OF_SIZE[name](maximum + 1))
+        assert details == {"limit": name, "maximum": maximum, "value": maximum + 1}
 
 
 def test_limits_are_documented() -> None:

@@ -174,7 +174,7 @@ def test_registered_documents_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
         (None, "which cannot be read \\(No such file or directory\\): name a file that can"),
         ("", "which is no JSON object of documents by their ids: name the persisted-documents.json of graphql-codegen"),
@@ -186,10 +186,10 @@ def test_registered_documents_are_bounded() -> None:
         (json.dumps({"a": "{" + " __typename" * 21 + "}"}), "whose document a is wrong: The document has 21"),
     ],
 )
-def test_an_invalid_file(settings: Settings, tmp_path: Path, content: str | None, told: str) -> None:
+def test_an_invalid_file(settings: Settings, tmp_path: Path, content: str | None, problem: str) -> None:
     """A file without documents, or with one that would be refused, fails the start with the reason."""
     path = tmp_path / "documents.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(StartError, match=f"VIDEOCREDITS_DOCUMENTS_FILE is {path}, {told}"):
+    with pytest.raises(StartError, match=f"VIDEOCREDITS_DOCUMENTS_FILE is {path}, {problem}"):
         create_app(replace(settings, documents_file=path), dsn="postgresql://nowhere")

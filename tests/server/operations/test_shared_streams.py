@@ -32,9 +32,9 @@ Change = Callable[[Api, str, int], Awaitable[None]]
 @pytest.mark.parametrize(
     ("document", "change", "shown"),
     [
-        (VIEWER, add_credit, lambda told: told["user"]["credits"] - 5),
-        (VIDEO, progress, lambda told: told["renderProgress"]),
-        (VIDEOS, progress, lambda told: told["nodes"][0]["renderProgress"]),
+        (VIEWER, add_credit, lambda event: event["user"]["credits"] - 5),
+        (VIDEO, progress, lambda event: event["renderProgress"]),
+        (VIDEOS, progress, lambda event: event["nodes"][0]["renderProgress"]),
     ],
     ids=["viewer", "video", "videos"],
 )
@@ -73,8 +73,8 @@ async def test_the_first_state_shows_what_was_acknowledged_before(
         if changing is not None:
             await changing
         for follower in followers:
-            await follower.until(lambda told: shown(told) == ROUNDS)
-            states = [shown(told) for told in follower.told]
+            await follower.until(lambda event: shown(event) == ROUNDS)
+            states = [shown(event) for event in follower.told]
             assert states == sorted(set(states))
     await settled(api.app.state)
 
@@ -87,8 +87,8 @@ async def test_simultaneous_subscribers_share_one_reading(api: Api, monkeypatch:
         await first.any()
         counted = count_statements(api.app.state.database, monkeypatch)
         joined = [api.follow(VIEWER) for _ in range(200)]
-        told = await asyncio.gather(*map(anext, joined))
-        assert [each["data"]["viewerUpdated"]["user"]["credits"] for each in told] == [5] * 200
+        events = await asyncio.gather(*map(anext, joined))
+        assert [each["data"]["viewerUpdated"]["user"]["credits"] for each in events] == [5] * 200
         assert (counted[GET_VIEWERS], len(first.told)) == (1, 1)
         for each in joined:
             await each.aclose()

@@ -81,11 +81,11 @@ async def test_a_live_tab_follows_until_it_is_stopped(window: Window, browser: B
     async with opened(browser, served) as other:
         await other.open_tab("CreateVideoData")
         await other.run()
-    told = await window.answer(f"answer.data.viewerUpdated.user.credits === {before - 1}")
-    assert told["data"]["viewerUpdated"]["entry"]["kind"] == "CHARGE"
+    answer = await window.answer(f"answer.data.viewerUpdated.user.credits === {before - 1}")
+    assert answer["data"]["viewerUpdated"]["entry"]["kind"] == "CHARGE"
     await window.stop()
     await served.left()
-    assert json.loads(await window.text("response.json")) == told
+    assert json.loads(await window.text("response.json")) == answer
 
 
 async def test_the_explorer_builds_a_query(window: Window) -> None:

@@ -35,7 +35,7 @@ async def test_old_garbage_is_collected_when_memory_has_doubled(monkeypatch: pyt
 
     as_many_more = [object() for _ in range(sys.getallocatedblocks() + 100_000)]
     async with asyncio.timeout(30):
-        while reference() is not None:  # noqa: ASYNC110 - the garbage collector tells nobody
+        while reference() is not None:  # noqa: ASYNC110 - the garbage collector has no event
             await asyncio.sleep(0.001)
     del as_many_more
 

@@ -190,7 +190,7 @@ def test_an_empty_value(name: str) -> None:
 
 def test_all_problems_at_once() -> None:
     """All errors are reported at once, one line each, unknown names with the likely intended one."""
-    told = problems(
+    lines = problems(
         {
             "VIDEOCREDITS_PORT": "http",
             "VIDEOCREDITS_SIGNUP_CREDIT": "5",
@@ -199,7 +199,7 @@ def test_all_problems_at_once() -> None:
             "VIDEOCREDITS_XYZZY": "1",
         }
     )
-    assert told == [
+    assert lines == [
         "VIDEOCREDITS_PORT is 'http': it must be a whole number from 0 to 65535.",
         "VIDEOCREDITS_SIGNUP_CREDIT is no setting: did you mean VIDEOCREDITS_SIGNUP_CREDITS?",
         "VIDEOCREDITS_LOG_LEVEL is 'loud': it must be debug, info, warning, error or critical.",
@@ -213,11 +213,11 @@ def test_all_problems_at_once() -> None:
 
 def test_kubernetes_service_variables() -> None:
     """Variables that Kubernetes creates for a Service named videocredits are not taken for typing errors."""
-    told = problems(
+    lines = problems(
         {"VIDEOCREDITS_SERVICE_HOST": "10.0.0.1", "VIDEOCREDITS_PORT_8000_TCP": "tcp://10.0.0.1:8000"},
     )
-    assert len(told) == 2
-    assert all("enableServiceLinks: false" in line for line in told)
+    assert len(lines) == 2
+    assert all("enableServiceLinks: false" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -332,15 +332,15 @@ def test_secrets_are_not_shown() -> None:
     assert SECRET not in repr(settings)
     assert "hunter2" not in repr(settings)
     assert "key=hunter2" not in repr(Settings(jwks_url="https://id.example.com/?key=hunter2"))
-    told = problems(
+    lines = problems(
         {
             "VIDEOCREDITS_JWT_SECRET": "hunter2",
             "VIDEOCREDITS_DATABASE_URL": "mysql://app:hunter2@db",
             "VIDEOCREDITS_JWT_SECERT": "hunter2",
         }
     )
-    assert len(told) == 3
-    assert "hunter2" not in "".join(told)
+    assert len(lines) == 3
+    assert "hunter2" not in "".join(lines)
 
 
 def test_introspection_follows_the_keys() -> None:

@@ -96,7 +96,7 @@ class Side:
 
     def __init__(self, site: Site, dsn: str) -> None:
         self.dsn = dsn
-        self.expires_with: asyncpg.Connection[Any] | None = None  # It tells whether anything waits for a lock.
+        self.expires_with: asyncpg.Connection[Any] | None = None  # Reports whether anything waits for a lock.
         self._site = site
         host, port = site.address.split(":")
         self._address = host, int(port)

@@ -166,7 +166,7 @@ NEGOTIATED: dict[str, tuple[str | int, str | int]] = {
 
 async def test_content_negotiation_of_streams(site: Site) -> None:
     """A query gets JSON unless Accept ranks a stream higher; a subscription gets the stream that ranks highest."""
-    told = {}
+    wrong = {}
     for accept, wanted in NEGOTIATED.items():
         found: list[str | int] = []
         for query in ("{ __typename }", CREDITS):
@@ -180,8 +180,8 @@ async def test_content_negotiation_of_streams(site: Site) -> None:
                     assert EVENTS in json.loads(await response.aread())["errors"][0]["message"]
                     found.append(response.status_code)
         if tuple(found) != wanted:
-            told[accept] = tuple(found)
-    assert told == {}
+            wrong[accept] = tuple(found)
+    assert wrong == {}
 
 
 async def test_events(site: Site) -> None:
@@ -354,8 +354,8 @@ async def test_nothing_is_compressed(site: Site, accept: str) -> None:
     async with opened(site, CREDITS, accept, sent=sent) as stream:
         assert "Content-Encoding" not in stream.response.headers
         for balance in (10, 9):
-            told = await stream.result() if accept == EVENTS else (await stream.part())["payload"]
-            assert told["data"]["viewerUpdated"]["user"]["credits"] == balance
+            result = await stream.result() if accept == EVENTS else (await stream.part())["payload"]
+            assert result["data"]["viewerUpdated"]["user"]["credits"] == balance
             await site.api.create(f"key {balance}")
 
 
@@ -496,7 +496,7 @@ async def test_a_client_that_leaves(site: Site, document: str) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(request(document))
         await reader.readuntil(b":\n\n")
-        while not site.app.state.live.subjects():  # noqa: ASYNC110 - nobody tells
+        while not site.app.state.live.subjects():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.001)
         assert len(site.app.state.streams) == 1
         if abruptly:
@@ -545,10 +545,10 @@ async def test_a_client_that_does_not_read(site: Site, monkeypatch: pytest.Monke
                     pass
                 buffered = max(buffered, transport.get_write_buffer_size())
         assert 0 < buffered < 200_000
-        told = b""
-        while b'"renderProgress":99' not in told[-60_000:]:
-            told += await reader.read(65_536)
-        assert told.count(b"event: next") < 20
+        received = b""
+        while b'"renderProgress":99' not in received[-60_000:]:
+            received += await reader.read(65_536)
+        assert received.count(b"event: next") < 20
     await site.left()
 
 
@@ -561,7 +561,7 @@ async def test_a_client_that_does_not_read_does_not_delay_a_stop(site: Site) -> 
         while transport.get_write_buffer_size() < 65_536:
             video, progress = divmod(next(reports), 100)
             await site.api.report(ids[video], renderProgress=progress + 1)
-            await asyncio.sleep(0.01)  # What changes all the time is told of but now and then.
+            await asyncio.sleep(0.01)  # Continual changes are sent only now and then.
         async with asyncio.timeout(30):
             await site.app.state.streams.stop()
     await site.left()

@@ -72,8 +72,8 @@ def _authorization() -> str:
 async def read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     """Read one response: its status, headers and body."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    told = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
-    return int(head[0].split()[1]), told, await reader.readexactly(int(told.get("content-length", 0)))
+    fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+    return int(head[0].split()[1]), fields, await reader.readexactly(int(fields.get("content-length", 0)))
 
 
 USUAL = {
@@ -115,12 +115,12 @@ async def test_requests_that_take_the_fast_path(reached: Site, went: list[bool],
                 if how == "as a stream":  # which has no length
                     assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
                     break
-                status, told, body = await read(reader)
+                status, fields, body = await read(reader)
             assert status in {200, 400, 401, 406, 415}
             assert body
-            assert how != "compressed" or told["content-encoding"] == "gzip"
+            assert how != "compressed" or fields["content-encoding"] == "gzip"
             if how in {"in its own HTTP", "for the last time"}:
-                assert (told["connection"], await reader.read()) == ("close", b"")
+                assert (fields["connection"], await reader.read()) == ("close", b"")
                 break
             assert went == ([how in USUAL] * (number + 1) if how not in UNUSUAL else [])
 
@@ -152,9 +152,9 @@ async def test_pipelined_requests_are_answered_in_order(reached: Site) -> None:
     with closing(writer):
         writer.write(b"".join(requests))
         async with asyncio.timeout(10):
-            told = [await read(reader) for _ in requests]
-    assert [status for status, _, _ in told] == [200] * 5 + [415] + [200] * 4
-    answers = [json.loads(body) for status, _, body in told if status == 200]
+            responses = [await read(reader) for _ in requests]
+    assert [status for status, _, _ in responses] == [200] * 5 + [415] + [200] * 4
+    answers = [json.loads(body) for status, _, body in responses if status == 200]
     assert answers == [*({"data": {name: "Query"}} for name in "ab"), {"status": "ok"}] + [
         {"data": {name: "Query"}} for name in "cdefgh"
     ]
@@ -187,7 +187,7 @@ async def test_queued_requests_take_the_fast_path(
             reader, writer = await asyncio.open_connection(*reached.address.split(":"))
             stack.enter_context(closing(writer))
             writer.write(request())
-            while len(went) == asked:  # noqa: ASYNC110 - nobody tells
+            while len(went) == asked:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.002)
             return reader, writer
 
@@ -220,8 +220,8 @@ async def test_running_requests_are_answered_at_shutdown(settings: Settings, dsn
                 (connection,) = reached.server.server_state.connections
                 connection.shutdown()
             async with asyncio.timeout(10):
-                status, told, body = await read(reader)
-                assert (status, json.loads(body), told["connection"]) == (200, ANSWER, "close")
+                status, fields, body = await read(reader)
+                assert (status, json.loads(body), fields["connection"]) == (200, ANSWER, "close")
                 assert await reader.read() == b""
 
 
@@ -238,8 +238,8 @@ async def test_a_fault_in_writing_closes_the_connection(reached: Site, monkeypat
     with closing(writer):
         writer.write(request())
         async with asyncio.timeout(10):
-            status, told, body = await read(reader)
-            assert (status, told["connection"]) == (500, "close")
+            status, fields, body = await read(reader)
+            assert (status, fields["connection"]) == (500, "close")
             assert json.loads(body)["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
             assert await reader.read() == b""
     gc.collect()
@@ -263,7 +263,7 @@ async def test_responses_wait_for_a_client_that_does_not_read(reached: Site, mon
             writer.write(request())
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
-                    while begun < asked:  # noqa: ASYNC110 - nobody tells
+                    while begun < asked:  # noqa: ASYNC110 - there is no event to wait for
                         await asyncio.sleep(0)
             if begun < asked:
                 break
@@ -292,8 +292,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Protocol]:
 async def answers(reader: asyncio.StreamReader, count: int = 1) -> list[tuple[int, Any]]:
     """Read the statuses and bodies of this many responses."""
     async with asyncio.timeout(10):
-        told = [await read(reader) for _ in range(count)]
-    return [(status, json.loads(body)) for status, _, body in told]
+        responses = [await read(reader) for _ in range(count)]
+    return [(status, json.loads(body)) for status, _, body in responses]
 
 
 def naming(name: str) -> bytes:
@@ -333,7 +333,7 @@ async def test_an_unusual_length_is_parsed(reached: Site, length: str) -> None:
     """A repeated head with an unusually written length is parsed, and answered like the first request."""
     assert len(QUERY) == 30
     odd = request().replace(b"content-length: 30", b"content-length: " + length.encode())
-    told = []
+    results = []
     for before in (b"", request()):
         reader, writer = await asyncio.open_connection(*reached.address.split(":"))
         with closing(writer):
@@ -343,8 +343,8 @@ async def test_an_unusual_length_is_parsed(reached: Site, length: str) -> None:
             writer.write(odd)
             async with asyncio.timeout(10):
                 status, _, body = await read(reader)
-            told.append((status, body if status == 200 else b""))
-    assert told[0] == told[1]
+            results.append((status, body if status == 200 else b""))
+    assert results[0] == results[1]
 
 
 async def test_a_remembered_head_inside_a_body(reached: Site, parsed: list[Protocol]) -> None:

@@ -124,8 +124,8 @@ async def test_requests_that_do_not_end(
                 server.process.send_signal(signal.SIGTERM)
                 _, logged = await asyncio.to_thread(server.process.communicate, timeout=60)
                 assert server.process.returncode == 0, logged
-            status, told, body = await read(reader)
-            assert (status, told["connection"], told["retry-after"]) == (503, "close", "1")
+            status, fields, body = await read(reader)
+            assert (status, fields["connection"], fields["retry-after"]) == (503, "close", "1")
             assert json.loads(body)["errors"][0]["extensions"]["code"] == "RETRY"
         assert [line for line in logged.splitlines() if '"/graphql"' in line and '"status": 503' in line], logged
 

@@ -56,7 +56,7 @@ async def test_graphql_sse_survives_a_restart(api: Api, dsn: str, tmp_path: Path
     with serving(tmp_path, **settings) as served:
         port = served.address.removesuffix("/graphql").rpartition(":")[2]
         playing = asyncio.create_task(node(CLIENTS, "graphql-sse.js", served.address, "returning", TOKEN))
-        while await api.balance() != 9:  # noqa: ASYNC110 - nobody tells
+        while await api.balance() != 9:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
         served.process.send_signal(signal.SIGTERM)
         _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
@@ -64,7 +64,7 @@ async def test_graphql_sse_survives_a_restart(api: Api, dsn: str, tmp_path: Path
     await api.create("meanwhile")
     with serving(tmp_path, PORT=port, **settings):
         played = json.loads(await playing)
-    assert played["told"][-1] == 8
+    assert played["results"][-1] == 8
     assert played["connected"] == 3  # Once to follow, once to create, and once more to follow.
 
 
@@ -80,11 +80,11 @@ async def test_apollo_client(site: Site) -> None:
 
 async def test_urql(site: Site) -> None:
     """With urql, which accepts both event streams and JSON, queries and mutations still get JSON."""
-    told = await play(site, "urql.js", TOKEN)
+    printed = await play(site, "urql.js", TOKEN)
     json_type, events = "application/graphql-response+json; charset=utf-8", "text/event-stream; charset=utf-8"
-    assert told == {
+    assert printed == {
         "queried": {"viewer": {"credits": 10}},
-        "told": [10, 9],
+        "results": [10, 9],
         "created": {"createVideoData": {"user": {"credits": 9}}},
         "refused": "BAD_USER_INPUT",
         "types": [json_type, events, json_type, events],

@@ -36,9 +36,9 @@ async def test_the_client_gets_every_result(dsn: str, settings: Settings) -> Non
         await reached.api.register()
         played = await play(reached.address, "operations", token())
         await reached.left()
-    refused = played["told"].pop("refused")
+    refused = played["results"].pop("refused")
     assert refused["errors"][0]["extensions"]["code"] == "FORBIDDEN"
-    assert played["told"] == {
+    assert played["results"] == {
         "queried": {"data": {"viewer": {"credits": 10}}},
         "first": 10,
         "created": {"data": {"createVideoData": {"user": {"credits": 9}}}},
@@ -57,12 +57,12 @@ async def test_the_client_renews_its_token(dsn: str, settings: Settings) -> None
         await reached.api.register()
         short = token(exp=int(time()) - 2)  # Within the leeway of 5 s.
         playing = asyncio.create_task(play(reached.address, "returning", short, token()))
-        while all(line.get("code") != 4403 for line in log.read()):  # noqa: ASYNC110 - nobody tells
+        while all(line.get("code") != 4403 for line in log.read()):  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
         await reached.api.create("after")
         played = await playing
     assert [4403, "EXPIRED: The token has expired: renew it or sign in again."] in played["closes"]
-    assert played["told"][-1] == 8
+    assert played["results"][-1] == 8
 
 
 async def test_the_client_survives_a_restart(api: Api, dsn: str, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_the_client_survives_a_restart(api: Api, dsn: str, tmp_path: Path)
     with serving(tmp_path, **settings) as served:
         address = served.address.removeprefix("http://").removesuffix("/graphql")
         playing = asyncio.create_task(play(address, "returning", token()))
-        while await api.balance() != 9:  # noqa: ASYNC110 - nobody tells
+        while await api.balance() != 9:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
         served.process.send_signal(signal.SIGTERM)
         _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
@@ -81,4 +81,4 @@ async def test_the_client_survives_a_restart(api: Api, dsn: str, tmp_path: Path)
     with serving(tmp_path, PORT=address.split(":")[1], **settings):
         played = await playing
     assert [1012, "The server is being stopped: connect again."] in played["closes"]
-    assert played["told"][-1] == 8
+    assert played["results"][-1] == 8

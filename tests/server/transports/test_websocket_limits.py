@@ -31,14 +31,14 @@ async def refused(reached: Site, **options: Any) -> tuple[int, dict[str, Any], h
         async with reached.connected(**options):
             pass
     response = caught.value.response
-    told = httpx2.Headers(list(response.headers.raw_items()))
+    fields = httpx2.Headers(list(response.headers.raw_items()))
     body = json.loads(response.body or b"")
     assert body.keys() == {"errors"}
     (error,) = body["errors"]
-    assert error["extensions"]["errorId"] == told["X-Request-Id"]
-    assert told["Content-Type"].startswith("application/json")
-    assert told["X-Content-Type-Options"] == "nosniff"
-    return response.status_code, error, told
+    assert error["extensions"]["errorId"] == fields["X-Request-Id"]
+    assert fields["Content-Type"].startswith("application/json")
+    assert fields["X-Content-Type-Options"] == "nosniff"
+    return response.status_code, error, fields
 
 
 async def test_pages_of_other_sites_open_no_socket(dsn: str, settings: Settings) -> None:
@@ -60,8 +60,8 @@ async def test_sockets_are_limited(dsn: str, settings: Settings) -> None:
     """A handshake beyond the limit on sockets gets 503; closing a socket frees its place."""
     async with site(replace(settings, streams_max=2), dsn) as reached:
         async with reached.signed_in("ann"), reached.connected():
-            status, error, told = await refused(reached)
-            assert (status, error["extensions"]["code"], told["Retry-After"]) == (503, "LIMIT_EXCEEDED", "10")
+            status, error, fields = await refused(reached)
+            assert (status, error["extensions"]["code"], fields["Retry-After"]) == (503, "LIMIT_EXCEEDED", "10")
         await reached.left()
         async with reached.signed_in("ann"), reached.signed_in("bob"):
             pass
@@ -97,8 +97,8 @@ async def test_operations_of_a_socket_are_limited(dsn: str, settings: Settings) 
             await client.send(type="complete", id="1")
             assert await client.run("{ __typename }") == {"__typename": "Query"}
             await reached.api.create("1")
-            told = [await client.receive(), await client.receive()]
-            assert sorted((each["id"], credits_of(each, each["id"])) for each in told) == [("0", 9), ("2", 9)]
+            messages = [await client.receive(), await client.receive()]
+            assert sorted((each["id"], credits_of(each, each["id"])) for each in messages) == [("0", 9), ("2", 9)]
 
 
 async def test_rates_are_limited(dsn: str, settings: Settings) -> None:
@@ -116,9 +116,9 @@ async def test_rates_are_limited(dsn: str, settings: Settings) -> None:
         async with reached.signed_in("bob") as client:  # One of the address.
             assert await client.run("{ __typename }") == {"__typename": "Query"}
             assert (await client.refused("{ __typename }"))["extensions"]["code"] == "LIMIT_EXCEEDED"
-        status, error, told = await refused(reached)
+        status, error, fields = await refused(reached)
         assert (status, error["extensions"]["code"]) == (429, "LIMIT_EXCEEDED")
-        assert int(told["Retry-After"]) > 0
+        assert int(fields["Retry-After"]) > 0
 
 
 async def test_messages_are_read_at_a_limited_rate(
@@ -166,8 +166,8 @@ async def test_a_stop(api: Api, dsn: str, database: Database, tmp_path: Path) ->
             served.process.send_signal(signal.SIGTERM)
             assert (await idle.closed())[0] == 1012
             await client.subscribe("late", "{ __typename }")
-        told = await client.receive()
-        assert told["payload"]["data"]["createVideoData"]["user"]["credits"] == 9
+        message = await client.receive()
+        assert message["payload"]["data"]["createVideoData"]["user"]["credits"] == 9
         assert await client.receive() == {"type": "complete", "id": "create"}
         assert await client.closed() == (1012, "The server is being stopped: connect again.")
         _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
@@ -185,8 +185,8 @@ async def test_a_stop_does_not_wait_for_ever(api: Api, dsn: str, database: Datab
             await client.subscribe("query", "{ viewer { id } }")
             await blocked(database)
             served.process.send_signal(signal.SIGTERM)
-            told = await client.receive()
-            assert (told["type"], told["payload"][0]["extensions"]["code"]) == ("error", "RETRY")
+            message = await client.receive()
+            assert (message["type"], message["payload"][0]["extensions"]["code"]) == ("error", "RETRY")
             assert (await client.closed())[0] == 1012
             _, logged = await asyncio.to_thread(served.process.communicate, timeout=60)
         assert served.process.returncode == 0, logged

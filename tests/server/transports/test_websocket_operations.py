@@ -43,10 +43,10 @@ async def reached(settings: Settings, dsn: str) -> AsyncIterator[Site]:
         yield opened
 
 
-def credits_of(told: dict[str, Any], id: str = "live") -> int:
+def credits_of(message: dict[str, Any], id: str = "live") -> int:
     """Return the credits in a message of `CREDITS`."""
-    assert (told["type"], told["id"]) == ("next", id), told
-    present: int = told["payload"]["data"]["viewerUpdated"]["user"]["credits"]
+    assert (message["type"], message["id"]) == ("next", id), message
+    present: int = message["payload"]["data"]["viewerUpdated"]["user"]["credits"]
     return present
 
 
@@ -204,13 +204,13 @@ async def test_faults_are_masked(dsn: str, settings: Settings, database: Databas
                 await client.subscribe(f"{number}", MUTATIONS["adjustUserCredits"], input=change)
             faults = set()
             for _ in range(20):
-                told = await client.receive()
-                assert not INTERNALS.search(json.dumps(told)), told
-                assert told["type"] != "error", told
-                if "errors" in told.get("payload", {}):
-                    (error,) = told["payload"]["errors"]
+                message = await client.receive()
+                assert not INTERNALS.search(json.dumps(message)), message
+                assert message["type"] != "error", message
+                if "errors" in message.get("payload", {}):
+                    (error,) = message["payload"]["errors"]
                     assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
-                    assert int(told["id"]) % 2
+                    assert int(message["id"]) % 2
                     faults.add(error["extensions"]["errorId"])
         await reached.left()
         lines = log.read()
@@ -272,9 +272,9 @@ async def test_a_slow_consumer_delays_nobody(reached: Site) -> None:
             slow.connection.transport.resume_reading()
             behind = set(names)
             while behind:
-                told = await slow.receive()
-                if told["payload"]["data"]["videosUpdated"]["nodes"][0]["title"] == "last":
-                    behind.remove(told["id"])
+                message = await slow.receive()
+                if message["payload"]["data"]["videosUpdated"]["nodes"][0]["title"] == "last":
+                    behind.remove(message["id"])
 
 
 async def test_a_query_that_waits_too_long(dsn: str, settings: Settings, database: Database) -> None:
@@ -286,13 +286,13 @@ async def test_a_query_that_waits_too_long(dsn: str, settings: Settings, databas
             async with locked(database):
                 for name in ("works", "waits", "is too many"):
                     await client.subscribe(name, "{ viewer { credits } }")
-                told = await client.receive()
-                assert (told["id"], told["type"]) == ("is too many", "error")
+                message = await client.receive()
+                assert (message["id"], message["type"]) == ("is too many", "error")
                 assert (await reached.api.client.post("/graphql", json={"query": "{ __typename }"})).status_code == 503
                 messages = [await client.receive() for _ in range(3)]
-                told = {message["id"]: message["payload"] for message in messages if message["type"] != "complete"}
-                assert told["works"]["errors"][0]["extensions"]["code"] == "RETRY"
-                assert told["waits"][0]["extensions"]["code"] == "RETRY"
+                payloads = {message["id"]: message["payload"] for message in messages if message["type"] != "complete"}
+                assert payloads["works"]["errors"][0]["extensions"]["code"] == "RETRY"
+                assert payloads["waits"][0]["extensions"]["code"] == "RETRY"
             for number in range(3):
                 await client.subscribe(f"{number}", CREDITS)
                 assert credits_of(await client.receive(), f"{number}") == 10
@@ -346,7 +346,7 @@ async def test_a_client_that_answers_no_pings(dsn: str, settings: Settings, monk
                 await gone.subscribe("live", CREDITS)
                 await gone.receive()
                 gone.connection.transport.pause_reading()
-                while len(reached.app.state.streams) > 1:  # noqa: ASYNC110 - nobody tells
+                while len(reached.app.state.streams) > 1:  # noqa: ASYNC110 - there is no event to wait for
                     await asyncio.sleep(0.01)
             assert not reached.app.state.live.subjects()
             assert await client.run("{ __typename }") == {"__typename": "Query"}

@@ -201,8 +201,8 @@ sent = st.one_of(
 
 def check_shown(shown: str, said: str) -> None:
     """Check that a response reveals no internals except what the client itself has sent."""
-    told = {found[0] for found in INTERNALS.finditer(shown)}
-    assert all(word in said for word in told), (told, shown[:2000])
+    internals = {found[0] for found in INTERNALS.finditer(shown)}
+    assert all(word in said for word in internals), (internals, shown[:2000])
 
 
 def check_body(content: bytes, said: str) -> dict[str, Any]:
@@ -309,7 +309,7 @@ def test_any_document(dsn: str, settings: Settings, run: hypothesis.settings) ->
         runner.run(check_verified(dsn))
         runner.run(stack.aclose())
     assert seen >= {"data", "BAD_USER_INPUT", "FORBIDDEN", "UNAUTHENTICATED"}
-    print(f"The slowest took {slowest[0]:.0f} ms: {slowest[1][:500]}")  # noqa: T201 - For whoever asks, by `pytest -rP`.
+    print(f"The slowest took {slowest[0]:.0f} ms: {slowest[1][:500]}")  # noqa: T201 - Shown by `pytest -rP`.
 
 
 @some_and_many(5_000)
@@ -353,12 +353,12 @@ def test_any_bytes(dsn: str, settings: Settings, run: hypothesis.settings) -> No
             lines = log.read()
             start, *parts = answered
             content = b"".join(part.get("body", b"") for part in parts)
-            told = dict(start["headers"])
+            fields = dict(start["headers"])
             headers_said = [part for header in one.headers for part in header]
             said = b" ".join([one.query_string, *headers_said, *one.body]).replace(b"\0", b"").decode("latin-1")
             assert start["status"] < 500, (start, content)
             check_shown(str(start["headers"]), said)
-            if b"json" in told.get(b"content-type", b"") and one.method != "HEAD":
+            if b"json" in fields.get(b"content-type", b"") and one.method != "HEAD":
                 check_body(content, said)
             else:
                 assert one.method in {"HEAD", "OPTIONS", "GET"}, (start, content)
