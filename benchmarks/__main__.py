@@ -42,7 +42,7 @@ class Group(NamedTuple):
     contenders: tuple[str, ...]
 
     def stage(self, stage: Stage) -> Stage:
-        """Tell how many call, and for whom."""
+        """Set the number of connections and their users."""
         if self.name == HOT:
             return stage._replace(identities=stage.identities[:1], connections=CALLERS_OF_ONE_USER)
         return stage._replace(connections=1 if self.name == ALONE else CONNECTIONS)

@@ -1,6 +1,6 @@
 """Subscribers, each on a socket of its own, all in one process.
 
-Light, so that they are not what is measured: of a message only its frame and the version that it tells are read. The
+Light, so that they are not what is measured: of a message only its frame and the version that it contains are read. The
 functions are called from another process, and the sockets live on between two calls, on an event loop of their own.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import uvloop
 
-OPENING_AT_ONCE = 100  # of those that need not all come at once
+OPENING_AT_ONCE = 100  # of subscribers that need not all connect at once
 OPEN_SECONDS_MAX = 60
 TELL_SECONDS_MAX = 30
 # A client of little patience with what it is sent: of what it does not read, the network holds next to nothing.
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 class Subscriber(NamedTuple):
-    """Who follows what; ``subject`` is the number under which is noted what they are told."""
+    """Who follows what; ``subject`` is the number that their results are recorded under."""
 
     subject: int
     token: str
@@ -48,7 +48,7 @@ class Told(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """What one subscriber was told, in order."""
+    """The results of one subscriber, in order."""
 
     subject: int
     told: list[Told]
@@ -67,7 +67,7 @@ def start() -> None:
 
 
 def process_id() -> int:
-    """Tell the id of the process that has the subscribers."""
+    """Return the id of the process that has the subscribers."""
     return os.getpid()
 
 
@@ -92,7 +92,7 @@ def open_group(name: str, port: int, subscribers: Sequence[Subscriber], *, at_on
 
 
 def until(name: str, versions: Mapping[int, int]) -> float:
-    """Return how many seconds it took until a group was told these versions of their subjects, or later ones."""
+    """Return the seconds until a group had received these versions of their subjects, or later ones."""
 
     async def told() -> float:
         begin = time.monotonic()
@@ -126,7 +126,7 @@ def resume(name: str) -> None:
 
 
 def take(name: str) -> list[Followed]:
-    """Return what a group was told since this was asked last; ConnectionError when a socket was lost."""
+    """Return a group's results since the last call; ConnectionError if a socket was lost."""
 
     async def taken() -> list[Followed]:
         lost = [follower.lost for follower in _groups[name] if follower.lost]

@@ -79,7 +79,7 @@ class _Run(NamedTuple):
     p99_milliseconds: float
     cpu: tuple[float, ...]  # of the server, PostgreSQL, the followers, the writer
     waited: float  # the share of the time in which the server was ready to run and had no processor
-    settle_seconds: float  # from the last change until all had been told the last state
+    settle_seconds: float  # from the last change until all had the last state
 
 
 class _Live:
@@ -182,7 +182,7 @@ class _Live:
         return a_second
 
     async def _run(self, per_second: float, video: tuple[UUID, UUID] | None = None) -> _Run:
-        """Change users in turn; see to it that each subscriber was told the last state in the end."""
+        """Change users one after the other; check that each subscriber finally got the last state."""
         await self._ask(followers.take, "all")
         begin = time.monotonic() + WARM_UP_SECONDS
         writing = asyncio.create_task(self._write(change, self._stage, self._users, per_second, video))
@@ -213,7 +213,7 @@ class _Live:
         return [*self._stage.cpu(), *map(cpu_seconds, self._pids)]
 
     async def _slow(self, per_second: float) -> None:
-        """Have some follow a video that changes fast: first they read what they are told, then no more."""
+        """Have some follow a video that changes fast: first they read, then they stop reading."""
         identity, video_id = self._stage.identities[-1], UUID(f"{self._users:032}")
         variables = {"id": encode_id(VideoKey(identity.user_id, video_id))}
         slow = [Subscriber(0, self._stage.token(identity), VIDEO, variables, narrow=True)] * SLOW
@@ -234,7 +234,7 @@ class _Live:
         told = await self._ask(followers.take, "slow")
         versions = {each.told[-1].version for each in told}
         if len(versions) != 1:
-            raise click.ClickException(f"Those who had not read were told different last states: {versions}")
+            raise click.ClickException(f"Subscribers that had stopped reading got different last states: {versions}")
         await self._ask(followers.cut, "slow")
 
     async def _reconnect(self) -> None:
@@ -251,7 +251,7 @@ class _Live:
         await self._ask(followers.cut, "again")
 
     async def _mutations(self) -> None:
-        """Create videos while nobody follows, others do, and those who create do, in turn."""
+        """Create videos without subscribers, with other users subscribed, and with the creators subscribed."""
         stage = self._stage._replace(
             identities=self._stage.identities[:CREATORS], connections=CREATORS, seconds=CREATION_SECONDS
         )
@@ -278,7 +278,7 @@ class _Live:
 
 
 def _delays(changed: Sequence[Changed], followed: Sequence[Followed], begin: float, end: float) -> Iterator[float]:
-    """Tell of each change, to each who follows it, how long it took until they had that state or a later one."""
+    """Return, for each change and follower, the time until the follower had that state or a later one."""
     changes: defaultdict[int, list[Changed]] = defaultdict(list)
     for each in changed:
         changes[each.subject].append(each)

@@ -44,7 +44,7 @@ class Driven(NamedTuple):
 
 
 def ready() -> int:
-    """Tell the process id of the load's process, which by now has imported all that it needs."""
+    """Return the id of the load's process, which has imported everything it needs by now."""
     return os.getpid()
 
 

@@ -39,7 +39,7 @@ SELECT user_id AS user FROM users WHERE subject = 'benchmark-' || :number::text 
 async def start(
     stage: Stage, case: Case, run: str, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> asyncio.subprocess.Process:
-    """Start pgbench on a case's statements; when it has ended, `answers` tells how it went."""
+    """Start pgbench on a case's statements; when it has ended, `answers` has the results."""
     users = len(stage.identities)
     variables = {"k": "0", "users": str(users), "step": str(max(users, stage.connections)), "run": run}
     variables["videos"] = str(stage.video_count)

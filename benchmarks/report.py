@@ -35,7 +35,7 @@ class Goal(NamedTuple):
     fewer: bool = False
 
     def verdict(self) -> str:
-        """Tell how far the median got."""
+        """Return which goal the median reached: the aim, the minimum, or none."""
         sign = -1 if self.fewer else 1
         reached = sign * median(self.measured)
         if reached >= sign * self.aim:

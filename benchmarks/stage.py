@@ -57,7 +57,7 @@ class Stage(NamedTuple):
     seconds: float  # How long one run takes.
 
     def identity(self, connection: int) -> Identity:
-        """Tell whose a connection is."""
+        """Return the user of a connection."""
         return self.identities[connection % len(self.identities)]
 
     def numbers(self, connection: int) -> Iterator[int]:
@@ -128,7 +128,7 @@ def resident_mib(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return how long a process has run; schedstat tells nanoseconds, where stat counts hundredths of a second."""
+    """Return how long a process has run; schedstat has nanoseconds, stat only hundredths of a second."""
     with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
         return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
     return 0.0
@@ -166,7 +166,7 @@ def served(stage: Stage) -> Iterator[Stage]:
 
 @contextmanager
 def running(stage: Stage, name: str, command: Sequence[str], environment: dict[str, str]) -> Iterator[Stage]:
-    """Run a server that tells its address in its first line; yield the stage with it."""
+    """Run a server that prints its address in its first line; yield the stage with it."""
     log = stage.directory / f"{name}.log"
     with (
         log.open("wb") as stderr,
