@@ -143,7 +143,8 @@ async def test_a_connection_without_a_turn_is_closed(settings: Settings, dsn: st
         await until(lambda: sum(map(len, backlog.waiting.values())) == 2)
         for connection in list(reached.server.server_state.connections):
             connection.shutdown()
-        assert await clients[1].reader.read() == b""
+        async with asyncio.timeout(30):
+            assert await clients[1].reader.read() == b""
         await until(lambda: not backlog.waiting and not reached.server.server_state.connections)
 
 
@@ -153,7 +154,8 @@ async def test_a_response_that_ends_its_connection_waits_for_no_turn(settings: S
     async with site(settings, dsn) as reached, opened(reached) as client:
         client.send(request(connection="close") + request())
         assert (await client.receive())[::2] == (200, ANSWER)
-        assert await client.reader.read() == b""
+        async with asyncio.timeout(30):
+            assert await client.reader.read() == b""
 
 
 @pytest.mark.usefixtures("never")
