@@ -7,10 +7,12 @@ import pytest
 
 import server.gates.backlog
 import server.transports.websocket_protocol
+from db.database import Database
 from server.gates.backlog import Backlog
 from server.operations.run import Runner
 from server.process.settings import Settings
 from server.transports.websocket_protocol import WebSocketProtocol
+from tests.race import blocked
 from tests.server.transports.test_fast_path import ANSWER, request
 from tests.server.transports.test_hostile_sockets import FRAMES, HANDSHAKE, LIVEZ, OFFER, opened, until
 from tests.sockets import site
@@ -149,10 +151,17 @@ async def test_a_connection_without_a_turn_is_closed(settings: Settings, dsn: st
 
 
 @pytest.mark.usefixtures("never")
-async def test_a_response_that_ends_its_connection_waits_for_no_turn(settings: Settings, dsn: str) -> None:
-    """After a response with `connection: close` the connection is closed, whatever else has come."""
-    async with site(settings, dsn) as reached, opened(reached) as client:
-        client.send(request(connection="close") + request())
+async def test_a_response_that_ends_its_connection_waits_for_no_turn(
+    settings: Settings, dsn: str, database: Database
+) -> None:
+    """When the server stops, a connection is closed after the response that is being made, whatever else has come."""
+    async with site(settings, dsn) as reached, opened(reached) as client, database.pool.acquire() as holder:
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE users")
+            client.send(request() * 2)
+            await blocked(database)
+            (connection,) = reached.server.server_state.connections
+            connection.shutdown()
         assert (await client.receive())[::2] == (200, ANSWER)
         async with asyncio.timeout(30):
             assert await client.reader.read() == b""
