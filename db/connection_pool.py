@@ -1,4 +1,4 @@
-"""Pooled connections: the last few used are kept at hand, dead ones are given up, and every wait is bounded."""
+"""Proxy connections: the last few used are kept at hand, dead ones are given up, and every wait is bounded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from db.transient import READ_ONLY, TRANSIENT
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-Pooled: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Proxy: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Answer = TypeVar("Answer")
 Prepare: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]]
 
@@ -33,19 +33,21 @@ log = structlog.get_logger()
 class PoolConnection(asyncpg.Connection):
     """A connection, and what the pool decides by whether to go on using it."""
 
-    __slots__ = ("answered_at", "opened_at", "pooled", "refused_change")
+    __slots__ = ("answered_at", "opened_at", "proxy", "refused_change")
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.opened_at = self.answered_at = monotonic()
-        self.refused_change = False  # whether the server has refused a change, although it has not reported to do so
-        # What the pool gave out for this connection, and takes back. It passes each call on, which takes as long as to
-        # send a small statement, so statements are run without it.
-        self.pooled: Pooled | None = None
+        self.refused_change = (
+            False  # whether the server refused a change though its settings do not say that it is read-only
+        )
+        # The pool's proxy, which it takes back. Statements are run without it: it passes each call on, which takes as
+        # long as sending a small statement.
+        self.proxy: Proxy | None = None
 
     @property
-    def itself(self) -> Self:
-        """This connection, when asked of what the pool gave out for it."""
+    def raw(self) -> Self:
+        """This connection: the pool's proxy passes attributes on that it does not have, so this one leads behind it."""
         return self
 
     def is_outdated(self, now: float) -> bool:
@@ -201,14 +203,14 @@ class ConnectionPool:
         while True:
             self._waiting += 1
             try:
-                pooled = await self.pool.acquire()
+                proxy = await self.pool.acquire()
             except (asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError) as error:
                 # Whatever the reason, such as a password that is being changed: no statement has begun.
                 raise ConnectionError(f"No connection: {type(error).__name__}: {error}") from error
             finally:
                 self._waiting -= 1
-            connection = pooled.itself  # type: ignore[attr-defined]  # It passes on what it has not.
-            connection.pooled = pooled
+            connection = proxy.raw  # type: ignore[attr-defined]  # passed on
+            connection.proxy = proxy
             if connection.answered_at >= self._silent_since and not connection.is_outdated(monotonic()):
                 return connection
             connection.terminate()
@@ -226,12 +228,12 @@ class ConnectionPool:
         Then others may be dead too, and nobody should wait for each to find out: those that have not answered since
         are replaced when they are taken.
         """
-        pooled, connection.pooled = connection.pooled, None
-        assert pooled is not None  # noqa: S101 - it was taken
+        proxy, connection.proxy = connection.proxy, None
+        assert proxy is not None  # noqa: S101 - it was taken
         try:
             if not connection.is_closed():
                 connection.answered_at = monotonic()
-            await self.pool.release(pooled, timeout=RELEASE_SECONDS_MAX)
+            await self.pool.release(proxy, timeout=RELEASE_SECONDS_MAX)
         except TimeoutError:
             self._silent_since = max(self._silent_since, began)
         except Exception as error:  # noqa: BLE001 - asyncpg ends the connection after any error

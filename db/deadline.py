@@ -73,10 +73,7 @@ class Deadlines:
 
 
 class Section:
-    """A part of what a task does that is due by some time, entered once, with `with`.
-
-    What is not done by then is cancelled, and becomes a TimeoutError.
-    """
+    """A block of a task with a deadline, entered once, with `with`: when it has passed, it ends in TimeoutError."""
 
     __slots__ = ("_cancelling", "_deadlines", "_expired", "_task", "deadline")
 

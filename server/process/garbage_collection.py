@@ -1,4 +1,4 @@
-"""When Python looks through all objects for garbage in cycles, while everything else waits."""
+"""When Python collects garbage in reference cycles, while everything else waits."""
 
 import asyncio
 import gc
@@ -6,16 +6,16 @@ import sys
 
 LOOK_SECONDS = 1.0
 NEVER = 1_000_000_000
-# Python looks through new objects whenever there are 700 more, which a few requests hold at a time: for nothing.
+# Python collects the youngest generation after every 700 allocations, as many as a few requests hold: for nothing.
 YOUNG = 10_000
 
 
 async def collect_seldom() -> None:
-    """Look through all objects when there are twice as many as were left the last time, until cancelled.
+    """Collect the youngest generation every 10,000 allocations, all when memory has doubled, until cancelled.
 
-    Of 5,000 subscribers there are so many that it takes 0.8 seconds, and Python by itself does it every few seconds. It
-    must not be never: exceptions may leave cycles behind. New objects are looked through once, more often, but not as
-    often as Python does: those that are left are hardly ever garbage, and a second look takes up to 30 ms.
+    With 5,000 subscribers a full collection takes 0.8 seconds, and Python would run one every few seconds. Some cycles
+    there are: exceptions leave them behind. The middle generation is never collected by itself: what survives the first
+    collection is hardly ever garbage, and a second one takes up to 30 ms.
     """
     steps = gc.get_threshold()
     gc.set_threshold(YOUNG, NEVER, NEVER)

@@ -81,7 +81,7 @@ class Endpoint:
     async def _get(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes], accepts: Accepted
     ) -> Response | EventStream:
-        parameters = read_url(scope, self.settings.request_bytes_max(_authorization(headers)))
+        parameters = read_url(scope, self.settings.body_bytes_max)
         if self._is_for_graphiql(parameters, _text(headers, b"accept")):
             client = scope.get("client")
             await self._pipeline.admit_address(client)

@@ -6,7 +6,7 @@ compression. Tests hold both paths to the same answers.
 """
 
 import time
-from asyncio import CancelledError, Task
+from asyncio import CancelledError
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -91,9 +91,7 @@ class FastPath:
 class FastRequest(Request[Response]):
     """One request on the fast path."""
 
-    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme", "keep_alive", "task")
-
-    task: "Task[None]"  # of the connection, which answers it
+    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme", "keep_alive")
 
     allowed = QUERIES_AND_MUTATIONS
 

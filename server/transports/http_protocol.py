@@ -7,7 +7,7 @@ import socket
 import sys
 from asyncio import CancelledError, TimerHandle
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
@@ -354,10 +354,14 @@ class Protocol(asyncio.Protocol):
         request = self._fast_path.begin(head, body, self.client, self.scheme, self.loop.time())
         if request is None:
             return False
-        self.cycle = request
-        request.task = self.loop.create_task(self._take_fast_path(request))
-        self.tasks.add(request.task)
+        self._run(request, self._take_fast_path(request))
         return True
+
+    def _run(self, cycle: RequestResponseCycle | FastRequest, answering: Coroutine[Any, Any, None]) -> None:
+        self.cycle = cycle
+        task = self.loop.create_task(answering)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _take_asgi_path(self, body: list[bytes]) -> None:
         self._held = None
@@ -373,8 +377,6 @@ class Protocol(asyncio.Protocol):
                 self.transport.write(self._refusal(stopped() if isinstance(error, CancelledError) else fault()))
                 self.transport.close()
             raise
-        finally:
-            self.tasks.discard(request.task)
         if request.gone:
             return
         if self._defaults is not self.server_state.default_headers:  # Uvicorn makes new ones each second: the date.
@@ -422,15 +424,9 @@ class Protocol(asyncio.Protocol):
             on_response=self.on_response_complete,
         )
         if self.cycle is None and not self._waiting:
-            self._start(cycle)
+            self._run(cycle, cycle.run_asgi(self.app))
         else:
             self._waiting.append(cycle)
-
-    def _start(self, cycle: RequestResponseCycle) -> None:
-        self.cycle = cycle
-        task = self.loop.create_task(cycle.run_asgi(self.app))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """Go on with what has come meanwhile when its turn comes, or wait for the next request."""
@@ -470,7 +466,8 @@ class Protocol(asyncio.Protocol):
         if self.write_paused or self.cycle is not None:
             return
         if self._waiting:
-            self._start(self._waiting.popleft())
+            cycle = self._waiting.popleft()
+            self._run(cycle, cycle.run_asgi(self.app))
             if self._receiving is not self.cycle:
                 return
         elif self._then is not None:
