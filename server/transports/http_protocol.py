@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import socket
 import sys
 from asyncio import CancelledError, TimerHandle
@@ -11,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -26,6 +25,7 @@ from server.gates.backlog import Backlog
 from server.gates.sockets import SocketLimits
 from server.gates.unread_bytes import UnreadBytes
 from server.transports.fast_path import PATH, FastPath, FastRequest, Head
+from server.transports.remembered_head import RememberedHead, remembered
 from server.transports.websocket_protocol import WebSocketProtocol
 from server.wire.answer import refusal
 from server.wire.headers import Header, lines, with_security
@@ -36,7 +36,6 @@ HEAD_BYTES_MAX = 65_536
 HEAD_LINES_MAX = 100
 FRAMING_BYTES_MAX = 65_536  # What a chunked body may have beside its content, beyond as many bytes as that has.
 HEAD_SECONDS_MAX = 10
-REMEMBERED_HEAD_BYTES_MAX = 8192  # There may be thousands of connections, and each remembers one.
 PIPELINED_BYTES_MAX = 65_536
 # A client that reads nothing for so long, or less than this on average, loses its connection. Without this it would
 # keep what waits to be sent for good.
@@ -50,9 +49,6 @@ BODY_BUFFER_BYTES_MAX = 65_536
 # a request is being answered. Common requests fit into one.
 _PIECE_BYTES = 4096
 _PATH = PATH.encode()
-_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
-_DIGITS_MAX = 15
 _TOO_LONG = f"The head is longer than {HEAD_BYTES_MAX} bytes or {HEAD_LINES_MAX} lines: send fewer or shorter headers."
 
 log = structlog.get_logger()
@@ -109,7 +105,9 @@ class Protocol(asyncio.Protocol):
         self._head: Head | None = None
         self._held: list[bytes] | None = None  # the body so far of a request that may take the fast path
         self._data = b""  # what is being parsed, if it begins with a request
-        self._known: _KnownHead | None = None  # the head of the last request that came by itself and took the fast path
+        self._remembered: RememberedHead | None = (
+            None  # the head of the last request that came by itself and took the fast path
+        )
         # The requests that have been parsed
         self.cycle: RequestResponseCycle | FastRequest | None = None  # the one that is being answered
         self._is_queued = False  # whether it has been answered, and what follows waits for a turn in the backlog
@@ -194,10 +192,10 @@ class Protocol(asyncio.Protocol):
     # What comes
 
     def data_received(self, data: bytes) -> None:
-        known = self._known
-        if known is not None and not self._is_in_message and not self._unparsed and self.cycle is None:
-            body = known.body(data)
-            if body is not None and self._begin(known.head, body):
+        remembered_head = self._remembered
+        if remembered_head is not None and not self._is_in_message and not self._unparsed and self.cycle is None:
+            body = remembered_head.body(data)
+            if body is not None and self._begin(remembered_head.head, body):
                 return
         if self._is_refused:
             self._refused_bytes += len(data)
@@ -318,7 +316,7 @@ class Protocol(asyncio.Protocol):
             assert self._head is not None  # noqa: S101 - else nothing is held back
             body = b"".join(self._held)
             if self._begin(self._head, body):
-                self._known = _known_head(self._data, self._head, body) or self._known
+                self._remembered = remembered(self._data, self._head, body) or self._remembered
                 self._held = None
                 return
             self._take_asgi_path(self._held)
@@ -489,7 +487,7 @@ class Protocol(asyncio.Protocol):
         """
         incomplete, self._receiving, self._held = self._receiving, None, None
         is_answered = incomplete is not None and incomplete.response_complete
-        self._known = None  # Nothing that follows is a request.
+        self._remembered = None  # Nothing that follows is a request.
         self._is_in_head = self._is_in_message = False
         if incomplete is not None and incomplete is self.cycle:
             if incomplete.response_started:
@@ -704,31 +702,3 @@ def _shed(connections: Iterable[object]) -> None:
     closable = [each for each in connections if isinstance(each, Protocol) and each.is_without_request]
     for connection in nsmallest(max(8, len(closable) // 16), closable, key=lambda each: each.shed_order):
         connection.transport.abort()
-
-
-class _KnownHead(NamedTuple):
-    """A request's head that has been parsed, with its bytes before and after the length of its body."""
-
-    head: Head
-    before: bytes
-    after: bytes
-
-    def body(self, data: bytes) -> bytes | None:
-        """Return the body if this is all of one request with this head, None if it is anything else."""
-        if not data.startswith(self.before):
-            return None
-        digits = len(self.before)
-        end = data.find(b"\r\n", digits, digits + _DIGITS_MAX)
-        start = end + len(self.after)
-        if end < 0 or not data.startswith(self.after, end) or data[digits:end] != b"%d" % (len(data) - start):
-            return None
-        return data[start:]
-
-
-def _known_head(data: bytes, head: Head, body: bytes) -> _KnownHead | None:
-    """Remember the head of a request that is not too long, if the request is all that there is in what has come."""
-    end = len(data) - len(body)
-    length = _LENGTH.search(data, 0, end)
-    if length is None or end > REMEMBERED_HEAD_BYTES_MAX or data.find(_END) + len(_END) != end:
-        return None
-    return _KnownHead(head, data[: length.start(1)], data[length.end(1) : end])

@@ -18,7 +18,8 @@ from db.database import Database
 from server.operations.run import Runner
 from server.process.settings import Settings
 from server.transports.fast_path import FastPath
-from server.transports.http_protocol import REMEMBERED_HEAD_BYTES_MAX, Protocol
+from server.transports.http_protocol import Protocol
+from server.transports.remembered_head import REMEMBERED_HEAD_BYTES_MAX
 from tests.api import headers
 from tests.race import blocked
 from tests.sockets import Site, logged_site, site
