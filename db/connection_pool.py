@@ -1,4 +1,4 @@
-"""Proxy connections: the last few used are kept at hand, dead ones are given up, and every wait is bounded."""
+"""Pooled connections: the last few used are kept at hand, dead ones are given up, and every wait is bounded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -38,9 +38,7 @@ class PoolConnection(asyncpg.Connection):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.opened_at = self.answered_at = monotonic()
-        self.refused_change = (
-            False  # whether the server refused a change though its settings do not say that it is read-only
-        )
+        self.refused_change = False  # whether it did, though the server's settings do not say that it is read-only
         # The pool's proxy, which it takes back. Statements are run without it: it passes each call on, which takes as
         # long as sending a small statement.
         self.proxy: Proxy | None = None

@@ -105,9 +105,7 @@ class Protocol(asyncio.Protocol):
         self._head: Head | None = None
         self._held: list[bytes] | None = None  # the body so far of a request that may take the fast path
         self._data = b""  # what is being parsed, if it begins with a request
-        self._remembered: RememberedHead | None = (
-            None  # the head of the last request that came by itself and took the fast path
-        )
+        self._remembered: RememberedHead | None = None  # of the last request that came alone and took the fast path
         # The requests that have been parsed
         self.cycle: RequestResponseCycle | FastRequest | None = None  # the one that is being answered
         self._is_queued = False  # whether it has been answered, and what follows waits for a turn in the backlog
