@@ -120,6 +120,7 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
     app.state.streams = streams
     app.state.socket_limits = SocketLimits(settings)
     app.state.unread_bytes = UnreadBytes(settings.response_bytes_max)
+    app.state.body_memory = endpoint.body_memory
     app.state.backlog = Backlog(lambda: admission.is_busy)
     app.state.fast_path = FastPath(settings, pipeline, log_request)
     app.middleware_stack = _middleware(app.router, endpoint, settings, log_request)

@@ -30,14 +30,12 @@ from server.process.environment import is_loopback
 from server.process.garbage_collection import collect_seldom
 from server.process.settings import JWKS_URL, JWT_SECRET, JWT_SECRET_FILE, Settings, StartError
 from server.transports.http_protocol import Protocol
-from server.transports.websocket_protocol import WebSocketProtocol
+from server.transports.websocket_protocol import MESSAGE_BYTES_MORE, WebSocketProtocol
 
 Result = TypeVar("Result")
 
 # Longer than the 60 seconds of common load balancers: they must not send a request while we close the connection.
 IDLE_SECONDS_MAX = 75
-# A WebSocket message that exceeds the limit by less is refused in the protocol's words; a longer one is not even read.
-SOCKET_BYTES_MORE = 65_536
 PING_SECONDS = 20  # The interval between a WebSocket's pings, and the time that the client has to answer one.
 # Containers are given 10 seconds to stop. Requests in flight have the first 5 of them. One second before these end,
 # what has not finished is answered RETRY. Then the database is closed.
@@ -140,7 +138,7 @@ def _uvicorn(receive: Receive) -> tuple[uvicorn.Config | None, uvicorn.Server | 
 def _configure(config: uvicorn.Config, settings: Settings) -> None:
     """Set how uvicorn serves; connections that it makes from now on heed it."""
     config.http_protocol_class = Protocol  # It has its own limits, and its own class for WebSockets.
-    config.ws_max_size = settings.body_bytes_max + SOCKET_BYTES_MORE
+    config.ws_max_size = settings.body_bytes_max + MESSAGE_BYTES_MORE
     config.ws_per_message_deflate = False  # It would take more memory for each socket than everything else together.
     config.ws_ping_interval = PING_SECONDS
     config.ws_ping_timeout = PING_SECONDS

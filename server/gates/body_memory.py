@@ -1,10 +1,11 @@
-"""A limit on the memory that request bodies take while they are received or wait for admission."""
+"""A limit on the memory that request bodies and socket messages take until they are read."""
 
 from typing import Self
 
 from server.wire.request import RETRY_SECONDS, Refused
 
-# All bodies together. The first part of each does not count, so that ordinary requests are never refused for it.
+# All bodies and messages together. The first part of each does not count, so that ordinary requests are never refused
+# for it.
 BODIES_BYTES_MAX = 67_108_864
 UNCOUNTED_BYTES = 65_536
 
@@ -45,4 +46,4 @@ class BodyBytes:
     def release(self) -> None:
         """Free the memory."""
         self._memory.free += self._taken
-        self._taken = 0
+        self._taken = self.received = 0

@@ -42,7 +42,7 @@ class Endpoint:
         self.settings = settings
         self.verifier = verifier
         self.streams = streams
-        self._body_memory = BodyMemory(settings.body_bytes_max)
+        self.body_memory = BodyMemory(settings.body_bytes_max)
         self._pipeline = pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ class Endpoint:
     ) -> Response | EventStream:
         match scope["method"]:
             case "POST":
-                with BodyBytes(self._body_memory) as taken:
+                with BodyBytes(self.body_memory) as taken:
                     return await self._pipeline.answer(_Post(self, scope, receive, headers, accepts, taken))
             case "GET" | "HEAD":
                 return await self._get(scope, receive, headers, accepts)

@@ -48,6 +48,9 @@ BODY_BUFFER_BYTES_MAX = 65_536
 # What has come is parsed in pieces: between two of them the limits are checked, and the parser can be left alone while
 # a request is being answered. Common requests fit into one.
 _PIECE_BYTES = 4096
+# A piece that holds several heads is shorter: all of its requests are parsed, and each takes 2 KB until it is answered.
+_PIPELINED_PIECE_BYTES = 256
+_BLANK_LINE = b"\r\n\r\n"
 _PATH = PATH.encode()
 _TOO_LONG = f"The head is longer than {HEAD_BYTES_MAX} bytes or {HEAD_LINES_MAX} lines: send fewer or shorter headers."
 
@@ -227,7 +230,10 @@ class Protocol(asyncio.Protocol):
                     self._keep(data[end:])
                     break
                 start, end = end, end + _PIECE_BYTES
-                self._parser.feed_data(data if len(data) <= _PIECE_BYTES else data[start:end])
+                head_end = data.find(_BLANK_LINE, start, end)
+                if head_end >= 0 and data.find(_BLANK_LINE, head_end + len(_BLANK_LINE), end) >= 0:
+                    end = start + _PIPELINED_PIECE_BYTES
+                self._parser.feed_data(data[start:end])
                 if self._is_in_message:
                     self._received_bytes += min(end, len(data)) - start
                     self._check_size()
@@ -575,6 +581,7 @@ class Protocol(asyncio.Protocol):
             self._all_unread,
             self._backlog,
             self._admitted,
+            getattr(getattr(self.app, "state", None), "body_memory", None),
         )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)

@@ -21,13 +21,17 @@ from server.operations.run import QUERIES_AND_MUTATIONS, NotExecuted
 from server.pipeline import Pipeline, Request
 from server.process.settings import Settings
 from server.transports.socket_message import SocketMessage, read_message
+from server.transports.websocket_protocol import MESSAGE_BYTES_MORE
 from server.wire.answer import encode, encode_result, refusal, was_executed
 from server.wire.errors import present
 from server.wire.request import GraphQLRequest, Refused, read_headers, read_operation
 
 PROTOCOL = "graphql-transport-ws"
 INIT_SECONDS_MAX = 5
-MESSAGES_PER_SECOND_MAX = 100
+# Over 5 seconds. One user may have 50 sockets, and each message costs as much as half of a small query.
+MESSAGES_PER_SECOND_MAX = 20
+_PACE_SECONDS = 5
+MESSAGES_BEFORE_INIT_MAX = 10
 REASON_BYTES_MAX = 123  # A frame that closes has no room for more.
 
 log = structlog.get_logger()
@@ -155,6 +159,7 @@ class _Socket:
     async def run(self) -> None:
         """Serve the connection until it ends; nothing of it is left then."""
         started = time.perf_counter()
+        self._limit_messages(None)
         offered = PROTOCOL in self._scope["subprotocols"]
         await self._send({"type": "websocket.accept", "subprotocol": PROTOCOL if offered else None})
         try:
@@ -191,14 +196,17 @@ class _Socket:
             raise _Close(4408, "Connection initialisation timeout") from None
         client = self._scope["client"]
         with self._sockets.streams.place_of(await self._identify(), network(client[0]) if client else None):
+            self._limit_messages(self._authorization)
             await self._say('{"type":"connection_ack"}')
             while True:
                 await self._take(await self._message())
 
     async def _initialise(self) -> None:
         """Wait until the client has said who it is."""
+        count = 0
         while (message := await self._message()).type != "connection_init":
-            if message.type not in {"ping", "pong"}:
+            count += 1
+            if message.type not in {"ping", "pong"} or count >= MESSAGES_BEFORE_INIT_MAX:
                 raise _Close(
                     4401 if message.type == "subscribe" else 4400, "Unauthorized: send `connection_init` first."
                 )
@@ -208,6 +216,12 @@ class _Socket:
                 if not isinstance(value, str):
                     raise _Close(4400, "`Authorization` must be text: `Bearer` and the token.")
                 self._authorization = value
+
+    def _limit_messages(self, authorization: str | None) -> None:
+        """Have the server, if it is uvicorn, read no message that is far longer than this client may send."""
+        if "connection" in self._scope["state"]:
+            bytes_max = self._sockets.settings.request_bytes_max(authorization)
+            self._scope["state"]["connection"].max_message_size = bytes_max + MESSAGE_BYTES_MORE
 
     async def _identify(self) -> Identity | None:
         """Verify the token, again; InvalidToken where it is no longer valid."""
@@ -222,7 +236,7 @@ class _Socket:
     async def _message(self) -> SocketMessage:
         """Return the next message; identify the client again whenever that is due meanwhile."""
         now = asyncio.get_running_loop().time
-        self._paced = max(self._paced, now() - 1) + 1 / MESSAGES_PER_SECOND_MAX
+        self._paced = max(self._paced, now() - _PACE_SECONDS) + 1 / MESSAGES_PER_SECOND_MAX
         while True:
             try:
                 async with asyncio.timeout_at(self._due):

@@ -19,6 +19,7 @@ from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
 from server.gates.backlog import Backlog
+from server.gates.body_memory import BodyBytes, BodyMemory
 from server.gates.unread_bytes import UnreadBytes
 from server.wire.answer import refusal
 from server.wire.headers import with_security
@@ -30,6 +31,9 @@ FRAMES_PER_SECOND_MAX = 200
 # Pings and pongs, over 5 seconds. Clients send one in several seconds; a socket that sends many wants to keep us busy.
 CONTROL_FRAMES_PER_SECOND_MAX = 20
 _CONTROL_SECONDS = 5
+
+# A message that exceeds the limit by less is refused in the protocol's words; a longer one is not even read.
+MESSAGE_BYTES_MORE = 4096
 
 # This may hold a hundred frames, which take a millisecond to parse. Meanwhile every other client waits.
 _PIECE_BYTES = 512
@@ -55,6 +59,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         all_unread: UnreadBytes | None,
         backlog: Backlog,
         address: Hashable,
+        body_memory: BodyMemory | None,
     ) -> None:
         super().__init__(config, server_state, app_state)
         self._release = release
@@ -63,6 +68,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._address = address
         self.logger = _silent
         self.conn: _Connection = _Connection(max_size=config.ws_max_size, logger=_silent)
+        self.app_state = {**app_state, "connection": self.conn}  # The application sets how long its messages may be.
+        self._message_bytes = None if body_memory is None else BodyBytes(body_memory)
+        self._queued_bytes = 0  # of messages that the application has not received
         self._unparsed = b""
         self._paced = 0.0  # when the next frame would be parsed if all came at the same pace
         self._control_paced = 0.0  # the same of pings and pongs
@@ -74,6 +82,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._all_unread is not None:
             self._all_unread.remove(self.transport)
         self._unparsed = b""
+        if self._message_bytes is not None:
+            self._message_bytes.release()
         error: BaseException | None = self.conn.handshake_exc
         while error is not None:  # Frames of these tracebacks refer back: see `Protocol._drop_references`.
             error.__traceback__ = None
@@ -107,6 +117,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(piece)
             self._pace(self.conn.frames - frames, self.conn.control_frames - control_frames)
         self._unparsed = unparsed[start:]
+        self._count_messages()
         if self._may_parse():
             self.transport.resume_reading()
         else:
@@ -124,6 +135,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._paced = max(self._paced, now - 1) + frames / FRAMES_PER_SECOND_MAX
         if self._paced > now:
             self._pause = self.loop.call_at(self._paced, self._backlog.add, self._address, self._end_pause)
+
+    def _count_messages(self) -> None:
+        """Count the bytes of messages that are incomplete or not received; close where all clients send too much."""
+        if self._message_bytes is None or self.transport.is_closing():
+            return
+        self._message_bytes.release()
+        try:
+            self._message_bytes.add(self._queued_bytes + (self.conn.current_size or 0) + len(self.conn.reader.buffer))
+        except Refused as refused:
+            self.conn.fail(CloseCode.TRY_AGAIN_LATER, refused.message)
+            self.handle_parser_exception()
+
+    def send_receive_event_to_app(self) -> None:
+        self._queued_bytes += sum(map(len, self.frames))
+        super().send_receive_event_to_app()
 
     def _end_pause(self) -> None:
         self._pause = None
@@ -178,6 +204,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():
             self.read_paused = False
+            self._queued_bytes = 0
             self._go_on()
         return message
 

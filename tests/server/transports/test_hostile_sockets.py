@@ -27,6 +27,8 @@ from server.operations.run import Runner
 from server.process.settings import Settings
 from server.transports.fast_path import FastPath, FastRequest
 from server.transports.http_protocol import FRAMING_BYTES_MAX, HEAD_BYTES_MAX, HEAD_LINES_MAX, Protocol
+from server.transports.socket_message import SocketMessage
+from server.transports.websocket import _Socket
 from server.transports.websocket_protocol import _PIECE_BYTES, WebSocketProtocol
 from tests.race import blocked
 from tests.server.transports.test_fast_path import ANSWER, QUERY, read, request
@@ -396,6 +398,26 @@ async def test_pipelined_requests_whose_responses_are_not_read(reached: Site, mo
             assert (await client.receive())[::2] == (200, {"data": {"a": content}})
 
 
+@pytest.mark.parametrize("first", [b"", POST + b"content-length: 1\r\n\r\n ", CHUNKED + b"1\r\n \r\n0\r\n\r\n"])
+async def test_short_pipelined_requests(reached: Site, monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """Of thousands of requests that arrive at once, few are parsed before their turn."""
+    monkeypatch.setattr(server.gates.backlog, "TURNS_PER_SECOND_MAX", 1e-6)
+    parsed = 0
+    begin = Protocol.on_message_begin
+
+    def note(connection: Protocol) -> None:
+        nonlocal parsed
+        parsed += 1
+        begin(connection)
+
+    monkeypatch.setattr(Protocol, "on_message_begin", note)
+    shortest = b"GET / HTTP/1.1\r\n\r\n"
+    async with opened(reached) as client:
+        client.send(first + shortest * 3000)
+        await client.receive()
+        assert parsed <= 256 // len(shortest) + 2
+
+
 async def test_pipelined_requests_wait(reached: Site, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that arrive during another are kept unparsed, up to a limit, and answered afterwards."""
     parsed = 0
@@ -561,6 +583,51 @@ async def test_a_socket_that_keeps_pinging(reached: Site, what: str) -> None:
         assert len(pongs) < 2 * 1000
         assert close[1:3] == (1008).to_bytes(2)
         await until(lambda: not reached.server.server_state.connections)
+
+
+@pytest.mark.parametrize("fragments", [1, 8])
+async def test_messages_that_do_not_end(reached: Site, monkeypatch: pytest.MonkeyPatch, fragments: int) -> None:
+    """Incomplete messages of all sockets take limited memory: the socket that exceeds it is closed with 1013."""
+    memory = reached.server.config.loaded_app.state.body_memory
+    monkeypatch.setattr(memory, "free", 1_400_000)
+    size = 800_000 // fragments
+    head = b"\xff" + size.to_bytes(8) + b"\0\0\0\0"
+    begun = b"".join((b"\0" if number else b"\1") + head + b" " * size for number in range(fragments))[:-1]
+    async with reached.signed_in() as first, reached.signed_in() as second, reached.signed_in() as other:
+        first.connection.transport.write(begun)
+        await until(lambda: memory.free < 700_000)
+        second.connection.transport.write(begun)
+        assert (await second.closed())[0] == 1013
+        await until(lambda: memory.free > 650_000)
+        await other.send(type="ping", payload={"a": "x" * 700_000})
+        assert (await other.receive())["type"] == "pong"
+        first.connection.transport.abort()
+        await until(lambda: memory.free == 1_400_000)
+
+
+async def test_a_message_that_waits_to_be_taken(reached: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that has arrived takes of the limited memory until the socket takes it."""
+    memory = reached.server.config.loaded_app.state.body_memory
+    free = memory.free
+    taking = asyncio.Event()
+    take = _Socket._take  # noqa: SLF001 - what comes after a message is read
+
+    async def wait(socket: _Socket, message: SocketMessage) -> None:
+        await taking.wait()
+        await take(socket, message)
+
+    monkeypatch.setattr(_Socket, "_take", wait)
+    async with reached.signed_in() as client:
+        (connection,) = reached.server.server_state.connections
+        assert isinstance(connection, WebSocketProtocol)
+        for _ in range(2):
+            await client.send(type="ping", payload={"a": "x" * 700_000})
+        await until(lambda: not connection.queue.empty())
+        assert memory.free < free - 600_000
+        taking.set()
+        for _ in range(2):
+            assert (await client.receive())["type"] == "pong"
+        assert memory.free == free
 
 
 async def test_messages_that_wait_for_a_slow_client(reached: Site) -> None:

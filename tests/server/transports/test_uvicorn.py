@@ -61,11 +61,11 @@ async def test_the_websocket() -> None:
     replaced = vars(WebSocketProtocol).keys() & vars(WebSocketsSansIOProtocol).keys()
     assert replaced - {"__init__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__"} == {
         *("connection_lost", "data_received", "pause_writing", "resume_writing", "run_asgi", "send", "receive"),
-        "keepalive_timeout",
+        *("keepalive_timeout", "send_receive_event_to_app"),
     }
     config = Config(app)
     config.load()
-    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None, None, Backlog(), None)
+    ours = WebSocketProtocol(config, ServerState(), {}, lambda: None, None, Backlog(), None, None)
     read = set(re.findall(r"self\.(\w+)", inspect.getsource(WebSocketProtocol)))
     assert {each for each in read if not hasattr(ours, each)} == {"scope"}  # It is made of the handshake.
     assert isinstance(ours.writable, asyncio.Event)

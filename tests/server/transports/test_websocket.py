@@ -176,8 +176,27 @@ async def test_the_protocol_is_chosen_among_others(reached: Site) -> None:
         assert "Sec-WebSocket-Extensions" not in client.connection.response.headers
 
 
-async def test_huge_messages_are_not_read(reached: Site) -> None:
+@pytest.mark.parametrize(("subject", "size"), [("ann", 2_000_000), (None, 100_000)])
+async def test_huge_messages_are_not_read(reached: Site, subject: str | None, size: int) -> None:
     """A message far beyond the limit closes the socket with 1009 before it has arrived."""
-    async with reached.signed_in() as client:
-        await client.connection.send("x" * 2_000_000)
+    async with reached.signed_in(subject) as client:
+        await client.connection.send("x" * size)
         assert (await client.closed())[0] == 1009
+    async with reached.connected() as client:  # Before `connection_init`, nobody has signed in.
+        await client.connection.send("x" * size)
+        assert (await client.closed())[0] == 1009
+
+
+async def test_messages_before_initialisation(reached: Site) -> None:
+    """A socket takes a few pings before `connection_init`, not many."""
+    async with reached.connected() as client:
+        for _ in range(9):
+            await client.send(type="ping")
+            assert await client.receive() == {"type": "pong"}
+        await client.sign_in()
+    async with reached.connected() as client:
+        for _ in range(10):
+            await client.send(type="ping")
+        for _ in range(9):
+            assert await client.receive() == {"type": "pong"}
+        assert (await client.closed())[0] == 4400

@@ -126,6 +126,7 @@ async def test_messages_are_read_at_a_limited_rate(
 ) -> None:
     """A flood of messages is read at the limit of messages per second, and none is lost."""
     monkeypatch.setattr(server.transports.websocket, "MESSAGES_PER_SECOND_MAX", 4)
+    monkeypatch.setattr(server.transports.websocket, "_PACE_SECONDS", 1)
     async with site(settings, dsn) as reached, reached.signed_in() as flooding, reached.signed_in() as other:
         answered: list[object] = []
 
