@@ -66,13 +66,13 @@ bench-compare: $(VENV)/dev ## Measure it beside another checkout, such as the co
 explorer: $(VENV)/run ## Build GraphiQL's page and the quickstart's, if what they are made of has changed
 	@$(BIN)/python explorer/build.py
 
-screenshot: $(VENV)/dev explorer ## Take the README's picture of two windows anew (needs Chromium)
+screenshot: $(VENV)/dev explorer ## Take the README's picture of two windows (needs Chromium)
 	$(BIN)/python docs/screenshot.py
 
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate
 
-schema: $(VENV)/dev ## Print schema.graphql, docs/reference.md and the Python client's types anew
+schema: $(VENV)/dev ## Print schema.graphql, docs/reference.md and the Python client's types again
 	$(BIN)/videocredits schema > schema.graphql
 	$(BIN)/python docs/reference.py > docs/reference.md
 	$(BIN)/python clients/python/generate.py
@@ -83,7 +83,7 @@ client: ## Build the client in TypeScript (needs npm)
 released: ## Keep schema.graphql as that of the changelog's last release, which later changes are compared with
 	@grep -m1 -oE '^## \[[0-9][^]]*' CHANGELOG.md | sed 's/^## \[/# Released as /' | cat - schema.graphql > docs/released.graphql
 
-lock: $(VENV)/dev ## Resolve the dependencies anew
+lock: $(VENV)/dev ## Resolve the dependencies again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --custom-compile-command 'make lock' --group build --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 

@@ -65,7 +65,7 @@ class Settings:
     notify: Literal["on", "off"] = setting(
         "on",
         choice("on", "off"),
-        "Whether processes tell each other of changes by NOTIFY; `off` where there is none (PgBouncer in transaction "
+        "Whether processes notify each other of changes by NOTIFY; `off` where there is none (PgBouncer in transaction "
         "mode, distributed databases): then they find them within 2 seconds.",
     )
     signup_credits: int = setting("10", whole_number(0, 2147483647), "Credits that a new user is given.")
@@ -147,7 +147,7 @@ class Settings:
         "600/minute", RATE, "Requests that one user may send, all at once or one by one; for the role USER alone."
     )
     rate_limit_per_address: Quota | None = setting(
-        "6000/minute", RATE, "Requests that may come from one address (of IPv6, one /64), whoever sends them."
+        "6000/minute", RATE, "Requests that may come from one address (of IPv6, one /64), of all users together."
     )
     rate_limit_storage: str | None = setting(
         None,
