@@ -6,7 +6,7 @@
     4. user          rate limit of the user
     5. body          received whole, within its limits
     6. admission     a slot, at once or after a wait; excess is rejected
-    7. reading       which operation it is, and whether it may come this way
+    7. reading       which operation it is, and whether it may come this way; what takes long has to wait for a turn
     8. execution
     9. response      encoded
    10. release       of the slot
@@ -29,6 +29,7 @@ from db.deadline import Deadlines, Section
 from resolvers.identity import Identity, Role
 from server.auth.tokens import Proof, TokenVerifier
 from server.gates.admission import WAITING, Admission, Owner, Slot, overloaded
+from server.gates.long_work import LongWork
 from server.gates.rate_limit import RateLimits, network
 from server.operations.run import Kinds, NotExecuted, Runner
 from server.wire.request import ClientGone, GraphQLRequest, Refused
@@ -44,6 +45,7 @@ class Request(ABC, Generic[Response]):
     allowed: Kinds  # the operations that may come this way
     streams: bool = False  # whether a subscription may be answered
     has_body: bool = True  # whether all of it has arrived before it is judged
+    is_long: bool = False  # whether it takes more than a millisecond to read
 
     def __init__(self, client: tuple[str, int] | None, authorization: str | None, deadline: float) -> None:
         self.client = client
@@ -82,6 +84,7 @@ class Pipeline:
         self._rate_limits = rate_limits
         self._admission = admission
         self._runner = runner
+        self.long_work = LongWork(admission.free)
         self._deadlines = Deadlines()
 
     async def answer(self, request: Request[Response]) -> Response:
@@ -117,7 +120,7 @@ class Pipeline:
                         late = overloaded
                         await request.wait(slot)
                     late = RetryLaterError
-                    asked = request.read()
+                    asked = await self._read(request, owner)
                     if request.streams and (response := self._follow(request, asked, identity)) is not None:
                         return response
                     return request.respond(await self._runner.execute(asked, identity, request.allowed))
@@ -125,6 +128,13 @@ class Pipeline:
                     slot.release()
         except TimeoutError as error:
             raise late() from error
+
+    async def _read(self, request: Request[Response], owner: Owner) -> GraphQLRequest:
+        """Read a request and prepare its document; what takes long waits for a turn."""
+        asked = await self.long_work.do(owner, request.read) if request.is_long else request.read()
+        if (preparation := self._runner.preparation(asked)) is not None:
+            await self.long_work.do(owner, preparation)
+        return asked
 
     def _follow(self, request: Request[Response], asked: GraphQLRequest, identity: Identity | None) -> Response | None:
         """Make the response to a subscription, or to what cannot be executed; None for a query or mutation."""

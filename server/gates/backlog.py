@@ -59,6 +59,8 @@ class Backlog:
         del calls[go_on]
         if calls:
             self.waiting[address] = calls
-        if self.waiting:
-            self._wait()
-        go_on()
+        try:
+            go_on()
+        finally:
+            if self.waiting and self._timer is None:
+                self._wait()

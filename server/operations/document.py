@@ -74,11 +74,15 @@ class Documents:
 
     def prepare(self, schema: GraphQLSchema, text: str) -> Prepared:
         """Prepare a document, at less than 100 ms of CPU, or recall the result of an earlier call."""
-        prepared = self._sound.get(text) or self._faulty.get(text)
+        prepared = self.recall(text)
         if prepared is None:
             prepared = self._prepared(schema, text)
             (self._faulty if prepared.errors else self._sound).put(text, prepared, len(text))
         return prepared
+
+    def recall(self, text: str) -> Prepared | None:
+        """Recall the result of an earlier call of `prepare`; None if there is none."""
+        return self._sound.get(text) or self._faulty.get(text)
 
     def compiled(
         self, schema: GraphQLSchema, prepared: Prepared, name: str | None

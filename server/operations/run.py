@@ -1,8 +1,9 @@
 """Running GraphQL operations, for all transports."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -103,6 +104,14 @@ class Runner:
                 "`Accept: multipart/mixed;subscriptionSpec=1.0`, or over WebSocket (graphql-transport-ws)."
             )
             raise Refused(400, message) from error
+
+    def preparation(self, asked: GraphQLRequest) -> Callable[[], object] | None:
+        """Return what prepares the document of a request, which may take 100 ms; None if that has been done."""
+        try:
+            text = self._persisted.text_of(asked)
+        except RequestError:
+            return None  # It has none.
+        return None if self._schema.documents.recall(text) else partial(self._schema.prepare, text)
 
     def kind(self, asked: GraphQLRequest) -> OperationType:
         """Return an operation's kind; NotExecuted if it cannot be executed."""

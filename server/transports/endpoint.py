@@ -23,6 +23,7 @@ from server.wire.compression import compressed
 from server.wire.media_type import EVENT_STREAM, GRAPHQL_RESPONSE, JSON, Accepted, accepted, is_page_preferred
 from server.wire.request import (
     METHODS,
+    SHORT_BODY_BYTES,
     ClientGone,
     GraphQLRequest,
     Refused,
@@ -148,7 +149,7 @@ class _Http(Request[Response | EventStream]):
 
 
 class _Get(_Http):
-    __slots__ = ("_parameters",)
+    __slots__ = ("_parameters", "is_long")
 
     allowed = QUERIES
 
@@ -163,13 +164,14 @@ class _Get(_Http):
     ) -> None:
         super().__init__(endpoint, scope, receive, headers, accepts)
         self._parameters = parameters
+        self.is_long = len(scope["query_string"]) > SHORT_BODY_BYTES
 
     def read(self) -> GraphQLRequest:
         return read_get(self._parameters, self._headers)
 
 
 class _Post(_Http):
-    __slots__ = ("_body", "_taken")
+    __slots__ = ("_body", "_taken", "is_long")
 
     allowed = QUERIES_AND_MUTATIONS
 
@@ -202,6 +204,7 @@ class _Post(_Http):
             if not message.get("more_body", False):
                 break
         self._body = b"".join(chunks)
+        self.is_long = len(self._body) > SHORT_BODY_BYTES
 
     def read(self) -> GraphQLRequest:
         asked, self._body = read_body(self._body), b""

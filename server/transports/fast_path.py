@@ -25,7 +25,7 @@ from server.wire.answer import answer, refusal
 from server.wire.compression import compressed
 from server.wire.headers import Header, cors, forwarded, lines, with_security
 from server.wire.media_type import accepted
-from server.wire.request import GraphQLRequest, read_body
+from server.wire.request import SHORT_BODY_BYTES, GraphQLRequest, read_body
 from server.wire.request_id import new_request_id
 
 PATH = "/graphql"
@@ -91,7 +91,7 @@ class FastPath:
 class FastRequest(Request[Response]):
     """One request on the fast path."""
 
-    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme", "keep_alive")
+    __slots__ = ("_body", "_head", "_path", "_request_id", "_scheme", "is_long", "keep_alive")
 
     allowed = QUERIES_AND_MUTATIONS
 
@@ -110,6 +110,7 @@ class FastRequest(Request[Response]):
         self.deadline = deadline
         self.slot = None
         self.gone = False
+        self.is_long = len(body) > SHORT_BODY_BYTES
         self.keep_alive = True  # whether the connection stays open after the response
         self._path = path
         self._head = head

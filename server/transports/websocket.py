@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from functools import partial
 from uuid import uuid4
 
 import structlog
@@ -24,7 +25,7 @@ from server.transports.socket_message import SocketMessage, read_message
 from server.transports.websocket_protocol import MESSAGE_BYTES_MORE
 from server.wire.answer import encode, encode_result, refusal, was_executed
 from server.wire.errors import present
-from server.wire.request import GraphQLRequest, Refused, read_headers, read_operation
+from server.wire.request import SHORT_BODY_BYTES, GraphQLRequest, Refused, read_headers, read_operation
 
 PROTOCOL = "graphql-transport-ws"
 INIT_SECONDS_MAX = 5
@@ -173,7 +174,7 @@ class _Socket:
             await self._reject(error)
         except Refused as error:
             # After 1013, clients reconnect with growing pauses, a few times.
-            await self._close(1013 if error.status == 429 else 4400, error.message)
+            await self._close(1013 if error.status in {429, 503} else 4400, error.message)
         except ConnectionError:
             pass  # The client has left.
         except Exception:
@@ -250,7 +251,11 @@ class _Socket:
             self._closed = self._closed or received.get("code")
             raise ConnectionError
         verified = None if self._due is None else self._authorization
-        return read_message(received, self._sockets.settings.request_bytes_max(verified))
+        read = partial(read_message, received, self._sockets.settings.request_bytes_max(verified))
+        if len(received.get("text") or "") <= SHORT_BODY_BYTES:
+            return read()
+        client = self._scope["client"]
+        return await self._sockets.pipeline.long_work.do(client and (network(client[0]),), read)
 
     async def _take(self, message: SocketMessage) -> None:
         match message.type:
