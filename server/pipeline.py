@@ -18,7 +18,8 @@ one deadline. A transport adapts to this as a ``Request``; it has no order of it
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from graphql import ExecutionResult
 from strawberry.types import ExecutionResult as Result
@@ -31,6 +32,7 @@ from server.auth.tokens import Proof, TokenVerifier
 from server.gates.admission import WAITING, Admission, Owner, Slot, overloaded
 from server.gates.long_work import LongWork
 from server.gates.rate_limit import RateLimits, network
+from server.operations.document import Prepared
 from server.operations.run import Kinds, NotExecuted, Runner
 from server.wire.request import ClientGone, GraphQLRequest, Refused
 
@@ -110,40 +112,35 @@ class Pipeline:
                     await request.receive()
                 if request.gone:
                     raise ClientGone
-                if identity is None:
-                    owner: Owner = (network(request.client[0]),) if request.client else None
-                else:
-                    owner = identity.subject if identity.role is Role.USER else None
+                owner = _owner(request, identity)
                 request.slot = slot = Slot(self._admission, owner)
                 try:
                     if slot.state is WAITING:
                         late = overloaded
                         await request.wait(slot)
                     late = RetryLaterError
-                    asked = await self._read(request, owner)
-                    if request.streams and (response := self._follow(request, asked, identity)) is not None:
+                    asked = await self.long_work.do(owner, request.read) if request.is_long else request.read()
+                    document = self._runner.recall(asked)
+                    if document is None:
+                        document = await self.long_work.do(owner, partial(self._runner.prepare, asked))
+                    if request.streams and (response := self._follow(request, asked, document, identity)) is not None:
                         return response
-                    return request.respond(await self._runner.execute(asked, identity, request.allowed))
+                    return request.respond(await self._runner.execute(asked, document, identity, request.allowed))
                 finally:
                     slot.release()
         except TimeoutError as error:
             raise late() from error
 
-    async def _read(self, request: Request[Response], owner: Owner) -> GraphQLRequest:
-        """Read a request and prepare its document; what takes long waits for a turn."""
-        asked = await self.long_work.do(owner, request.read) if request.is_long else request.read()
-        if (preparation := self._runner.preparation(asked)) is not None:
-            await self.long_work.do(owner, preparation)
-        return asked
-
-    def _follow(self, request: Request[Response], asked: GraphQLRequest, identity: Identity | None) -> Response | None:
+    def _follow(
+        self, request: Request[Response], asked: GraphQLRequest, document: Prepared, identity: Identity | None
+    ) -> Response | None:
         """Make the response to a subscription, or to what cannot be executed; None for a query or mutation."""
         try:
-            request.kind = self._runner.kind(asked)
+            request.kind = self._runner.kind(asked, document)
         except NotExecuted as error:
             return request.respond(ExecutionResult(None, error.errors))
         if request.kind is OperationType.SUBSCRIPTION:
-            return request.follow(self._runner.subscribe(asked, identity))
+            return request.follow(self._runner.subscribe(asked, document, identity))
         return None
 
     async def admit_address(self, client: tuple[str, int] | None) -> None:
@@ -153,6 +150,12 @@ class Pipeline:
     def expire(self) -> None:
         """End the deadline of every request now: each is answered RETRY, if it is not answered otherwise."""
         self._deadlines.expire_all()
+
+
+def _owner(request: Request[Any], identity: Identity | None) -> Owner:
+    if identity is None:
+        return (network(request.client[0]),) if request.client else None
+    return identity.subject if identity.role is Role.USER else None
 
 
 def _body_late() -> Refused:

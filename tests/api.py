@@ -148,7 +148,7 @@ class Api:
         state = self.app.state
         asked = GraphQLRequest(document, dict(variables or {}), None, None, {})
         identity = Identity(subject, role) if subject else None
-        results = state.runner.subscribe(asked, identity)
+        results = state.runner.subscribe(asked, state.runner.prepare(asked), identity)
         async with aclosing(results):
             async for result in results:
                 yield json.loads(result)

@@ -162,7 +162,7 @@ class Schema(strawberry.Schema):
 
     def run(
         self,
-        text: str,
+        document: Prepared,
         variables: dict[str, Any] | None,
         context: Any,
         name: str | None,
@@ -172,20 +172,24 @@ class Schema(strawberry.Schema):
 
         Strawberry also reports errors: by then, nothing has been resolved.
         """
-        answer = self._answer(text, variables or {}, context, name, allowed)
-        return self.execute(text, variables, context, None, name, allowed) if answer is None else answer
+        answer = self._answer(document, variables or {}, context, name, allowed)
+        return self.execute(document.text, variables, context, None, name, allowed) if answer is None else answer
 
     def _answer(
-        self, text: str, variables: dict[str, Any], context: Any, name: str | None, allowed: Collection[OperationType]
+        self,
+        document: Prepared,
+        variables: dict[str, Any],
+        context: Any,
+        name: str | None,
+        allowed: Collection[OperationType],
     ) -> ExecutionResult | Awaitable[ExecutionResult] | None:
         """Begin to execute by compiled functions, or do nothing."""
-        prepared = self.documents.prepare(self._schema, text)
-        costs = prepared.costs
+        costs = document.costs
         if name is None and len(costs) == 1:
             (name,) = costs
-        if prepared.errors or name not in costs:
+        if document.errors or name not in costs:
             return None
-        operation, roots = self.documents.compiled(self._schema, prepared, name)
+        operation, roots = self.documents.compiled(self._schema, document, name)
         if operation.kind not in allowed:
             return None
         try:

@@ -1,9 +1,8 @@
 """Running GraphQL operations, for all transports."""
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -79,21 +78,31 @@ class Runner:
         self._shared = SharedStreams()
         self._followed = FollowedCosts()
 
+    def recall(self, asked: GraphQLRequest) -> Prepared | None:
+        """Return the document of a request if it has been prepared, or if there is none, the error that says so."""
+        try:
+            return self._schema.documents.recall(self._persisted.text_of(asked))
+        except RequestError as error:
+            return Prepared("", None, [error], {}, {})
+
+    def prepare(self, asked: GraphQLRequest) -> Prepared:
+        """Prepare the document of a request, which may take 100 ms, or recall it."""
+        return self.recall(asked) or self._schema.prepare(self._persisted.text_of(asked))
+
     async def execute(
-        self, asked: GraphQLRequest, identity: Identity | None, allowed: Kinds
+        self, asked: GraphQLRequest, document: Prepared, identity: Identity | None, allowed: Kinds
     ) -> ExecutionResult | Result:
         """Execute a query or mutation, for as long as it takes.
 
         Refused where it is not of a kind ``allowed``, or the document does not hold it.
         """
+        if document.document is None:
+            return ExecutionResult(None, document.errors)
         try:
             context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
-            text = self._persisted.text_of(asked)
-            running = self._schema.run(text, asked.variables, context, asked.name, allowed)
+            running = self._schema.run(document, asked.variables, context, asked.name, allowed)
             result = running if isinstance(running, ExecutionResult) else await running
             return _whole(result) if result.errors else result
-        except RequestError as error:
-            return ExecutionResult(None, [error])
         except CannotGetOperationTypeError as error:
             raise _unknown_operation() from error
         except InvalidOperationTypeError as error:
@@ -105,42 +114,35 @@ class Runner:
             )
             raise Refused(400, message) from error
 
-    def preparation(self, asked: GraphQLRequest) -> Callable[[], object] | None:
-        """Return what prepares the document of a request, which may take 100 ms; None if that has been done."""
-        try:
-            text = self._persisted.text_of(asked)
-        except RequestError:
-            return None  # It has none.
-        return None if self._schema.documents.recall(text) else partial(self._schema.prepare, text)
-
-    def kind(self, asked: GraphQLRequest) -> OperationType:
+    def kind(self, asked: GraphQLRequest, document: Prepared) -> OperationType:
         """Return an operation's kind; NotExecuted if it cannot be executed."""
-        _, definition = self._prepare(asked)
-        return OperationType(definition.operation.value)
+        return OperationType(_definition(asked, document).operation.value)
 
-    async def subscribe(self, asked: GraphQLRequest, identity: Identity | None) -> AsyncGenerator[str, None]:
+    async def subscribe(
+        self, asked: GraphQLRequest, document: Prepared, identity: Identity | None
+    ) -> AsyncGenerator[str, None]:
         """Yield the results of a subscription as JSON, as they come; NotExecuted, before the first, where none do."""
-        prepared, definition = self._prepare(asked)
+        definition = _definition(asked, document)
         name = definition.name.value if definition.name else None
-        text, given = self._persisted.text_of(asked), asked.variables or {}
+        given = asked.variables or {}
         # A stream may last for hours: nothing is kept of a request but what its subscription uses.
         declared = [each.variable.name.value for each in definition.variable_definitions or ()]
         variables = {each: given[each] for each in declared if each in given}
         del asked, given
         try:
-            cost = prepared.costs[name].hold(variables)
+            cost = document.costs[name].hold(variables)
         except RequestError as error:
             raise NotExecuted([error]) from error
 
         def start() -> States:
             context = Context(self.database, self.live, self._terms, identity, self._response_bytes_max)
-            return States(self._follow(prepared, name, variables, context, cost), context.refreshed)
+            return States(self._follow(document, name, variables, context, cost), context.refreshed)
 
-        if _root_field(prepared, definition) == EVENTS:
+        if _root_field(document, definition) == EVENTS:
             results = start().texts
         else:
             digest = sha256(json.dumps(variables, sort_keys=True).encode()).digest()
-            results = self._shared.follow((identity, text, name, digest), start)
+            results = self._shared.follow((identity, document.text, name, digest), start)
         async with aclosing(results):
             async for result in results:
                 yield result
@@ -175,17 +177,14 @@ class Runner:
         finally:
             self._followed.remove(identity, cost)
 
-    def _prepare(self, asked: GraphQLRequest) -> tuple[Prepared, OperationDefinitionNode]:
-        try:
-            prepared = self._schema.prepare(self._persisted.text_of(asked))
-        except RequestError as error:
-            raise NotExecuted([error]) from error
-        if prepared.errors or prepared.document is None:
-            raise NotExecuted(prepared.errors)
-        definition = get_operation_ast(prepared.document, asked.name)
-        if definition is None:
-            raise NotExecuted([_unknown_operation()])
-        return prepared, definition
+
+def _definition(asked: GraphQLRequest, document: Prepared) -> OperationDefinitionNode:
+    if document.errors or document.document is None:
+        raise NotExecuted(document.errors)
+    definition = get_operation_ast(document.document, asked.name)
+    if definition is None:
+        raise NotExecuted([_unknown_operation()])
+    return definition
 
 
 def _unknown_operation() -> Refused:

@@ -38,7 +38,7 @@ async def executed(schema: Schema, text: str, variables: dict[str, Any], seed: i
     backend: Any = Backend(graphql_schema, seed, oddity=0)
     backend.identity = ADMIN
     with synthetic(graphql_schema):
-        running = schema.run(text, variables, backend, None, KINDS)
+        running = schema.run(schema.prepare(text), variables, backend, None, KINDS)
         _ = running if isinstance(running, ExecutionResult) else await running
     asked: list[str] = backend.calls
     return asked

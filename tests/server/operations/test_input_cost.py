@@ -5,6 +5,8 @@ import sys
 from typing import Any
 
 import pytest
+from graphql import ExecutionResult
+from strawberry.types import ExecutionResult as Result
 
 import server.wire.request
 from db.database import Database
@@ -42,7 +44,7 @@ async def answered(runner: Runner, body: bytes, identity: Identity | None) -> tu
 
     sys.setprofile(count)
     try:
-        result = await runner.execute(read_body(body), identity, QUERIES_AND_MUTATIONS)
+        result = await execute(runner, read_body(body), identity)
         errors = [present(error, "id") for error in result.errors or ()]
     except Refused as error:
         errors = [present(error, "id")]
@@ -96,13 +98,18 @@ def test_long_bodies_do_not_use_the_short_body_parser(monkeypatch: pytest.Monkey
     assert lengths == [100, SHORT_BODY_BYTES]
 
 
+async def execute(runner: Runner, asked: GraphQLRequest, identity: Identity | None) -> ExecutionResult | Result:
+    """Execute a query or mutation as the pipeline does."""
+    return await runner.execute(asked, runner.prepare(asked), identity, QUERIES_AND_MUTATIONS)
+
+
 @pytest.mark.parametrize(
     ("document", "variables"),
     [(VIDEOS, {"f": {"status": ["NONE"]}}), (NODES, {"ids": 1.5}), (CREATE, {"input": {}}), (UPDATE, {})],
 )
 async def test_rules_come_before_variables(runner: Runner, document: str, variables: dict[str, Any]) -> None:
     """A caller who may use no root field of an operation gets that refusal, not errors about its variables."""
-    result = await runner.execute(GraphQLRequest(document, variables), None, QUERIES_AND_MUTATIONS)
+    result = await execute(runner, GraphQLRequest(document, variables), None)
     assert result.errors is not None
     (error,) = result.errors
     assert present(error, "id")["extensions"]["code"] == "UNAUTHENTICATED"
@@ -119,7 +126,7 @@ async def test_rules_of_subscriptions_come_before_variables(runner: Runner) -> N
         (Identity("ann", Role.USER), "BAD_USER_INPUT", VARIABLE_ERRORS_MAX + 1),
     ):
         with pytest.raises(NotExecuted) as refused:
-            await anext(runner.subscribe(operation, identity))
+            await anext(runner.subscribe(operation, runner.prepare(operation), identity))
         assert [present(error, "id")["extensions"]["code"] for error in refused.value.errors] == [code] * count
 
 
@@ -129,13 +136,11 @@ async def test_no_mutation_runs_beside_a_forbidden_one(runner: Runner) -> None:
     document = "mutation { registerUser(input: {}) { __typename } %s }"
     forbidden = 'updateVideoRecordStatus(input: {recordId: "a", status: READY}) { __typename }'
     operation = GraphQLRequest(document % forbidden)
-    result = await runner.execute(operation, ann, QUERIES_AND_MUTATIONS)
+    result = await execute(runner, operation, ann)
     assert [present(error, "id")["extensions"]["code"] for error in result.errors or ()] == ["FORBIDDEN"]
-    result = await runner.execute(
-        GraphQLRequest("{ viewer { id } users { nodes { id } } }"), ann, QUERIES_AND_MUTATIONS
-    )
+    result = await execute(runner, GraphQLRequest("{ viewer { id } users { nodes { id } } }"), ann)
     assert [error.path for error in result.errors or ()] == [["users"]]
-    result = await runner.execute(GraphQLRequest("{ viewer { id } }"), ann, QUERIES_AND_MUTATIONS)
+    result = await execute(runner, GraphQLRequest("{ viewer { id } }"), ann)
     assert result.data == {"viewer": None}
 
 
@@ -145,7 +150,7 @@ async def test_the_items_of_all_lists_count(runner: Runner, items: int) -> None:
     document = "query($a: [ID!]!, $b: [ID!]!) { a: nodes(ids: $a) { id } b: nodes(ids: $b) { id } }"
     variables = {"a": ["a"] * 1_000, "b": ["b"] * (items - 1_000)}
     operation = read_body(json.dumps({"query": document, "variables": variables}).encode())
-    result = await runner.execute(operation, Identity("root", Role.ADMIN), QUERIES_AND_MUTATIONS)
+    result = await execute(runner, operation, Identity("root", Role.ADMIN))
     messages = {error.message for error in result.errors or ()}
     refused = f"The lists in the variables have more than {VARIABLE_ITEMS_MAX:,} items together."
     assert (refused in messages) is (items > VARIABLE_ITEMS_MAX)
