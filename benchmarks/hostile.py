@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import count
 from multiprocessing.sharedctypes import Synchronized
 from statistics import median
 from typing import NamedTuple
@@ -66,8 +66,6 @@ _ENUMS = _post(
 _VARIABLES = _post("query($f: VideoFilter) { __typename }", {"x": [{"a": n} for n in range(70_000)]})
 _DOCUMENT = _post("{ " + " ".join(f"a{n}: __typename" for n in range(400)) + " }")
 _PIPELINE = _post("{ viewer { id } __schema { types { name } } }") * 900
-_NEW_DOCUMENTS_EACH = 10
-_numbers = count()
 _LARGE = "{ viewer { videos(first: 100) { nodes { script caption captionJson config } } } }"
 
 
@@ -116,14 +114,6 @@ async def _come_and_go(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __
     await asyncio.sleep(0.02)
 
 
-async def _new_documents(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: str) -> None:
-    """Send documents that the server has not seen and that take long to prepare."""
-    for number in islice(_numbers, _NEW_DOCUMENTS_EACH):
-        writer.write(_post("".join(f" query q{n}x{number} {{ __typename }}" for n in range(280))))
-    while await reader.read(65_536):
-        pass
-
-
 async def _large(_: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> None:
     writer.transport.pause_reading()  # type: ignore[attr-defined]  # as above
     writer.write(_post(_LARGE, token=token) * 100)
@@ -147,7 +137,6 @@ ATTACKS: dict[str, Attack] = {
     "4,500 wrong enum values": _sending(_ENUMS),
     "1 MB of variables": _sending(_VARIABLES),
     "400 aliases": _sending(_DOCUMENT),
-    "10 new documents": _new_documents,
     "garbage after a request": _sending(_post("{ __typename }") + b"\x00\xff" * 100),
     "half a handshake": _sending(_HANDSHAKE),
     "endless pings": _sending(_HANDSHAKE + _KEY, _PINGS, every=0.5),
