@@ -1,0 +1,164 @@
+-- Take a report about a video: its status, its progress, comments, a download URL. A report that ends the present attempt in FAILED or
+-- CANCELED gives back what it was charged, once.
+-- It takes 1 to 64 calls, sorted by user and video, as arrays: user_id, video_id, status (null: the present one), comments (JSON),
+-- render_progress, download_url (null: as they are), attempt that the report is about (null: the present one), actor and request_id. It
+-- answers each call, by its place in the arrays, as if the calls ran one after the other: outcome, and the user, the video and the
+-- present attempt's REFUND entry as far as they exist. Outcomes in order of precedence:
+--   video_data_not_found, stale_attempt, unchanged, noted (what is not the status), illegal_transition, credits_out_of_range, moved.
+-- A rerun, whose first reply was lost, finds its request id on the video and answers as the first run did, whatever happened since.
+-- Race-free because the users who may get a refund and then all videos are locked, each in the order of their ids, before anything is
+-- read: every later statement sees all that was committed before the locks. The balance changes by a guarded increment.
+CREATE OR REPLACE FUNCTION update_video_record_status(
+  user_id_of uuid[], video_id_of uuid[], status_of text[], comments_of text[], render_progress_of integer[], download_url_of text[],
+  attempt_of integer[], actor_of text[], request_id_of bigint[]
+) RETURNS TABLE (place integer, outcome text, account users, video video_data, entry credit_entries)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  first integer;
+  last integer := 0;
+BEGIN
+  IF status_of && ARRAY['FAILED', 'CANCELED'] THEN
+    PERFORM FROM users
+    WHERE user_id IN (
+      SELECT call.user_id FROM unnest(user_id_of, status_of) AS call (user_id, status) WHERE call.status IN ('FAILED', 'CANCELED')
+    )
+    ORDER BY user_id
+    FOR NO KEY UPDATE;
+  END IF;
+  PERFORM FROM unnest(user_id_of, video_id_of) AS call (user_id, id)
+  INNER JOIN video_data AS present ON call.user_id = present.user_id AND call.id = present.id
+  ORDER BY present.user_id, present.id
+  FOR NO KEY UPDATE OF present;
+
+  WHILE last < cardinality(user_id_of) LOOP
+    -- Calls on different videos, the last of which may end its attempt: the others see no effect of it.
+    first := last + 1;
+    last := first;
+    WHILE video_id_of[last + 1] <> video_id_of[last] AND coalesce(status_of[last] NOT IN ('FAILED', 'CANCELED'), TRUE) LOOP
+      last := last + 1;
+    END LOOP;
+    RETURN QUERY
+    WITH call AS (
+      SELECT
+        given.user_id, given.id, given.status, given.comments::jsonb AS comments, given.render_progress, given.download_url,
+        given.attempt, given.actor, given.request_id, first + given.nth::integer - 1 AS place
+      FROM
+        unnest(
+          user_id_of[first:last], video_id_of[first:last], status_of[first:last], comments_of[first:last],
+          render_progress_of[first:last], download_url_of[first:last], attempt_of[first:last], actor_of[first:last],
+          request_id_of[first:last]
+        ) WITH ORDINALITY
+          AS given (user_id, id, status, comments, render_progress, download_url, attempt, actor, request_id, nth)
+    ),
+
+    changed AS (
+      UPDATE video_data AS present SET
+        status = coalesce(call.status, present.status),
+        comments = CASE WHEN call.status = present.status THEN present.comments ELSE coalesce(call.comments, present.comments) END,
+        download_url = CASE
+          WHEN call.status = present.status THEN present.download_url ELSE coalesce(call.download_url, present.download_url)
+        END,
+        render_progress = CASE
+          WHEN call.status = 'COMPLETED' THEN 100 ELSE greatest(present.render_progress, call.render_progress)
+        END,
+        queue_number = CASE
+          WHEN coalesce(call.status, present.status) = present.status THEN present.queue_number
+          WHEN call.status = 'RENDER_QUEUED' THEN nextval('video_data_queue_number')
+        END,
+        queued_at = CASE
+          WHEN call.status = 'RENDER_QUEUED' AND present.status <> 'RENDER_QUEUED' THEN now() ELSE present.queued_at
+        END,
+        render_started_at = CASE
+          WHEN call.status = 'RENDERING' AND present.status <> 'RENDERING' THEN now() ELSE present.render_started_at
+        END,
+        event_count = present.event_count + CASE WHEN call.status <> present.status THEN 1 ELSE 0 END,
+        version = present.version + 1,
+        updated_at = now(),
+        request_ids = with_request_id(present.request_ids, call.request_id)
+      FROM call
+      WHERE
+        present.user_id = call.user_id AND present.id = call.id
+        AND call.request_id <> ALL (present.request_ids)
+        AND coalesce(call.attempt = present.attempt, TRUE)
+        AND CASE
+          WHEN call.status IS NULL THEN
+            NOT video_status_is_final(present.status)
+            AND (
+              coalesce(call.render_progress > present.render_progress, FALSE)
+              OR (call.comments IS NOT NULL AND call.comments IS DISTINCT FROM present.comments)
+              OR (call.download_url IS NOT NULL AND call.download_url IS DISTINCT FROM present.download_url)
+            )
+          WHEN call.status = present.status THEN
+            NOT video_status_is_final(present.status) AND call.render_progress > present.render_progress
+          WHEN NOT video_status_may_follow(present.status, call.status) THEN FALSE
+          WHEN call.status IN ('FAILED', 'CANCELED') THEN
+            (SELECT credits::bigint + present.cost <= 2147483647 FROM users WHERE user_id = call.user_id)
+          ELSE TRUE
+        END
+      RETURNING
+        call.place, call.actor, call.request_id, call.comments AS said, old.status <> new.status AS is_moved,
+        present.user_id, present.id, present.status, present.attempt, present.cost, present.event_count, present AS video
+    ),
+
+    event AS (
+      INSERT INTO video_events (user_id, video_id, number, status, attempt, actor, comments)
+      SELECT user_id, id, event_count, status, attempt, actor, said
+      FROM changed
+      WHERE is_moved
+    ),
+
+    refunded AS (
+      UPDATE users AS owner SET
+        credits = owner.credits + changed.cost,
+        entry_count = owner.entry_count + 1,
+        version = owner.version + 1
+      FROM changed
+      WHERE
+        owner.user_id = changed.user_id AND changed.status IN ('FAILED', 'CANCELED')
+        AND owner.credits::bigint + changed.cost <= 2147483647
+      RETURNING changed.place, owner.entry_count, owner.credits, owner AS account
+    ),
+
+    refund AS (
+      INSERT INTO credit_entries AS refund (user_id, number, kind, amount, balance_after, video_id, attempt, actor, request_id)
+      SELECT
+        changed.user_id, refunded.entry_count, 'REFUND', changed.cost, refunded.credits, changed.id, changed.attempt, changed.actor,
+        changed.request_id
+      FROM changed INNER JOIN refunded ON changed.place = refunded.place
+      RETURNING refund AS entry
+    )
+
+    SELECT
+      changed.place, CASE WHEN changed.is_moved THEN 'moved' ELSE 'noted' END, coalesce(refunded.account, owner), changed.video,
+      refund.entry
+    FROM changed
+    INNER JOIN users AS owner ON changed.user_id = owner.user_id
+    LEFT JOIN refunded ON changed.place = refunded.place
+    LEFT JOIN refund ON refunded.place IS NOT NULL
+    UNION ALL
+    SELECT
+      call.place,
+      CASE
+        WHEN present.id IS NULL THEN 'video_data_not_found'
+        WHEN call.request_id = ANY (present.request_ids) THEN CASE WHEN call.status IS NULL THEN 'noted' ELSE 'moved' END
+        WHEN call.attempt <> present.attempt THEN 'stale_attempt'
+        WHEN call.status IS NULL OR call.status = present.status THEN 'unchanged'
+        WHEN NOT video_status_may_follow(present.status, call.status) THEN 'illegal_transition'
+        ELSE 'credits_out_of_range'
+      END,
+      owner, present, earlier
+    FROM call
+    LEFT JOIN video_data AS present ON call.user_id = present.user_id AND call.id = present.id
+    LEFT JOIN users AS owner ON present.user_id = owner.user_id
+    LEFT JOIN credit_entries AS earlier
+      ON
+        present.user_id = earlier.user_id AND present.id = earlier.video_id AND earlier.kind = 'REFUND'
+        AND CASE
+          WHEN call.request_id = ANY (present.request_ids) THEN earlier.request_id = call.request_id
+          ELSE present.status IN ('FAILED', 'CANCELED') AND earlier.attempt = present.attempt
+        END
+    WHERE call.place <> ALL (ARRAY(SELECT changed.place FROM changed));
+  END LOOP;
+END
+$$;
