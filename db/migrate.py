@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+FUNCTIONS = Path(__file__).parent / "functions"
 CONNECT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 60.0
 DEADLOCKS_MAX = 10
@@ -220,6 +221,8 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         if recorded is None or recorded in shipped_revisions():  # Else newer code has migrated it, at the same time.
             config.attributes["connection"] = alchemy
             upgrade(config, "head")
+            for path in sorted(FUNCTIONS.iterdir()):
+                run_sql(alchemy, path.read_text("utf-8"))
             run_sql(alchemy, RECORD_OLDEST_CODE.format(oldest_code))
 
     async def the_connection() -> "asyncpg.Connection[asyncpg.Record]":
