@@ -5,7 +5,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from operator import methodcaller
@@ -23,8 +23,10 @@ from db.group_commit import (
     WRITERS_SESSION_SETTINGS,
     Call,
     GroupCommit,
+    arrays,
 )
 from db.json_text import json_text
+from db.mutation import Mutation
 from db.shared_data_loader import READERS, SharedDataLoader
 from db.transient import transient
 from db.user_limit import USER_CONNECTIONS_FRACTION, UserLimit
@@ -122,22 +124,19 @@ class Database:
             loader = self._loaders[kind] = SharedDataLoader(self._loop, lambda keys: fetch(self, keys, *terms), on_idle)
         return loader.row(key)
 
-    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
-        """Run a mutation's statement and return its one row. Its first argument is the id of the user it changes.
+    async def answer(self, mutation: Mutation, user_id: UUID, *arguments: object) -> Sequence[Any]:
+        """Run a mutation and return its outcome and rows. Its first argument is the id of the user that it changes.
 
-        The call may share a transaction with others, unless it runs ``alone``, as each must that locks rows of two
-        tables: batches lock rows in one order, which keeps them from waiting for each other, and this has another.
-
-        It is run again if its outcome is 'stale' or the fault a transient one, and then recognizes its own work.
-        A call that has begun is finished even if its caller is cancelled: it commits or not, and the idempotency key
-        shows which. Raises RetryLaterError if the database does not answer in time.
+        The call may share a transaction with others. It is run again after a transient fault, and then recognizes its
+        own work. A call that has begun is finished even if its caller is cancelled: it commits or not, and the
+        idempotency key shows which. Raises RetryLaterError if the database does not answer in time.
         """
         deadline = self._loop.time() + self._timeout_seconds
         # Names the request: by it a rerun finds what the first run did (docs/decisions/0016-request-ids.md).
         request_id = random.getrandbits(63)
-        call = Call(query, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
-        if alone or self._group_commit is None or (self._stuck_users and user_id in self._stuck_users):
-            return await asyncio.shield(self._run_alone(call))
+        call = Call(mutation, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
+        if self._group_commit is None or (self._stuck_users and user_id in self._stuck_users):
+            return mutation.rows(await asyncio.shield(self._run_alone(call)))
         self._deadlines.add(call, self._loop)
         self._group_commit.submit(call)
         try:
@@ -146,7 +145,7 @@ class Database:
             raise RetryLaterError from error
         finally:
             self._deadlines.remove(call)
-        return await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer
+        return mutation.rows(await asyncio.shield(answer) if isinstance(answer, asyncio.Task) else answer)
 
     async def close(self) -> None:
         """Let changes finish, break off reads, then close the connections, whether the server answers or not.
@@ -169,8 +168,9 @@ class Database:
         self._changed(call)
         if call.answered.done() and not call.answered.cancelled():
             return  # Its time is up.
-        answer = record if record is not None and record["outcome"] != "stale" else self._run_alone(call)
-        if record is None and isinstance(answer, asyncio.Task):
+        answer: asyncpg.Record | asyncio.Task[asyncpg.Record] | None = record
+        if answer is None:
+            answer = self._run_alone(call)
             self._stuck_users[call.user_id] += 1
             answer.add_done_callback(partial(self._no_longer_stuck, call.user_id))
         if not call.answered.cancelled():
@@ -200,7 +200,8 @@ class Database:
 
     async def _run_within_limit(self, call: Call) -> asyncpg.Record:
         async with self._user_limit.slot(call.user_id):
-            return await self._connections.run(lambda connection: _settled(connection, call))
+            (record,) = await self._connections.run(methodcaller("fetch", call.mutation.text, *arrays([call])))
+            return record
 
     def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:
         self._settling.discard(task)
@@ -233,21 +234,6 @@ class Database:
             pause_seconds = min(2 * pause_seconds, 0.25)
             attempt_seconds *= 4
             now = self._loop.time()
-
-
-async def _settled(connection: PoolConnection, call: Call) -> asyncpg.Record:
-    """Run a statement until its refusal is final: 'stale' says that its snapshot was older than its wait for a lock."""
-    while True:
-        try:
-            record = await connection.fetchrow(call.query, *call.arguments)
-        except asyncpg.UniqueViolationError as error:
-            # Two first attempts under one key have met; the second one's next look is a replay.
-            if error.constraint_name not in {"credit_entries_idempotency_key_once", "video_data_idempotency_key_once"}:
-                raise
-        else:
-            assert record is not None  # noqa: S101 - every statement answers with exactly one row
-            if record["outcome"] != "stale":
-                return record
 
 
 async def connect(dsn: str, *, pool_size: int, timeout_seconds: float) -> Database:

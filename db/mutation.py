@@ -28,6 +28,8 @@ class Mutation:
         assert signature is not None  # noqa: S101 - the file defines the function of its name
         types = dict(_PARAMETER.findall(signature[1]))
         self.parameters = tuple(types)
+        # Each entry keeps its request's id; a video or a profile keeps those of its newest changes.
+        self.writes_entries = "idempotency_key" in types
         columns = [f"({part}).{column} AS {part}_{column}" for part, row in parts.items() for column in row._fields]
         arguments = [f"${number}::{type_}[]" for number, type_ in enumerate(types.values(), start=1)]
         self.text = f"SELECT place, outcome, {', '.join(columns)} FROM {name}({', '.join(arguments)})"  # noqa: S608 - no input

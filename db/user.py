@@ -8,13 +8,12 @@ from uuid import UUID
 
 from db.credit_entry import CreditEntryRow
 from db.database import Database
+from db.mutation import Mutation
 from db.statement import statement
 
 GET_USERS = statement("get_users")
 GET_VIEWERS = statement("get_viewers")
 LIST_USERS = statement("list_users")
-REGISTER_USER = statement("register_user")
-ADJUST_USER_CREDITS = statement("adjust_user_credits")
 
 
 class UserRow(NamedTuple):
@@ -29,6 +28,10 @@ class UserRow(NamedTuple):
     version: int
     first_purchased_at: datetime | None
     created_at: datetime
+
+
+REGISTER_USER = Mutation("register_user", account=UserRow, entry=CreditEntryRow)
+ADJUST_USER_CREDITS = Mutation("adjust_user_credits", account=UserRow, entry=CreditEntryRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,8 @@ async def register_user(
     actor: str,
 ) -> RegisterUserRow:
     """Register a user with the sign-up credits, or keep a registered one's profile current."""
-    record = await database.answer(REGISTER_USER, user_id, subject, name, email, picture, signup_credits, actor)
-    return RegisterUserRow(
-        outcome=record["outcome"],
-        user=UserRow._make(record[1:10]),
-        entry=None if record["entry_number"] is None else CreditEntryRow._make(record[10:21]),
-    )
+    answer = await database.answer(REGISTER_USER, user_id, subject, name, email, picture, signup_credits, actor)
+    return RegisterUserRow(*answer)
 
 
 async def adjust_user_credits(
@@ -109,11 +108,7 @@ async def adjust_user_credits(
     memo: str | None,
 ) -> AdjustUserCreditsRow:
     """Add a signed amount to a user's credits, once per key, unless that would leave 0 to 2,147,483,647."""
-    record = await database.answer(
+    answer = await database.answer(
         ADJUST_USER_CREDITS, user_id, idempotency_key, request_hash, amount, kind, actor, memo
     )
-    return AdjustUserCreditsRow(
-        outcome=record["outcome"],
-        user=None if record["user_user_id"] is None else UserRow._make(record[1:10]),
-        entry=None if record["entry_number"] is None else CreditEntryRow._make(record[10:21]),
-    )
+    return AdjustUserCreditsRow(*answer)

@@ -8,42 +8,20 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from db.credit_entry import CreditEntryRow
 from db.database import Database
+from db.json_text import json_argument
+from db.mutation import Mutation
 from db.statement import statement
 from db.user import UserRow
 
 COUNT_VIDEO_DATA = statement("count_video_data")
-CREATE_VIDEO_DATA = statement("create_video_data")
 GET_QUEUE_POSITIONS = statement("get_queue_positions")
 GET_VIDEO_CONTENT = statement("get_video_content")
 GET_VIDEO_DATA = statement("get_video_data")
 LIST_ALL_VIDEOS = statement("list_all_videos")
 LIST_RENDER_QUEUE = statement("list_render_queue")
 LIST_VIDEOS = statement("list_videos")
-RETRY_VIDEO_DATA = statement("retry_video_data")
-TRASH_VIDEO_DATA = statement("trash_video_data")
-UPDATE_RENDER_PROGRESS = statement("update_render_progress")
-UPDATE_VIDEO_DATA = statement("update_video_data")
-UPDATE_VIDEO_RECORD_STATUS = statement("update_video_record_status")
-
-# The columns that `update_video_data` can store, in the order of its parameters.
-STORED_COLUMNS = (
-    "script",
-    "music_track_name",
-    "music_track_url",
-    "images",
-    "caption_json",
-    "config",
-    "volume_background_music",
-    "volume_voice",
-    "audio_url",
-    "download_url",
-    "render_id",
-    "bucket_name",
-)
 
 
 class VideoDataRow(NamedTuple):
@@ -116,6 +94,19 @@ class QuotaRow(NamedTuple):
 
     used: int
     resets_at: datetime | None
+
+
+CREATE_VIDEO_DATA = Mutation(
+    "create_video_data", account=UserRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
+)
+RETRY_VIDEO_DATA = Mutation(
+    "retry_video_data", account=UserRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
+)
+TRASH_VIDEO_DATA = Mutation("trash_video_data", video=VideoDataRow)
+UPDATE_VIDEO_DATA = Mutation("update_video_data", video=VideoDataRow, quota=QuotaRow)
+UPDATE_VIDEO_RECORD_STATUS = Mutation(
+    "update_video_record_status", account=UserRow, video=VideoDataRow, entry=CreditEntryRow
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +201,7 @@ async def create_video_data(
     storage_max: int | None = None,
 ) -> CreateVideoDataRow:
     """Create a video and charge its user, once per key, if the credits and the user's quotas suffice."""
-    record = await database.answer(
+    answer = await database.answer(
         CREATE_VIDEO_DATA,
         user_id,
         idempotency_key,
@@ -221,14 +212,14 @@ async def create_video_data(
         video_style,
         topic,
         script,
-        caption,
+        json_argument(caption),
         voice_id,
         voice_name,
         created_by,
         creations_max,
         storage_max,
     )
-    return CreateVideoDataRow(record["outcome"], *_objects(record), _quota(record))
+    return CreateVideoDataRow(*answer)
 
 
 async def update_video_record_status(
@@ -243,23 +234,18 @@ async def update_video_record_status(
     actor: str,
 ) -> UpdateVideoRecordStatusRow:
     """Take a report about a video; refund its attempt exactly once if that ends it in FAILED or CANCELED."""
-    if render_progress is not None and status is None and comments is None and download_url is None:
-        # Progress alone is the commonest report by far, and a quarter cheaper by a statement that can do nothing else.
-        record = await database.answer(UPDATE_RENDER_PROGRESS, user_id, video_id, render_progress, attempt)
-    else:
-        record = await database.answer(
-            UPDATE_VIDEO_RECORD_STATUS,
-            user_id,
-            video_id,
-            status,
-            comments,
-            render_progress,
-            download_url,
-            attempt,
-            actor,
-            alone=status in {"FAILED", "CANCELED"},
-        )
-    return UpdateVideoRecordStatusRow(record["outcome"], *_objects(record))
+    answer = await database.answer(
+        UPDATE_VIDEO_RECORD_STATUS,
+        user_id,
+        video_id,
+        status,
+        json_argument(comments),
+        render_progress,
+        download_url,
+        attempt,
+        actor,
+    )
+    return UpdateVideoRecordStatusRow(*answer)
 
 
 async def retry_video_data(
@@ -273,18 +259,15 @@ async def retry_video_data(
     creations_max: int | None = None,
 ) -> RetryVideoDataRow:
     """Begin a new attempt at a FAILED or CANCELED video and charge for it, once per key."""
-    record = await database.answer(
-        RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor, creations_max, alone=True
+    answer = await database.answer(
+        RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor, creations_max
     )
-    return RetryVideoDataRow(record["outcome"], *_objects(record), _quota(record))
+    return RetryVideoDataRow(*answer)
 
 
-async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
+async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, is_trashed: bool) -> TrashVideoDataRow:
     """Put a video into the trash, or take it out again."""
-    record = await database.answer(TRASH_VIDEO_DATA, user_id, video_id, trashed)
-    return TrashVideoDataRow(
-        record["outcome"], None if record["video_id"] is None else VideoDataRow._make(record[1:29])
-    )
+    return TrashVideoDataRow(*await database.answer(TRASH_VIDEO_DATA, user_id, video_id, is_trashed))
 
 
 async def update_video_data(
@@ -296,17 +279,10 @@ async def update_video_data(
     storage_max: int | None = None,
 ) -> UpdateVideoDataRow:
     """Store the given columns of a video and no others, unless somebody else saved first or the quota is used up."""
-    values = [stored.get(column) for column in STORED_COLUMNS]
-    arguments = (video_id, expected_version, list(stored), *values, storage_max)
-    # Most updates leave the video as many blocks as it holds: they lock no user's row, so they may share a transaction.
-    record = await database.answer(UPDATE_VIDEO_DATA, user_id, *arguments, False)
-    if record["outcome"] == "not_counted":
-        record = await database.answer(UPDATE_VIDEO_DATA, user_id, *arguments, True, alone=True)
-    return UpdateVideoDataRow(
-        record["outcome"],
-        None if record["video_id"] is None else VideoDataRow._make(record[1:29]),
-        _quota(record),
+    answer = await database.answer(
+        UPDATE_VIDEO_DATA, user_id, video_id, expected_version, json_argument(stored), storage_max
     )
+    return UpdateVideoDataRow(*answer)
 
 
 async def get_video_data(
@@ -381,17 +357,3 @@ async def count_video_data(database: Database) -> VideoDataCountsRow:
     """Count all videos by what became of them."""
     (record,) = await database.rows(COUNT_VIDEO_DATA)
     return VideoDataCountsRow._make(record)
-
-
-def _objects(record: asyncpg.Record) -> tuple[UserRow | None, VideoDataRow | None, CreditEntryRow | None]:
-    """Take the user, the video and the entry out of an answer: columns 1 to 9, 10 to 37 and 38 to 48."""
-    return (
-        None if record["user_user_id"] is None else UserRow._make(record[1:10]),
-        None if record["video_id"] is None else VideoDataRow._make(record[10:38]),
-        None if record["entry_number"] is None else CreditEntryRow._make(record[38:49]),
-    )
-
-
-def _quota(record: asyncpg.Record) -> QuotaRow | None:
-    """Take the quota that refused out of an answer, if one did: its last columns."""
-    return None if record["quota_used"] is None else QuotaRow._make(record[-2:])
