@@ -23,7 +23,7 @@ from db.group_commit import (
     WRITERS_SESSION_SETTINGS,
     Call,
     GroupCommit,
-    arrays,
+    run_alone,
 )
 from db.json_text import json_text
 from db.mutation import Mutation
@@ -200,8 +200,7 @@ class Database:
 
     async def _run_within_limit(self, call: Call) -> asyncpg.Record:
         async with self._user_limit.slot(call.user_id):
-            (record,) = await self._connections.run(methodcaller("fetch", call.mutation.text, *arrays([call])))
-            return record
+            return await self._connections.run(partial(run_alone, call))
 
     def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:
         self._settling.discard(task)

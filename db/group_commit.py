@@ -21,7 +21,7 @@ from uuid import UUID
 
 import asyncpg
 
-from db.connection_pool import ConnectionPool
+from db.connection_pool import ConnectionPool, PoolConnection
 from db.mutation import Mutation
 
 # A connection plans a function's statements once, perhaps while the tables are almost empty, and keeps the plans.
@@ -178,12 +178,15 @@ async def run_batch(
 ) -> Sequence[asyncpg.Record | None]:
     """Return each call's record, or None for each if the transaction failed or took too long."""
     records: list[asyncpg.Record | None] = [None] * len(batch)
+    columns = zip(*[call.arguments for call in batch], strict=True)
     with suppress(Exception):  # The call at fault raises it again when it runs alone.
-        for record in await connections.run(methodcaller("fetch", mutation.text, *arrays(batch))):
+        for record in await connections.run(methodcaller("fetch", mutation.text, *columns)):
             records[record["place"] - 1] = record
     return records
 
 
-def arrays(calls: Sequence[Call]) -> list[tuple[object, ...]]:
-    """Return the arguments of a mutation for these calls."""
-    return list(zip(*[call.arguments for call in calls], strict=True))
+async def run_alone(call: Call, connection: PoolConnection) -> asyncpg.Record:
+    """Return the record of one call."""
+    record = await connection.fetchrow(call.mutation.text, *([argument] for argument in call.arguments))
+    assert record is not None  # noqa: S101 - every call is answered
+    return record

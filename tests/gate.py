@@ -20,7 +20,6 @@ class Gate:
         self._frozen: set[asyncio.StreamWriter] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._sign = b""
-        self._passed = 0
         self._meanwhile: Callable[[], Awaitable[object]] | None = None
         self.lost: list[bytes] = []  # replies
         self._is_silent = False
@@ -51,12 +50,12 @@ class Gate:
         """Drop everything sent from now on over open connections, without an error; new ones pass."""
         self._frozen |= self._passing
 
-    def lose_reply(self, sign: bytes, meanwhile: Callable[[], Awaitable[object]], *, after: int = 0) -> None:
+    def lose_reply(self, sign: bytes, meanwhile: Callable[[], Awaitable[object]]) -> None:
         """Cut one connection once: after PostgreSQL has committed, when its reply contains ``sign``.
 
-        The reply is lost, and ``meanwhile`` is awaited before the client notices. ``after`` such replies pass first.
+        The reply is lost, and ``meanwhile`` is awaited before the client notices.
         """
-        self._sign, self._meanwhile, self._passed = sign, meanwhile, -after
+        self._sign, self._meanwhile = sign, meanwhile
 
     def silence(self) -> None:
         """Drop everything sent over any connection, new ones included, without an error."""
@@ -92,9 +91,6 @@ class Gate:
     async def _loses(self, data: bytes, reader: asyncio.StreamReader) -> bool:
         """Read a reply to its end, and return whether it is the one to lose."""
         if self._meanwhile is None or self._sign not in data:
-            return False
-        self._passed += 1
-        if self._passed <= 0:
             return False
         meanwhile, self._meanwhile = self._meanwhile, None
         while not data.endswith(READY):

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from random import Random
 from typing import Any, TypeVar
@@ -17,16 +18,18 @@ from db.connection_pool import ConnectionPool
 from db.credit_entry import CreditEntryRow
 from db.database import Database, RetryLaterError
 from db.group_commit import BATCH_MAX, ROW_CALLS_MAX, WRITERS, Call
+from db.mutation import Mutation
 from db.user import AdjustUserCreditsRow, UserRow
 from db.user_limit import USER_CONNECTIONS_FRACTION
-from db.video_data import UPDATE_VIDEO_RECORD_STATUS, VideoDataRow
+from db.video_data import VideoDataRow
 from resolvers.objects import required
-from tests.race import Account, Told, blocked, charged, check_told, check_verified, run_alone, waiting
+from tests.race import Account, Told, blocked, charged, check_told, check_verified, deadlocks, run_alone, waiting
 
 Answer = TypeVar("Answer")
 STATUSES = [None, "GENERATING_AUDIO", "GENERATING_IMAGES", "READY", "RENDER_QUEUED", "RENDERING", "COMPLETED"]
 KILL = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
           WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+ROUNDS = 20
 TABLES = "users, credit_entries, video_data, video_events"
 
 
@@ -67,11 +70,13 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     noted = Batches()
     run = group_commit.run_batch
 
-    async def noting(connections: ConnectionPool, query: str, batch: Sequence[Call]) -> Sequence[asyncpg.Record | None]:
+    async def noting(
+        connections: ConnectionPool, mutation: Mutation, batch: Sequence[Call]
+    ) -> Sequence[asyncpg.Record | None]:
         noted.sizes[len(batch)] += 1
         noted.rows = [call.row for call in batch]
         await noted.gate.wait()
-        records = await run(connections, query, batch)
+        records = await run(connections, mutation, batch)
         noted.failed += None in records
         return records
 
@@ -210,14 +215,13 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(
 
 
 async def test_a_failure_is_refunded_in_a_batch_too(database: Database, batches: Batches) -> None:
-    """Failures are run alone, since they lock two rows; should they share a batch, none moves without its refund."""
+    """Failures share a batch, those of one user too: each is refunded."""
     accounts = [await Account.open(database, 10) for _ in range(3)]
-    videos = [required((await account.create("key")).video) for account in accounts]
-    failed = ["FAILED", None, None, None, None, "WORKER:render-1"]
-    reports = [database.answer(UPDATE_VIDEO_RECORD_STATUS, video.user_id, video.id, *failed) for video in videos]
-    answers = await batches.together(database, reports)
-    assert batches.sizes[3] == 1
-    assert [answer["outcome"] for answer in answers] == ["moved"] * 3
+    videos = [(each, required((await each.create(key)).video).id) for each in accounts for key in ("1", "2")]
+    answers = await batches.together(database, [account.report(video, "FAILED") for account, video in videos])
+    assert (batches.sizes[6], batches.failed) == (1, 0)
+    assert [answer.outcome for answer in answers] == ["moved"] * 6
+    check_told(answers)
     assert [(await account.user()).credits for account in accounts] == [10] * 3
     assert [(await account.ledger())[-1].kind for account in accounts] == ["REFUND"] * 3
 
@@ -516,18 +520,47 @@ async def test_a_row_is_in_one_batch_at_a_time(database: Database, batches: Batc
     assert [(await call).outcome for call in calls] == ["created", "created", "adjusted", "created"]
 
 
-async def test_no_two_batches_can_wait_for_each_other(database: Database, batches: Batches) -> None:
-    """A batch takes its rows in one order, and what locks rows of two tables is in none."""
+async def test_a_batch_takes_its_rows_in_one_order(database: Database, batches: Batches) -> None:
+    """Calls are sorted by user and video, whatever the order of their arrival."""
     accounts = sorted([await Account.open(database, 10) for _ in range(9)], key=lambda each: each.user_id, reverse=True)
     created = await batches.together(database, [account.create("key") for account in accounts])
     assert batches.rows == [(account.user_id.int,) for account in reversed(accounts)]
-    begun = batches.sizes.total()
-    for status in ("FAILED", "CANCELED"):
-        (video,) = {created[0].video} - {None}
-        assert video
-        assert (await accounts[0].report(video.id, status)).outcome == "moved"
-        assert (await accounts[0].retry(video.id, status)).outcome == "restarted"
-    assert batches.sizes.total() == begun
+    videos = [required(answer.video) for answer in created]
+    await batches.together(
+        database, [each.report(video.id, "FAILED") for each, video in zip(accounts, videos, strict=True)]
+    )
+    assert batches.rows == [(video.user_id.int, video.id.int) for video in reversed(videos)]
+
+
+async def test_processes_do_not_wait_for_each_other_in_a_circle(database: Database, dsn: str) -> None:
+    """Mixed calls of three processes on the same users and videos, in batches and alone, make no deadlock."""
+    processes = [database, *[await db.database.connect(dsn, pool_size=10, timeout_seconds=60) for _ in range(2)]]
+    accounts = [await Account.open(database, 1000) for _ in range(6)]
+    videos = [(each, required((await each.create(key)).video).id) for each in accounts for key in ("1", "2", "3")]
+    random = Random(0)
+    for number in range(ROUNDS):
+        calls: list[Callable[[], Coroutine[Any, Any, Told]]] = []
+        for process in processes:
+            for each, video in random.sample(videos, len(videos)):
+                account, key = Account(process, each.user_id), f"{number}: {random.randrange(10)}"
+                calls += random.sample(
+                    [
+                        partial(account.report, video, random.choice(["FAILED", "CANCELED"])),
+                        partial(account.report, video, None, progress=number),
+                        partial(account.retry, video, key),
+                        partial(account.create, key),
+                        partial(account.adjust, key, 1),
+                        partial(account.store, video, None, script="words"),
+                        partial(account.store, video, None, render_id=key),
+                        partial(account.trash, video, random.choice([False, True])),
+                    ],
+                    3,
+                )
+        check_told(await asyncio.gather(*(call() for call in calls)))
+    for process in processes[1:]:
+        await process.close()
+    await check_verified(dsn)
+    assert await deadlocks(database, dsn) == 0
 
 
 async def test_a_caller_that_is_cancelled_when_its_call_runs_by_itself(database: Database, batches: Batches) -> None:

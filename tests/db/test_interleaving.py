@@ -6,7 +6,7 @@ account.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from itertools import product
 from random import getrandbits
@@ -18,8 +18,10 @@ import pytest
 
 from db.credit_entry import CreditEntryRow
 from db.database import Database
+from db.mutation import Mutation
 from db.user import UserRow
 from db.video_data import UpdateVideoRecordStatusRow, VideoDataRow
+from resolvers.objects import required
 from tests.race import Account, Told, check_verified, waiting
 
 Call: TypeAlias = Callable[[Account, UUID], Awaitable[Told]]
@@ -93,11 +95,10 @@ class Unfinished(Database):
     def __init__(self, connection: "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]") -> None:
         self._connection = connection
 
-    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
-        assert alone in {True, False}  # It makes no difference here.
-        record = await self._connection.fetchrow(query, user_id, *arguments, getrandbits(63))
-        assert record
-        return record
+    async def answer(self, mutation: Mutation, user_id: UUID, *arguments: object) -> Sequence[Any]:
+        given = (user_id, *arguments, getrandbits(63))
+        record = await self._connection.fetchrow(mutation.text, *([each] for each in given))
+        return mutation.rows(required(record))
 
 
 # What the everyday run makes do with: calls that take or give credits, and what they wait for.

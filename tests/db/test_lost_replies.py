@@ -1,19 +1,18 @@
 """A mutation whose reply is lost runs again, recognizes its own work, and answers what it would have answered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from random import getrandbits
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 
 import db.database
 import db.user
-from db import group_commit
 from db.database import Database
 from db.group_commit import ROW_CALLS_MAX
+from db.mutation import Mutation
 from resolvers.identity import Identity, Role
 from resolvers.objects import required
 from server.process.settings import Settings
@@ -47,15 +46,15 @@ class Forgetful(Database):
         self._database = database
         self._meanwhile = meanwhile
 
-    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
-        del alone  # It makes no difference here.
+    async def answer(self, mutation: Mutation, user_id: UUID, *arguments: object) -> Sequence[Any]:
         request_id = getrandbits(63)
-        await self._run(query, user_id, *arguments, request_id)
+        await self._run(mutation, user_id, *arguments, request_id)
         await self._meanwhile()
-        return await self._run(query, user_id, *arguments, request_id)
+        return await self._run(mutation, user_id, *arguments, request_id)
 
-    async def _run(self, query: str, *arguments: object) -> asyncpg.Record:
-        return required(await self._database.pool.fetchrow(query, *arguments))
+    async def _run(self, mutation: Mutation, *arguments: object) -> Sequence[Any]:
+        record = await self._database.pool.fetchrow(mutation.text, *([each] for each in arguments))
+        return mutation.rows(required(record))
 
 
 async def nothing() -> None:
@@ -189,24 +188,20 @@ async def lossy(gate: Gate) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@pytest.mark.parametrize("way", ["alone", "by itself", "batched", "pipelined"])
+@pytest.mark.parametrize("way", ["alone", "by itself", "batched"])
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_a_mutation_whose_reply_is_cut(
-    lossy: Database, database: Database, dsn: str, gate: Gate, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+    lossy: Database, database: Database, dsn: str, gate: Gate, name: str, way: str
 ) -> None:
-    """Each mutation answers as if nothing had been, with one effect, however its statement was run and cut.
+    """Each mutation answers as if nothing had been, with one effect, however it was run and cut.
 
-    Alone, on a connection of the pool; by itself in a batch; batched with others; and pipelined with others.
+    Alone, on a connection of the pool; by itself in a batch; and batched with others.
     """
     before, call, expected = MUTATIONS[name]
     if way == "alone":
         await run_alone(lossy)
-    if way == "pipelined":
-        monkeypatch.setattr(group_commit, "BATCHED", {})
     for number in range(ROUNDS):
-        accounts = [
-            await Account.open(database, 5) for _ in range(1 + (OTHERS if way in {"batched", "pipelined"} else 0))
-        ]
+        accounts = [await Account.open(database, 5) for _ in range(1 + (OTHERS if way == "batched" else 0))]
         videos = [required((await account.create("first")).video).id for account in accounts]
         for account, video in zip(accounts, videos, strict=True):
             for earlier in before:
@@ -216,8 +211,7 @@ async def test_a_mutation_whose_reply_is_cut(
             *(call(Account(lossy, account.user_id), video) for account, video in zip(accounts, videos, strict=True))
         )
         assert len(gate.lost) == number + 1
-        if name not in {"fail", "cancel", "retry"}:  # These go alone, since they lock two rows.
-            assert all(account.user_id.bytes in gate.lost[-1] for account in accounts)
+        assert all(account.user_id.bytes in gate.lost[-1] for account in accounts)
         assert [answer.outcome for answer in answers] == [expected] * len(accounts)
         twin = await Account.open(database, 5)
         video = required((await twin.create("first")).video).id
@@ -228,12 +222,12 @@ async def test_a_mutation_whose_reply_is_cut(
     await check_verified(dsn)
 
 
-async def test_the_second_transaction_of_a_batch_is_cut(lossy: Database, database: Database, gate: Gate) -> None:
-    """Reports that follow a batch's first transaction, pipelined in a second one, answer as if nothing had been."""
+async def test_reports_on_one_video_in_a_batch_that_is_cut(lossy: Database, database: Database, gate: Gate) -> None:
+    """Reports on one video that share a batch, one of them refused, answer as if nothing had been."""
     for _ in range(ROUNDS):
         account = await Account.open(database, 5)
         video = required((await account.create("first")).video).id
-        gate.lose_reply(account.user_id.bytes, nothing, after=1)
+        gate.lose_reply(account.user_id.bytes, nothing)
         cut = Account(lossy, account.user_id)
         answers = await asyncio.gather(
             *(cut.report(video, status) for status in ("GENERATING_AUDIO", "READY", "RENDERING", "READY"))
@@ -244,10 +238,9 @@ async def test_the_second_transaction_of_a_batch_is_cut(lossy: Database, databas
 
 
 async def test_many_reports_on_one_video_in_a_batch_that_is_cut(
-    lossy: Database, database: Database, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    lossy: Database, database: Database, gate: Gate
 ) -> None:
     """As many changes of one video as a batch holds are recognized when its reply is lost, although others follow."""
-    monkeypatch.setattr(group_commit, "BATCHED", {})
     account = await Account.open(database, 5)
     video = required((await account.create("first")).video).id
 

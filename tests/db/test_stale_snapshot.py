@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
+from db.mutation import Mutation
 from db.user import ADJUST_USER_CREDITS
 from db.video_data import UPDATE_VIDEO_RECORD_STATUS
 from resolvers.identity import Identity, Role
@@ -27,11 +28,11 @@ async def rival(dsn: str) -> AsyncIterator[Connection]:
 
 
 async def answer_after(
-    rival: Connection, call: Coroutine[Any, Any, dict[str, Any]], change: str, *arguments: object
+    rival: Connection, call: Coroutine[Any, Any, dict[str, Any]], change: Mutation, *arguments: object
 ) -> dict[str, Any]:
     """Answer a call that began before a change was committed, and waited for it."""
     async with rival.transaction():
-        await rival.fetchrow(change, *arguments)
+        await rival.fetchrow(change.text, *([each] for each in arguments))
         waiting = asyncio.create_task(call)
         while not waiting.done() and not await rival.fetchval(BLOCKED):  # noqa: ASYNC110 - a wait in PostgreSQL sets no event
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Every statement, prepared against the migrated database: it takes and answers what the code takes it to."""
+"""Every query, prepared against the migrated database: it takes and answers what the code takes it to."""
 
 import ast
 import inspect
@@ -22,10 +22,9 @@ import db
 import schema
 from db.change_feed import Change
 from db.credit_entry import CreditEntryRow
-from db.group_commit import BATCHED
 from db.statement import statement
 from db.user import UserRow
-from db.video_data import STORED_COLUMNS, QuotaRow, VideoContentRow, VideoDataCountsRow, VideoDataRow
+from db.video_data import VideoContentRow, VideoDataCountsRow, VideoDataRow
 from db.video_event import VideoEventRow
 
 
@@ -39,19 +38,14 @@ class QueuePosition(NamedTuple):
 
 
 RowType = type[tuple[Any, ...]]
-OUTCOME = "outcome"
-USER, VIDEO, ENTRY = ("user_", UserRow), ("video_", VideoDataRow), ("entry_", CreditEntryRow)
-QUOTA = ("quota_", QuotaRow)
 
-# What each statement answers with, in order: an outcome, and rows, by their columns' prefix and their type.
-ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
-    "adjust_user_credits": [OUTCOME, USER, ENTRY],
+# What each query answers with, in order: rows, by their columns' prefix and their type.
+ANSWERS: dict[str, list[tuple[str, RowType]]] = {
     "count_video_data": [("", VideoDataCountsRow)],
-    "create_video_data": [OUTCOME, USER, VIDEO, ENTRY, QUOTA],
     "get_credit_entries": [("", CreditEntryRow)],
     "get_queue_positions": [("", QueuePosition)],
     "get_users": [("", UserRow)],
-    "get_viewers": [("", UserRow), ENTRY],
+    "get_viewers": [("", UserRow), ("entry_", CreditEntryRow)],
     "get_video_content": [("", VideoContentRow)],
     "get_video_data": [("", VideoDataRow)],
     "get_video_events": [("", VideoEventRow)],
@@ -64,15 +58,8 @@ ANSWERS: dict[str, list[str | tuple[str, RowType]]] = {
     "list_video_events": [("", VideoEventRow)],
     "list_videos": [("", VideoDataRow)],
     "poll_changes": [("", Change)],
-    "register_user": [OUTCOME, USER, ENTRY],
-    "retry_video_data": [OUTCOME, USER, VIDEO, ENTRY, QUOTA],
-    "trash_video_data": [OUTCOME, VIDEO],
-    "update_render_progress": [OUTCOME, USER, VIDEO, ENTRY],
-    "update_video_data": [OUTCOME, VIDEO, QUOTA],
-    "update_video_record_status": [OUTCOME, USER, VIDEO, ENTRY],
 }
 NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
-FOR_MANY = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries" / "batched").iterdir())
 PYTHON_TYPES: dict[str, object] = {
     "uuid": UUID,
     "int4": int,
@@ -113,12 +100,6 @@ def header(name: str) -> str:
     return " ".join(line.removeprefix("--").strip() for line in lines)
 
 
-def outcomes(name: str) -> set[str]:
-    """Find the outcomes that a statement can answer with."""
-    code = "\n".join(line for line in statement(name).splitlines() if not line.startswith("--"))
-    return set(re.findall(r"\b(?:THEN|ELSE)\s+'([a-z_]+)'", code))
-
-
 def without_none(annotation: object) -> object:
     if isinstance(annotation, UnionType):
         (annotation,) = (part for part in get_args(annotation) if part is not NoneType)
@@ -145,32 +126,25 @@ def test_every_statement_is_known_here() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_statement_is_run_by_one_function(name: str) -> None:
-    """A statement is run by one function: of its own name, or, for a cheaper case of a report, by the report's."""
-    assert [function.__name__ for function in RUN_BY[name]] == [
-        {"update_render_progress": "update_video_record_status"}.get(name, name)
-    ]
+    """A query is run by the one function of its own name."""
+    assert [function.__name__ for function in RUN_BY[name]] == [name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_statement_explains_itself(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
-    """A statement's file begins with what it does, what each parameter is, and which outcomes it has."""
+    """A query's file begins with what it does, and what each parameter is."""
     explained = header(name)
     assert re.match(r"[A-Z].+[.:]", explained)
     parameters = (await connection.prepare(statement(name))).get_parameters()
     assert set(re.findall(r"\$(\d+)", explained)) == {str(number) for number in range(1, len(parameters) + 1)}
-    assert {outcome for outcome in outcomes(name) if outcome not in explained} == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_columns_are_the_row_types_fields(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
     """A statement's columns are its row types' fields, by name, in order, and of the annotated types."""
     expected: list[tuple[str, object]] = []
-    for part in ANSWERS[name]:
-        if isinstance(part, str):
-            expected.append((part, str))
-        else:
-            prefix, row_type = part
-            expected += [(prefix + field, without_none(kind)) for field, kind in get_type_hints(row_type).items()]
+    for prefix, row_type in ANSWERS[name]:
+        expected += [(prefix + field, without_none(kind)) for field, kind in get_type_hints(row_type).items()]
     columns = (await connection.prepare(statement(name))).get_attributes()
     assert [(column.name, PYTHON_TYPES[column.type.name]) for column in columns] == expected
 
@@ -184,29 +158,15 @@ def parameter_types(annotation: object) -> list[object]:
     return [(list, part) for part in (get_args(item) if get_origin(item) is tuple else [item])]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"poll_changes", "update_render_progress", "update_video_data"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"poll_changes"}))
 async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
-    """A function's parameters are its statement's, in order and of the annotated types, but for a request's id."""
+    """A function's parameters are its query's, in order and of the annotated types."""
     (function,) = RUN_BY[name]
     hints = {name: hint for name, hint in get_type_hints(function).items() if name not in {"database", "return"}}
     expected = [part for hint in hints.values() for part in parameter_types(hint)]
-    if OUTCOME in ANSWERS[name]:
-        expected.append(int)  # the request's id, which `Database.answer` adds
     parameters = (await connection.prepare(statement(name))).get_parameters()
     types = [(kind.kind, PYTHON_TYPES[kind.name.removesuffix("[]")]) for kind in parameters]
     assert [(list, type_) if kind == "array" else type_ for kind, type_ in types] == expected
-
-
-async def test_what_an_update_stores_has_its_columns_types(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """An update's last parameters but one are the values that it stores, in order, each of its column's type."""
-    columns = await connection.fetch(
-        "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = 'video_data'::regclass AND attnum > 0"
-    )
-    type_of = {record["attname"]: record["atttypid"] for record in columns}
-    parameters = (await connection.prepare(statement("update_video_data"))).get_parameters()
-    assert [kind.name for kind in parameters[:4]] == ["uuid", "uuid", "int8", "text[]"]
-    assert [kind.oid for kind in parameters[4:-3]] == [type_of[column] for column in STORED_COLUMNS]
-    assert [kind.name for kind in parameters[-3:]] == ["int8", "bool", "int8"]  # the request's id
 
 
 @pytest.mark.parametrize(
@@ -231,46 +191,3 @@ async def test_a_field_may_be_none_where_its_column_may(
     for field, annotation in get_type_hints(row_type).items():
         admits_none = annotation is Any or NoneType in get_args(annotation)
         assert admits_none is not not_null[field], field
-
-
-@pytest.mark.parametrize("name", [name for name, answer in ANSWERS.items() if OUTCOME in answer])
-def test_outcomes_are_the_row_types(name: str) -> None:
-    """A function's row type names exactly the outcomes of its statements, but for those that make it run them again."""
-    (function,) = RUN_BY[name]
-    named = get_args(get_type_hints(get_type_hints(function)["return"])[OUTCOME])
-    answered = {outcome for each, by in RUN_BY.items() if function in by for outcome in outcomes(each)}
-    assert set(named) == answered - {"stale", "not_counted"}
-
-
-def test_every_form_for_many_is_used() -> None:
-    """Each statement's form for many calls is that of the statement of its name."""
-    used = {name: BATCHED[statement(name)][0] for name in FOR_MANY}
-    assert used == {name: statement(f"batched/{name}") for name in FOR_MANY}
-    assert len(BATCHED) == len(FOR_MANY)
-
-
-@pytest.mark.parametrize("name", FOR_MANY)
-async def test_a_form_for_many_is_its_statements(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
-    """It takes arrays of its statement's parameters, JSON as text; its rows are the statement's, and `place`."""
-    one = await connection.prepare(statement(name))
-    many = await connection.prepare(statement(f"batched/{name}"))
-    types = [kind.name for kind in one.get_parameters()]
-    taken = [kind.name for kind in many.get_parameters()]
-    json_argument = BATCHED[statement(name)][1]
-    assert [each for each, kind in enumerate(types) if kind == "jsonb"] == [json_argument][: json_argument is not None]
-    # An amount is an int4, although a statement that adds it to a balance first takes it for more.
-    narrow = {"jsonb": "text"} | ({"int8": "int4"} if name == "adjust_user_credits" else {})
-    assert taken == [*(f"{narrow.get(kind, kind)}[]" for kind in types[:-1]), "int8[]"]  # the last is the request's id
-    columns, expected = [
-        [(column.name, column.type.name) for column in prepared.get_attributes()] for prepared in (many, one)
-    ]
-    assert columns == [*expected, ("place", "int8")]
-
-
-@pytest.mark.parametrize("name", FOR_MANY)
-def test_a_form_for_many_explains_itself(name: str) -> None:
-    """Its file begins with what it does for whom, and why no race can do harm; its one outcome is its statement's."""
-    explained = header(f"batched/{name}")
-    assert explained.startswith(f"`{name}` for many calls at once")
-    assert "Race-free because" in explained
-    assert set(re.findall(r"'([a-z_]+)' AS outcome", statement(f"batched/{name}"))) <= outcomes(name)

@@ -1,15 +1,16 @@
 """The seed of a development server, which runs at each start, on any data that the developer has left."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 import db.user
 import db.video_data
 from db.connection_pool import ConnectionPool
 from db.database import Database
+from db.mutation import Mutation
 from resolvers.context import Terms
 from resolvers.identity import Role
 from schema.node import VideoKey, decode_id
@@ -33,11 +34,11 @@ class Dying(Database):
         super().__init__(ConnectionPool(database.pool, 0), timeout_seconds=60)
         self._left = statements
 
-    async def answer(self, query: str, user_id: UUID, *arguments: object, alone: bool = False) -> asyncpg.Record:
+    async def answer(self, mutation: Mutation, user_id: UUID, *arguments: object) -> Sequence[Any]:
         if self._left == 0:
             raise KilledError
         self._left -= 1
-        return await super().answer(query, user_id, *arguments, alone=alone)
+        return await super().answer(mutation, user_id, *arguments)
 
 
 async def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
