@@ -34,12 +34,12 @@ lint-imports: $(VENV)/dev
 	$(BIN)/lint-imports
 
 sqlfluff: $(VENV)/dev
-	$(BIN)/sqlfluff lint db/queries db/migrations
+	$(BIN)/sqlfluff lint db/queries db/functions db/migrations
 
 format: $(VENV)/dev ## Put code and SQL into the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/sqlfluff fix --processes 2 db/queries db/migrations
+	$(BIN)/sqlfluff fix --processes 2 db/queries db/functions db/migrations
 
 demo: $(VENV)/run ## Play a day of a hundred users on a throwaway server, then verify every balance (two minutes)
 	@exec $(BIN)/videocredits demo

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
@@ -16,13 +16,53 @@ from db.connection_pool import CLOSE_SECONDS_MAX
 if TYPE_CHECKING:
     import sqlalchemy
 
+
+class Function(NamedTuple):
+    """A function of ``functions/<name>.sql``, with its arguments and its body as PostgreSQL keeps them."""
+
+    name: str
+    arguments: str
+    body: str
+    sql: str
+
+
+def _function(sql: str) -> Function:
+    found = re.search(r"FUNCTION (\w+)\((.*?)\) RETURNS .*? AS \$\$(.*)\$\$;", sql, re.DOTALL)
+    assert found is not None  # noqa: S101 - the file defines a function
+    name, arguments, body = found.groups()
+    return Function(name, " ".join(arguments.split()), body, sql)
+
+
 MIGRATIONS = Path(__file__).parent / "migrations"
-FUNCTIONS = Path(__file__).parent / "functions"
+# Whoever changes one also ships a migration, empty if need be, by which older code knows not to put its text back.
+# The migration drops the function if its arguments' names or its answer's columns change: it cannot be replaced then.
+FUNCTIONS = tuple(
+    _function(path.read_text("utf-8")) for path in sorted((Path(__file__).parent / "functions").glob("*.sql"))
+)
 CONNECT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 60.0
 DEADLOCKS_MAX = 10
 # A database that this code's migrations have not reached yet has no column for the oldest code that may run on it.
-RECORDED = "SELECT version_num, to_jsonb(recorded) ->> 'oldest_code' FROM alembic_version AS recorded"
+# Functions are compared with their arguments: one of the same name that takes others is not what this code calls.
+RECORDED = """
+SELECT version_num, to_jsonb(recorded) ->> 'oldest_code', ARRAY(
+  SELECT name
+  FROM unnest($1::text[], $2::text[]) AS shipped (name, arguments)
+  WHERE NOT EXISTS (
+    SELECT FROM pg_proc
+    WHERE proname = name AND pg_function_is_visible(oid) AND pg_get_function_arguments(oid) = arguments
+  )
+)
+FROM alembic_version AS recorded
+"""
+CHANGED_FUNCTIONS = """
+SELECT name
+FROM alembic_version CROSS JOIN unnest($2::text[], $3::text[], $4::text[]) AS shipped (name, arguments, body)
+WHERE version_num = $1 AND NOT EXISTS (
+  SELECT FROM pg_proc
+  WHERE proname = name AND pg_function_is_visible(oid) AND pg_get_function_arguments(oid) = arguments AND prosrc = body
+)
+"""
 # The last command of a migration, since it locks the table that `unfit_reason` reads.
 RECORD_OLDEST_CODE = """
 ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text;
@@ -40,7 +80,7 @@ class DatabaseUnfit(Exception):  # noqa: N818 - Unfit is what the database is; n
 async def migrate(dsn: str) -> None:
     """Bring the database up to this code, wholly or not at all.
 
-    Harmless when there is nothing to do, which costs a connection and one statement, and from many processes at once.
+    Harmless when there is nothing to do, which costs a connection and two statements, and from many processes at once.
     There is nothing to do either when newer code has migrated the database, if this code may run on it.
     Servers go on working meanwhile: it waits for tables that they change, and a deadlock with them is no failure.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
@@ -50,13 +90,13 @@ async def migrate(dsn: str) -> None:
             settings = connection.get_settings()
             if fault := server_fault(settings.server_version, settings.server_encoding):
                 raise DatabaseUnfit(fault)
-            if await unfit_reason(connection) is not None:
+            if await unfit_reason(connection) is not None or await changed_functions(connection):
                 await _upgrade_despite_deadlocks(connection)
                 if reason := await unfit_reason(connection):
                     raise DatabaseUnfit(reason)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
         raise DatabaseUnfit(
-            f"The role that videocredits connects as may not make its tables here ({error.args[0]}): "
+            f"The role that videocredits connects as may not make its tables and functions here ({error.args[0]}): "
             "let it own the database (ALTER DATABASE … OWNER TO …), or migrate as a role that may."
         ) from error
     except asyncpg.ReadOnlySQLTransactionError as error:
@@ -83,24 +123,39 @@ async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     """Say what keeps this code from working on the database, or ``None`` when it is migrated: one cheap statement.
 
     A database that newer code has migrated will do if its migrations say so: in a rolling deployment the old processes
-    go on serving, and may be restarted. Not for use within a transaction: on an empty database the statement fails.
+    go on serving, and may be restarted. So will functions with another text than this code's, for the same reason.
+    Not for use within a transaction: on an empty database the statement fails.
     """
+    names, arguments, *_ = zip(*FUNCTIONS, strict=True)
     try:
-        recorded = await connection.fetchrow(RECORDED)
+        recorded = await connection.fetchrow(RECORDED, names, arguments)
     except asyncpg.UndefinedTableError:
         recorded = None
     if recorded is None:
         return "The database has no tables yet: run `videocredits migrate`."
-    revision, oldest_code = recorded
+    revision, oldest_code, missing_functions = recorded
     shipped = shipped_revisions()
     if revision in shipped[:-1]:
         return f"The database is at migration {revision}, this code at {shipped[-1]}: run `videocredits migrate`."
-    if revision != shipped[-1] and (oldest_code is None or oldest_code > shipped[-1]):
+    if revision != shipped[-1] and (oldest_code is None or oldest_code > shipped[-1] or missing_functions):
         return (
             f"The database is at migration {revision}, too new for this code, which is at {shipped[-1]}: "
             "run the newer videocredits that migrated it, or restore a backup from before that."
         )
+    if missing_functions:
+        return f"The database lacks functions ({', '.join(missing_functions)}): run `videocredits migrate`."
     return None
+
+
+async def changed_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Function]:
+    """List the functions that a migrated database lacks, or has with another text than this code.
+
+    None are listed if newer code has migrated the database: its text may be the newer one, and is not ours to replace.
+    """
+    names, arguments, bodies, _ = zip(*FUNCTIONS, strict=True)
+    rows = await connection.fetch(CHANGED_FUNCTIONS, shipped_revisions()[-1], names, arguments, bodies)
+    changed = {row["name"] for row in rows}
+    return [each for each in FUNCTIONS if each.name in changed]
 
 
 def server_fault(server_version: str, server_encoding: str) -> str | None:
@@ -126,16 +181,12 @@ def shipped_revisions() -> list[str]:
 def run_sql_beside(revision_file: str) -> None:
     """Run the ``.sql`` file beside a revision, whole, in the transaction that alembic works in."""
     from alembic import op
-
-    run_sql(op.get_bind(), Path(revision_file).with_suffix(".sql").read_text("utf-8"))
-
-
-def run_sql(alchemy: "sqlalchemy.Connection", sql: str) -> None:
-    """Run commands, without preparing them as SQLAlchemy does: only one at a time can be."""
     from sqlalchemy import AdaptedConnection
 
-    connection = alchemy.connection.dbapi_connection
+    connection = op.get_bind().connection.dbapi_connection
     assert isinstance(connection, AdaptedConnection)  # noqa: S101 - Says to mypy what `_upgrade` gave to alembic.
+    # Not prepared, as SQLAlchemy would: only one command at a time can be.
+    sql = Path(revision_file).with_suffix(".sql").read_text("utf-8")
     connection.run_async(lambda driver_connection: driver_connection.execute(sql))
 
 
@@ -216,14 +267,13 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
     oldest_code = max(each.module.oldest_code for each in ScriptDirectory.from_config(config).walk_revisions())
 
-    def upgrade_within(alchemy: "sqlalchemy.Connection") -> None:
+    def upgrade_within(alchemy: "sqlalchemy.Connection") -> bool:
         recorded = MigrationContext.configure(alchemy).get_current_revision()
-        if recorded is None or recorded in shipped_revisions():  # Else newer code has migrated it, at the same time.
-            config.attributes["connection"] = alchemy
-            upgrade(config, "head")
-            for path in sorted(FUNCTIONS.iterdir()):
-                run_sql(alchemy, path.read_text("utf-8"))
-            run_sql(alchemy, RECORD_OLDEST_CODE.format(oldest_code))
+        if recorded is not None and recorded not in shipped_revisions():
+            return False  # Newer code has migrated it, at the same time.
+        config.attributes["connection"] = alchemy
+        upgrade(config, "head")
+        return True
 
     async def the_connection() -> "asyncpg.Connection[asyncpg.Record]":
         return connection
@@ -241,6 +291,10 @@ async def _upgrade(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('videocredits migrations', 0))")
         async with engine.connect() as alchemy:
             try:
-                await alchemy.run_sync(upgrade_within)
+                is_ours = await alchemy.run_sync(upgrade_within)
             except DBAPIError as error:
                 raise error.driver_exception from None
+        if is_ours:
+            for function in await changed_functions(connection):
+                await connection.execute(function.sql)
+            await connection.execute(RECORD_OLDEST_CODE.format(oldest_code))

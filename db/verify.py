@@ -1,4 +1,4 @@
-"""Every promise about the data, checked over all of it: each is one statement that finds the rows that break it."""
+"""Every promise about the data, checked over all of it: a statement for each finds the rows that break it."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from uuid import UUID
 
 import asyncpg
 
+from db.migrate import changed_functions
 from db.statement import statement
 
-INVARIANTS = tuple(sorted(path.name.removesuffix(".sql") for path in (files("db") / "queries" / "verify").iterdir()))
+STATEMENTS = tuple(path.name.removesuffix(".sql") for path in (files("db") / "queries" / "verify").iterdir())
+MUTATIONS = "tables_mutations"  # That the functions of all mutations are those that this code ships.
+INVARIANTS = tuple(sorted([*STATEMENTS, MUTATIONS]))
 BROKEN_ROWS_MAX = 100  # Of each invariant: whatever breaks it more often has been shown well enough.
 
 
@@ -50,7 +53,10 @@ async def verify(
         for invariant in INVARIANTS:
             if user_id is not None and invariant.startswith("tables_"):
                 continue
-            yield await _check(connection, invariant, user_id)
+            if invariant == MUTATIONS:
+                yield await _check_mutations(connection)
+            else:
+                yield await _check(connection, invariant, user_id)
 
 
 async def _check(connection: "asyncpg.Connection[asyncpg.Record]", invariant: str, user_id: UUID | None) -> Checked:
@@ -62,3 +68,11 @@ async def _check(connection: "asyncpg.Connection[asyncpg.Record]", invariant: st
     except (asyncpg.SyntaxOrAccessError, asyncpg.DataError) as error:
         # A table, a column or the right to read it is gone; or a number is so wrong that it cannot be reckoned with.
         return Checked(invariant, [BrokenRow(None, None, None, f"cannot be checked: {error}")], more=0)
+
+
+async def _check_mutations(connection: "asyncpg.Connection[asyncpg.Record]") -> Checked:
+    """Compare the functions with this code's files; a digest in a statement would have to follow their changes."""
+    details = [
+        f"function {each.name} is missing or not what this code ships" for each in await changed_functions(connection)
+    ]
+    return Checked(MUTATIONS, [BrokenRow(None, None, None, detail) for detail in details], more=0)

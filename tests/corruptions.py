@@ -823,4 +823,25 @@ DRIFTS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         """,
         [("tables_functions", "function video_status_may_follow allows 2 moves from COMPLETED, the lifecycle 0")],
     ),
+    "a mutation's function charges nothing": (
+        """
+          DO $$ BEGIN
+            EXECUTE replace(pg_get_functiondef('create_video_data'::regproc), '- total.cost', '');
+          END $$
+        """,
+        [("tables_mutations", "function create_video_data is missing or not what this code ships")],
+    ),
+    "a mutation's function takes its arguments in another order": (
+        """
+          DO $$ DECLARE original text := pg_get_functiondef('trash_video_data'::regproc); BEGIN
+            DROP FUNCTION trash_video_data;
+            EXECUTE replace(original, 'user_id_of uuid[], video_id_of uuid[]', 'video_id_of uuid[], user_id_of uuid[]');
+          END $$
+        """,
+        [("tables_mutations", "function trash_video_data is missing or not what this code ships")],
+    ),
+    "a mutation's function is dropped": (
+        "DROP FUNCTION register_user",
+        [("tables_mutations", "function register_user is missing or not what this code ships")],
+    ),
 }

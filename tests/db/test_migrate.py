@@ -17,7 +17,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from db import migrate as module
-from db.migrate import DatabaseUnfit, migrate, server_fault, shipped_revisions, unfit_reason
+from db.migrate import DatabaseUnfit, changed_functions, migrate, server_fault, shipped_revisions, unfit_reason
 from tests.conftest import NewDatabase
 
 CHECKOUT = Path(__file__).parents[2]
@@ -159,6 +159,108 @@ async def test_unfit_until_migrated(new_database: NewDatabase) -> None:
         assert await unfit_reason(connection) == "The database has no tables yet: run `videocredits migrate`."
         await migrate(dsn)
         assert await unfit_reason(connection) is None
+
+
+FUNCTION = module.FUNCTIONS[-1]
+OLDER = FUNCTION.sql.replace("BEGIN", "-- As an older release had it.\nBEGIN", 1)
+
+
+async def body(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
+    text: str | None = await connection.fetchval("SELECT prosrc FROM pg_proc WHERE proname = $1", FUNCTION.name)
+    return text
+
+
+async def test_a_function_with_another_text(new_database: NewDatabase) -> None:
+    """A function with another text leaves a database fit; migrating replaces it, and no other."""
+    dsn = await new_database()
+    await migrate(dsn)
+    installed = "SELECT proname, xmin FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname <> $1"
+    async with connected(dsn) as connection:
+        await connection.execute(OLDER)
+        others = await connection.fetch(installed, FUNCTION.name)
+        assert await unfit_reason(connection) is None
+        assert await body(connection) != FUNCTION.body
+        await migrate(dsn)
+        assert await body(connection) == FUNCTION.body
+        assert await connection.fetch(installed, FUNCTION.name) == others
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["", f"CREATE FUNCTION {FUNCTION.name}(numbers integer[]) RETURNS text RETURN 'other'"],
+    ids=["none of its name", "one with other arguments"],
+)
+async def test_a_missing_function(new_database: NewDatabase, other: str) -> None:
+    """A database that lacks a function is unfit until it is migrated, though it has another one of that name."""
+    dsn = await new_database()
+    await migrate(dsn)
+    async with connected(dsn) as connection:
+        await connection.execute(f"DROP FUNCTION {FUNCTION.name}; {other}")
+        assert await unfit_reason(connection) == (
+            f"The database lacks functions ({FUNCTION.name}): run `videocredits migrate`."
+        )
+        await migrate(dsn)
+        assert await unfit_reason(connection) is None
+
+
+async def test_functions_from_twenty_connections_at_once(new_database: NewDatabase) -> None:
+    """Twenty processes that start together all find the functions as they ship them, replaced or made once."""
+    dsn = await new_database()
+    await migrate(dsn)
+    async with connected(dsn) as connection:
+        await connection.execute(f"{OLDER}; DROP FUNCTION {module.FUNCTIONS[0].name}")
+        await asyncio.gather(*(migrate(dsn) for _ in range(20)))
+        assert await changed_functions(connection) == []
+
+
+async def test_functions_and_migrations_are_one_transaction(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that cannot be made leaves nothing behind, not even the tables."""
+    dsn = await new_database()
+    monkeypatch.setattr(module, "FUNCTIONS", (*module.FUNCTIONS, module.Function("half", "", "", "SELECT 1 / 0")))
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(dsn)
+    assert await relations(dsn) == set()
+
+
+NEWER = "UPDATE alembic_version SET version_num = '9876', oldest_code = '0001'"
+
+
+async def test_functions_of_newer_code(new_database: NewDatabase) -> None:
+    """Code that may run on a database that newer code migrated leaves the functions there alone."""
+    dsn = await new_database()
+    await migrate(dsn)
+    async with connected(dsn) as connection:
+        await connection.execute(f"{OLDER}; {NEWER}")
+        newer = await body(connection)
+        await migrate(dsn)
+        assert await unfit_reason(connection) is None
+        assert await changed_functions(connection) == []
+        assert await body(connection) == newer
+        await connection.execute(f"DROP FUNCTION {FUNCTION.name}")
+        assert "run the newer videocredits" in await refusal(dsn)
+        assert await body(connection) is None
+
+
+async def test_functions_of_newer_code_that_migrates_first(new_database: NewDatabase) -> None:
+    """Code that waits while newer code migrates leaves alone the functions that it finds then, and who may run."""
+    dsn = await new_database()
+    await migrate(dsn)
+    waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with asyncio.timeout(60), connected(dsn) as connection:
+        await connection.execute(OLDER)
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('videocredits migrations', 0))")
+            migrating = asyncio.create_task(migrate(dsn))
+            while await connection.fetchrow(waits) is None:
+                pass
+            await connection.execute(NEWER)
+        newer = await body(connection)
+        await migrating
+        assert newer != FUNCTION.body
+        assert await body(connection) == newer
+        assert await connection.fetchval("SELECT oldest_code FROM alembic_version") == "0001"
 
 
 @pytest.mark.parametrize("is_compatible", [True, False])

@@ -15,7 +15,7 @@ import pytest
 import db.database
 import db.user
 from db.statement import statement
-from db.verify import BROKEN_ROWS_MAX, INVARIANTS, Checked, verify
+from db.verify import BROKEN_ROWS_MAX, INVARIANTS, STATEMENTS, Checked, verify
 from resolvers.identity import Identity, Role
 from server.app import create_app
 from server.process.settings import Settings
@@ -235,7 +235,7 @@ async def test_every_constraint_is_missed(connection: Connection) -> None:
 
 async def test_every_statement_answers_alike(connection: Connection) -> None:
     """Each invariant's statement takes a user's id and answers with the columns of a broken row."""
-    for invariant in INVARIANTS:
+    for invariant in STATEMENTS:
         prepared = await connection.prepare(statement(f"verify/{invariant}"))
         assert [kind.name for kind in prepared.get_parameters()] == ["uuid"], invariant
         assert [(column.name, column.type.name) for column in prepared.get_attributes()] == [
