@@ -7,6 +7,16 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+from db.user import ADJUST_USER_CREDITS, GET_USERS, REGISTER_USER
+from db.video_data import (
+    CREATE_VIDEO_DATA,
+    GET_VIDEO_DATA,
+    LIST_VIDEOS,
+    RETRY_VIDEO_DATA,
+    TRASH_VIDEO_DATA,
+    UPDATE_VIDEO_DATA,
+    UPDATE_VIDEO_RECORD_STATUS,
+)
 from resolvers.identity import Role
 
 
@@ -14,9 +24,7 @@ class Varying(Enum):
     """A part of a call that differs from call to call."""
 
     USER = "the connection's own user"
-    USERS = "a list of that user"
     VIDEO = "the next of the user's videos"
-    VIDEOS = "a list of that video"
     KEY = "a text that was not sent before"
     PROGRESS = "1 percent; one more each time that the videos start over"
     REQUEST = "a random number, the request's id"
@@ -24,7 +32,7 @@ class Varying(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One kind of call, as GraphQL and as statements: names of files in ``db/queries``, each with its arguments."""
+    """One kind of call, as GraphQL and as statements, each with its arguments; a list has one element."""
 
     name: str
     document: str
@@ -41,22 +49,21 @@ class Case:
     trashed: bool = False
 
 
-def _mutation(
-    field: str, shown: str, given: Mapping[str, object], *statement: Any, what: str = "", **more: Any
-) -> Case:
+def _mutation(field: str, shown: str, given: Mapping[str, object], *called: Any, what: str = "", **more: Any) -> Case:
+    mutation, *arguments = called
     kind = field[0].upper() + field[1:]
     result = f"__typename ... on Error {{ code message }} ... on {kind}Success {{ {shown} }}"
     return Case(
         name=field + what,
         document=f"mutation($input: {kind}Input!) {{ {field}(input: $input) {{ {result} }} }}",
         variables={"input": given},
-        statements=((*statement, REQUEST),),
+        statements=((mutation.text, *([argument] for argument in (*arguments, REQUEST))),),
         sign=f'"{kind}Success"',
         **{"raised": 1, **more},
     )
 
 
-USER, USERS, VIDEO, VIDEOS, KEY, PROGRESS, REQUEST = Varying
+USER, VIDEO, KEY, PROGRESS, REQUEST = Varying
 SCRIPT = "The blue whale is the largest animal that has ever lived, and yet it feeds on some of the smallest. " * 9
 _NEW = {"title": "Whales", "videoStyle": "realistic", "topic": "The sea", "script": SCRIPT, "createdBy": "ann"}
 _NEW_ROW = ("Whales", "realistic", "The sea", SCRIPT, '{"font": "bold"}', "v1", "Vera", "ann")
@@ -64,7 +71,6 @@ CREATIONS_MAX, STORAGE_MAX = 2_147_483_647, 999_999_999_999_999  # What no bench
 _CAPTIONS = {"words": [{"text": "whale", "start": n / 2, "end": n / 2 + 0.4} for n in range(100)]}
 _HASH, _ACTOR = bytes(32), "USER:benchmark"
 _NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, False, None, False)
-_REPORT = "update_video_record_status"
 
 _CARD = "id title videoStyle topic status comments renderProgress downloadUrl attempt version createdAt updatedAt"
 _PAGE = f"nodes {{ {_CARD} }} pageInfo {{ endCursor }}"
@@ -76,26 +82,26 @@ CASES = (
     _mutation(
         *("createVideoData", _BOTH),
         {**_NEW, "caption": {"font": "bold"}, "voice": {"voiceId": "v1", "name": "Vera"}, "idempotencyKey": KEY},
-        *("create_video_data", USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW, CREATIONS_MAX, STORAGE_MAX),
+        *(CREATE_VIDEO_DATA, USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW, CREATIONS_MAX, STORAGE_MAX),
         raised=2,
         amount=-1,
     ),
     _mutation(
         *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "status": "READY"}),
-        *(_REPORT, USER, VIDEO, "READY", None, None, None, None, _ACTOR),
+        *(UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, "READY", None, None, None, None, _ACTOR),
         what=", moved",
         role=Role.WORKER,
     ),
     _mutation(
         *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "renderProgress": PROGRESS}),
-        *("update_render_progress", USER, VIDEO, PROGRESS, None),
+        *(UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, None, None, PROGRESS, None, None, _ACTOR),
         what=", progress",
         role=Role.WORKER,
     ),
     _mutation(
         *("adjustUserCredits", _BALANCE),
         {"userId": USER, "amount": 1, "kind": "PURCHASE", "memo": "1 credit", "idempotencyKey": KEY},
-        *("adjust_user_credits", USER, KEY, _HASH, 1, "PURCHASE", _ACTOR, "1 credit"),
+        *(ADJUST_USER_CREDITS, USER, KEY, _HASH, 1, "PURCHASE", _ACTOR, "1 credit"),
         role=Role.ADMIN,
         amount=1,
     ),
@@ -103,7 +109,7 @@ CASES = (
         name="videoData",
         document=f"query($id: ID!) {{ videoData(id: $id) {{ {_CARD} }} }}",
         variables={"id": VIDEO},
-        statements=(("get_video_data", USERS, VIDEOS),),
+        statements=((GET_VIDEO_DATA, [USER], [VIDEO]),),
     ),
     Case(
         name="viewer, 20 videos",
@@ -111,31 +117,30 @@ CASES = (
         postgraphile=f"{{ viewer {{ name credits "
         f"videos: videoDataByUserId(first: 20, orderBy: PRIMARY_KEY_DESC) {{ {_PAGE} }} }} }}",
         variables={},
-        statements=(("get_users", USERS), ("list_videos", USERS, *_NEWEST)),
+        statements=((GET_USERS, [USER]), (LIST_VIDEOS, [USER], *_NEWEST)),
         signs=20,
         rows=21,
     ),
     _mutation(
         *("registerUser", "user { id name credits version } replayed", {"name": KEY}),
-        *("register_user", USER, "unused", KEY, None, None, 10, _ACTOR),
+        *(REGISTER_USER, USER, "unused", KEY, None, None, 10, _ACTOR),
         what=", new name",
     ),
     _mutation(
         *("updateVideoData", _STATE, {"recordId": VIDEO, "captionJson": _CAPTIONS}),
-        *("update_video_data", USER, VIDEO, None, ["caption_json"], *[None] * 4, json.dumps(_CAPTIONS), *[None] * 7),
-        *(STORAGE_MAX, False),
+        *(UPDATE_VIDEO_DATA, USER, VIDEO, None, json.dumps({"caption_json": _CAPTIONS}), STORAGE_MAX),
     ),
     _mutation(
         *("cancelVideoData", _BOTH, {"recordId": VIDEO}),
-        *(_REPORT, USER, VIDEO, "CANCELED", None, None, None, None, _ACTOR),
+        *(UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, "CANCELED", None, None, None, None, _ACTOR),
         raised=2,
         amount=1,
     ),
-    _mutation("trashVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, True),
-    _mutation("restoreVideoData", _STATE, {"recordId": VIDEO}, "trash_video_data", USER, VIDEO, False, trashed=True),
+    _mutation("trashVideoData", _STATE, {"recordId": VIDEO}, TRASH_VIDEO_DATA, USER, VIDEO, True),
+    _mutation("restoreVideoData", _STATE, {"recordId": VIDEO}, TRASH_VIDEO_DATA, USER, VIDEO, False, trashed=True),
     _mutation(
         *("retryVideoData", _BOTH, {"recordId": VIDEO, "idempotencyKey": KEY}),
-        *("retry_video_data", USER, VIDEO, KEY, _HASH, 1, _ACTOR, CREATIONS_MAX),
+        *(RETRY_VIDEO_DATA, USER, VIDEO, KEY, _HASH, 1, _ACTOR, CREATIONS_MAX),
         raised=2,
         amount=-1,
         status="FAILED",

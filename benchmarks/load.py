@@ -20,9 +20,8 @@ import asyncpg
 import uvloop
 
 from benchmarks.cases import KEY, ONE, PROGRESS, USER, VIDEO, Case, Varying
-from benchmarks.stage import POOL_SIZE, Stage, key
+from benchmarks.stage import POOL_SIZE, Call, Stage, key
 from db.database import SESSION_SETTINGS
-from db.statement import statement
 from schema.node import UserKey, encode_id
 
 RECEIVED_BYTES_MAX = 65_536
@@ -168,15 +167,13 @@ def release() -> None:
 
 async def _through_asyncpg(stage: Stage, case: Case, run: str) -> Driven:
     """Call from as many tasks as there are connections elsewhere, through a pool like that of the servers."""
-    statements = [(statement(name), arguments) for name, *arguments in case.statements]
     answers: list[Answer] = []
 
     async def call_all(pool: "asyncpg.Pool[asyncpg.Record]", connection: int) -> None:
         for call in stage.calls(run, connection):
             asked = time.time()
-            for text, arguments in statements:
-                values = (call[each] if isinstance(each, Varying) else each for each in arguments)
-                rows = await pool.fetch(text, *values)
+            for text, *arguments in case.statements:
+                rows = await pool.fetch(text, *(_value(argument, call) for argument in arguments))
             answered = time.time()
             if len(rows) != case.rows:
                 raise ValueError(f"{case.rows} rows were expected, and the answer was: {rows}")
@@ -191,6 +188,12 @@ async def _through_asyncpg(stage: Stage, case: Case, run: str) -> Driven:
     ):
         await asyncio.gather(*(call_all(pool, connection) for connection in range(stage.connections)))
     return Driven(answers, b"")
+
+
+def _value(argument: object, call: Call) -> object:
+    if isinstance(argument, list):
+        return [_value(argument[0], call)]
+    return call[argument] if isinstance(argument, Varying) else argument
 
 
 async def _keep(_: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -8,18 +8,15 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.cases import KEY, PROGRESS, REQUEST, USER, USERS, VIDEO, VIDEOS, Case, Varying
+from benchmarks.cases import KEY, PROGRESS, REQUEST, USER, VIDEO, Case, Varying
 from benchmarks.load import Answer
 from benchmarks.stage import Stage
 from db.database import SESSION_SETTINGS
-from db.statement import statement
 
 # Digits are hexadecimal digits too, so a number makes a UUID.
 _VARYING = {
     USER: ":user",
-    USERS: "'{' || :user || '}'",
     VIDEO: "lpad(:video, 32, '0')",
-    VIDEOS: "'{' || lpad(:video, 32, '0') || '}'",
     KEY: ":run::text || '-' || lpad(:n::text, 9, '0')",
     PROGRESS: ":progress",
     REQUEST: ":request",
@@ -44,18 +41,20 @@ async def start(
     variables = {"k": "0", "users": str(users), "step": str(max(users, stage.connections)), "run": run}
     variables["videos"] = str(stage.video_count)
     script = _SCRIPT
-    for name, *arguments in case.statements:
-        text = re.sub(r"--.*", "", statement(name))
+    for place, (statement, *arguments) in enumerate(case.statements):
+        text = re.sub(r"--.*", "", statement)
         types = [parameter.name for parameter in (await connection.prepare(text)).get_parameters()]
         for number in range(len(types), 0, -1):  # $12 before $1, which it begins with.
-            argument, variable = arguments[number - 1], f"{name}_{number}"
-            if isinstance(argument, Varying):
-                expression = _VARYING[argument]
-            elif argument is None:
+            argument, variable = arguments[number - 1], f"argument_{place}_{number}"
+            value = argument[0] if isinstance(argument, list) else argument
+            if isinstance(value, Varying):
+                expression = _VARYING[value]
+            elif value is None:
                 expression = "NULL"
             else:  # Not a literal: it is to be a parameter for PostgreSQL as well.
-                expression, variables[variable] = f":{variable}", _text(argument)
-            text = text.replace(f"${number}", f"({expression})::{types[number - 1]}")
+                expression, variables[variable] = f":{variable}", _text(value)
+            expression = f"ARRAY[{expression}]" if isinstance(argument, list) else f"({expression})"
+            text = text.replace(f"${number}", f"{expression}::{types[number - 1]}")
         script += f"{text};\n"
     file = stage.directory / f"{run}.sql"
     file.write_text(script)
@@ -85,10 +84,4 @@ def answers(stage: Stage, run: str) -> list[Answer]:
 
 
 def _text(argument: object) -> str:
-    match argument:
-        case bytes():
-            return f"\\x{argument.hex()}"
-        case list():
-            return f"{{{','.join(argument)}}}"
-        case _:
-            return str(argument)
+    return f"\\x{argument.hex()}" if isinstance(argument, bytes) else str(argument)

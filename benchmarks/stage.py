@@ -74,7 +74,7 @@ class Stage(NamedTuple):
         for n in self.numbers(connection):
             passes, number = divmod(n, self.video_count)
             video_id = UUID(f"{number:032}")
-            varying = (user_id, [user_id], video_id, [video_id], key(run, n), passes + 1, getrandbits(63))
+            varying = (user_id, video_id, key(run, n), passes + 1, getrandbits(63))
             yield dict(zip(Varying, varying, strict=True))
 
     def token(self, identity: Identity, role: Role = Role.USER) -> str:

@@ -7,7 +7,6 @@ import pg from 'pg'
 
 const NAMESPACE = Buffer.from('f6512c40fb10420d8536ed5e675f4716', 'hex')
 const VERIFIED_MAX = 1024
-const UNIQUE_VIOLATION = '23505'
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number)
 // As text, which costs least, and keeps the microseconds; the database's time zone is UTC.
@@ -48,7 +47,7 @@ export const identify = (authorization) => {
   return identity
 }
 
-const texts = new Map()
+const texts = new Map(Object.entries(JSON.parse(process.env.MUTATIONS)))
 const text = (name) => {
   if (!texts.has(name)) texts.set(name, readFileSync(new URL(`../../db/queries/${name}.sql`, import.meta.url), 'utf8'))
   return texts.get(name)
@@ -57,16 +56,11 @@ const text = (name) => {
 // Runs a statement of the project, which each connection prepares once.
 export const rows = async (name, values) => (await pool.query({ name, text: text(name), values })).rows
 
-// Runs a statement that changes something until its answer is final.
+// Runs a mutation for one call: an array of one for each parameter, the last of which is the request's id.
 export const answer = async (name, values) => {
-  for (;;) {
-    try {
-      const [row] = await rows(name, values)
-      if (row.outcome !== 'stale') return row
-    } catch (error) {
-      if (error.code !== UNIQUE_VIOLATION) throw error
-    }
-  }
+  const requestId = Math.floor(Math.random() * Number.MAX_SAFE_INTEGER)
+  const [row] = await rows(name, [...values, requestId].map((value) => [value]))
+  return row
 }
 
 export const requestHash = (...parts) => createHash('sha256').update(JSON.stringify(parts)).digest()

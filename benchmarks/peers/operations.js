@@ -59,12 +59,13 @@ export const createVideoData = async (input, identity) => {
   const row = await answer('create_video_data', [
     ...[identity.userId, idempotencyKey, hash, COST, identity.actor, title, videoStyle, topic, script],
     ...[caption && JSON.stringify(caption), voice?.voiceId, voice?.name, createdBy],
+    ...[null, null], // No quotas.
   ])
   if (row.outcome !== 'created' && row.outcome !== 'replayed') return refusal(row.outcome)
   return {
     __typename: 'CreateVideoDataSuccess',
     videoData: video(row, 'video_'),
-    user: user(row, 'user_'),
+    user: user(row, 'account_'),
     entry: entry(row),
     replayed: row.outcome === 'replayed',
   }
@@ -81,7 +82,7 @@ export const updateVideoRecordStatus = async (input, identity) => {
   return {
     __typename: 'UpdateVideoRecordStatusSuccess',
     videoData: video(row, 'video_'),
-    user: user(row, 'user_'),
+    user: user(row, 'account_'),
     entry: entry(row),
     replayed: row.outcome === 'unchanged',
   }
@@ -96,7 +97,7 @@ export const adjustUserCredits = async (input, identity) => {
   if (row.outcome !== 'adjusted' && row.outcome !== 'replayed') return refusal(row.outcome)
   return {
     __typename: 'AdjustUserCreditsSuccess',
-    user: user(row, 'user_'),
+    user: user(row, 'account_'),
     entry: entry(row),
     replayed: row.outcome === 'replayed',
   }

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from random import getrandbits
 from typing import TypeAlias
 from uuid import UUID
 
@@ -27,12 +28,14 @@ from strawberry.dataloader import DataLoader
 from strawberry.scalars import JSON
 
 from db.database import SESSION_SETTINGS
-from db.statement import statement
+from db.json_text import json_argument
+from db.mutation import Mutation as Function
+from db.user import ADJUST_USER_CREDITS, GET_USERS
+from db.video_data import CREATE_VIDEO_DATA, GET_VIDEO_DATA, LIST_VIDEOS, UPDATE_VIDEO_RECORD_STATUS
 from resolvers.identity import Identity, Role
 
 COST, PAGE_SIZE = 1, 20
 LAST_ID, FIRST_ID = UUID(int=2**128 - 1), UUID(int=0)
-TEXT = lru_cache(statement)  # A file is read once.
 
 # Quoted: asyncpg's classes are generic only to type checkers.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -204,18 +207,14 @@ def entry(row: asyncpg.Record) -> CreditEntry | None:
     return CreditEntry(id=key, number=number, amount=row["entry_amount"], balance_after=row["entry_balance_after"])
 
 
-async def run(info: Info, role: Role, name: str, *arguments: object) -> asyncpg.Record:
-    """Run a statement for whoever may, until its answer is final."""
+async def run(info: Info, role: Role, function: Function, *arguments: object) -> asyncpg.Record:
+    """Run a mutation for whoever may: an array of one for each parameter."""
     if info.context.identity.role is not role:
         raise PermissionError("You may not do this.")
-    while True:
-        try:
-            row = await info.context.pool.fetchrow(TEXT(name), *arguments)
-        except asyncpg.UniqueViolationError:
-            continue
-        assert row is not None
-        if row["outcome"] != "stale":
-            return row
+    arrays = [[argument] for argument in (*arguments, getrandbits(63))]
+    row = await info.context.pool.fetchrow(function.text, *arrays)
+    assert row is not None
+    return row
 
 
 def refused(row: asyncpg.Record) -> Refused:
@@ -232,18 +231,18 @@ async def create_video_data(info: Info, input: CreateVideoDataInput) -> CreateVi
     row = await run(
         info,
         Role.USER,
-        "create_video_data",
+        CREATE_VIDEO_DATA,
         *(me.user_id, input.idempotency_key, request_hash, COST, me.actor),
-        *(input.title, input.video_style, input.topic, input.script, input.caption),
+        *(input.title, input.video_style, input.topic, input.script, json_argument(input.caption)),
         *((voice.voice_id, voice.name) if voice else (None, None)),
-        input.created_by,
+        *(input.created_by, None, None),  # No quotas.
     )
     written = entry(row)
     if written is None or row["outcome"] not in {"created", "replayed"}:
         return refused(row)
     return CreateVideoDataSuccess(
         video_data=video(row, "video_"),
-        user=user(row, "user_"),
+        user=user(row, "account_"),
         entry=written,
         replayed=row["outcome"] == "replayed",
     )
@@ -255,11 +254,11 @@ async def update_video_record_status(
     row = await run(
         info,
         Role.WORKER,
-        "update_video_record_status",
+        UPDATE_VIDEO_RECORD_STATUS,
         *(
             *decode_id(input.record_id),
             input.status,
-            input.comments,
+            json_argument(input.comments),
             input.render_progress,
             input.download_url,
             input.attempt,
@@ -271,7 +270,7 @@ async def update_video_record_status(
         return refused(row)
     return UpdateVideoRecordStatusSuccess(
         video_data=video(row, "video_"),
-        user=user(row, "user_"),
+        user=user(row, "account_"),
         entry=entry(row),
         replayed=outcome == "unchanged",
     )
@@ -281,7 +280,7 @@ async def adjust_user_credits(info: Info, input: AdjustUserCreditsInput) -> Adju
     row = await run(
         info,
         Role.ADMIN,
-        "adjust_user_credits",
+        ADJUST_USER_CREDITS,
         *(*decode_id(input.user_id), input.idempotency_key),
         *(hashed("adjustUserCredits", input.amount, input.kind, input.memo), input.amount, input.kind),
         *(info.context.identity.actor, input.memo),
@@ -289,11 +288,11 @@ async def adjust_user_credits(info: Info, input: AdjustUserCreditsInput) -> Adju
     written = entry(row)
     if written is None or row["outcome"] not in {"adjusted", "replayed"}:
         return refused(row)
-    return AdjustUserCreditsSuccess(user=user(row, "user_"), entry=written, replayed=row["outcome"] == "replayed")
+    return AdjustUserCreditsSuccess(user=user(row, "account_"), entry=written, replayed=row["outcome"] == "replayed")
 
 
 async def viewer(info: Info) -> User | None:
-    row = await info.context.pool.fetchrow(TEXT("get_users"), [info.context.identity.user_id])
+    row = await info.context.pool.fetchrow(GET_USERS, [info.context.identity.user_id])
     return None if row is None else user(row)
 
 
@@ -302,12 +301,12 @@ async def video_data(info: Info, id: strawberry.ID) -> VideoData | None:
     me = info.context.identity
     if me.role is Role.USER and me.user_id != owner:
         return None
-    row = await info.context.pool.fetchrow(TEXT("get_video_data"), [owner], [video_id])
+    row = await info.context.pool.fetchrow(GET_VIDEO_DATA, [owner], [video_id])
     return None if row is None else video(row)
 
 
 async def videos_of(pool: Pool, user_ids: list[UUID]) -> list[VideoConnection]:
-    rows = await pool.fetch(TEXT("list_videos"), user_ids, LAST_ID, FIRST_ID, PAGE_SIZE + 1, False, None, False)
+    rows = await pool.fetch(LIST_VIDEOS, user_ids, LAST_ID, FIRST_ID, PAGE_SIZE + 1, False, None, False)
     pages: dict[UUID, list[asyncpg.Record]] = {user_id: [] for user_id in user_ids}
     for row in rows:
         pages[row["user_id"]].append(row)
