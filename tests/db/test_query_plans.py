@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from importlib.resources import files
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,12 +17,40 @@ import pytest
 from asyncpg.pool import PoolConnectionProxy
 
 import db.database
-from db.group_commit import BATCHED, WRITERS_SESSION_SETTINGS
+import db.user
+import db.video_data
+from db.group_commit import WRITERS_SESSION_SETTINGS
+from db.mutation import Mutation, function
 from db.statement import statement
 
 BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
 LOAD = (Path(__file__).parents[1] / "hundred_thousand_videos.sql").read_text(encoding="utf-8")
-NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
+NAMES, FUNCTIONS = (
+    sorted(file.name.removesuffix(".sql") for file in (files("db") / directory).iterdir() if file.is_file())
+    for directory in ("queries", "functions")
+)
+MUTATIONS = {
+    each.name: each
+    for module in (db.user, db.video_data)
+    for each in vars(module).values()
+    if isinstance(each, Mutation)
+}
+TABLES = ("users", "video_data", "credit_entries", "video_events")
+# What a function does to a table, to the end of the line; a name may follow that is given to the table.
+USE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INSERT INTO) (?:{'|'.join(TABLES)})\b[^;\n]*")
+# Each statement's plan is sent as a notice, also of those inside functions; a notice is not in the server's log.
+EXPLAINING = {
+    "log_min_duration": "0",
+    "log_nested_statements": "on",
+    "log_analyze": "on",
+    "log_buffers": "on",
+    "log_timing": "off",
+    "log_format": "json",
+    "log_level": "notice",
+}
+
+# Quoted: asyncpg's classes are generic only to type checkers.
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +86,14 @@ async def connection(full_dsn: str) -> AsyncIterator["PoolConnectionProxy[asyncp
     await database.close()
 
 
-async def arguments(
-    connection: "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]",
-) -> dict[str, list[tuple[Any, ...]]]:
-    """Give each statement arguments as they are mostly sent, but for a user who has tens of thousands of videos."""
+async def arguments(connection: Connection, older: int = 3_000) -> dict[str, list[tuple[Any, ...]]]:
+    """Give each statement and function arguments as they are mostly sent, but for a user who has very many videos.
+
+    They are about videos than which so many are ``older``. All branches of the functions are taken that use a table.
+    """
     sample = """SELECT user_id, id, idempotency_key FROM video_data
-                WHERE user_id = md5('user 0')::uuid AND status = $1 ORDER BY id OFFSET 3000 LIMIT 1"""
-    rendering, failing = [await connection.fetchrow(sample, status) for status in ("RENDERING", "FAILED")]
+                WHERE user_id = md5('user 0')::uuid AND status = $1 ORDER BY id OFFSET $2 LIMIT 1"""
+    rendering, failing = [await connection.fetchrow(sample, status, older) for status in ("RENDERING", "FAILED")]
     assert rendering is not None
     assert failing is not None
     user, video, _ = rendering
@@ -102,14 +133,13 @@ async def arguments(
         "register_user": [(user_id, "x", "Ann", None, None, 10, "USER:x", 1) for user_id in (user, id_max)],
         "retry_video_data": [(user, failed, key, hash_, 1, "USER:x", 1_000, 1) for key in keys],
         "trash_video_data": [(user, video, True, 1)],
-        "update_render_progress": [(user, video, 50, None, 1)],
         "update_video_data": [
-            (user, video, 1, ["script"], "Once." * times, *[None] * 11, 2**40, True, 1) for times in (1, 20_000)
+            (user, video, 1, json.dumps({"script": "Once." * times}), 2**40, 1) for times in (20_000, 1)
         ],
         "update_video_record_status": [
-            (user, video, "FAILED", None, None, None, None, "WORKER:x", 1),
             (user, video, None, '"note"', 50, None, 1, "WORKER:x", 1),
-            (user, failed, "FAILED", None, None, None, None, "WORKER:x", 1),
+            (user, video, "FAILED", None, None, None, None, "WORKER:x", 2),
+            (user, failed, "FAILED", None, None, None, None, "WORKER:x", 3),
         ],
     }
 
@@ -128,6 +158,48 @@ def literal(value: Any) -> str:
             return f"'{value}'"
 
 
+async def plans(connection: Connection, name: str, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Run a function for these calls, and take it back; return the statements with their plans, the call itself last.
+
+    It runs twice, and only the second time counts: when a connection first uses a function, it reads catalogs.
+    """
+    notices: list[str] = []
+    arrays = list(zip(*calls, strict=True))
+
+    def add(_: object, notice: asyncpg.PostgresLogMessage) -> None:
+        notices.append(notice.message)
+
+    for _ in range(2):
+        changing = connection.transaction()
+        await changing.start()
+        connection.add_log_listener(add)
+        notices.clear()
+        await connection.fetch(MUTATIONS[name].text, *arrays)
+        await changing.rollback()
+        connection.remove_log_listener(add)
+    return [json.loads(notice.partition("plan:\n")[2]) for notice in notices]
+
+
+async def explain(connection: Connection) -> None:
+    """Have a connection of a superuser's send the plans of all that it runs."""
+    await connection.execute("LOAD 'auto_explain'")
+    for setting, value in EXPLAINING.items():
+        await connection.execute(f"SET auto_explain.{setting} = {value}")
+
+
+def not_run(name: str, explained: list[dict[str, Any]]) -> list[str]:
+    """List what a function does to tables that is in none of the statements that ran."""
+    uses = USE.findall(re.sub(r"--.*", "", function(name)))
+    assert uses
+    return [use for use in uses if not any(use in each["Query Text"] for each in explained[:-1])]
+
+
+def finds_by_key(scan: dict[str, Any]) -> bool:
+    """Return whether a scan has an index condition that leaves at most one row, of all those that a user has."""
+    rows: float = scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0)
+    return rows <= 1 and ("Index Cond" in scan or scan["Node Type"] == "Bitmap Heap Scan")
+
+
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for part in plan.get("Plans", []):
@@ -136,7 +208,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def test_every_statement_is_looked_at(connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
     """Every statement is explained below but the admin page's count of all videos, which has to see them all."""
-    assert set(await arguments(connection)) == set(NAMES) - {"count_video_data"}
+    assert set(await arguments(connection)) == {*NAMES, *FUNCTIONS} - {"count_video_data"}
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
@@ -158,21 +230,48 @@ async def test_no_whole_table_is_read(connection: "PoolConnectionProxy[asyncpg.R
         assert touched < BLOCKS_MAX, (each, touched)
 
 
-@pytest.mark.parametrize("empty", [False, True])
-@pytest.mark.parametrize("name", [name for name in NAMES if statement(name) in BATCHED])
-async def test_no_whole_table_is_read_for_many(full_dsn: str, dsn: str, name: str, empty: bool) -> None:
-    """A statement's form for many calls finds rows by key only, also when it was planned for tables that are empty."""
-    connection = await asyncpg.connect(full_dsn)
-    calls = (await arguments(connection))[name]
-    if empty:
-        await connection.close()
-        connection = await asyncpg.connect(dsn)
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+async def test_no_whole_table_is_read_inside(
+    connection: "PoolConnectionProxy[asyncpg.Record]", name: str, mode: str
+) -> None:
+    """The same holds of all that a function runs, and of its triggers and the checks of its foreign keys."""
+    await explain(connection)
+    await connection.execute(f"SET plan_cache_mode = {mode}")
+    explained = []
+    for call in (await arguments(connection))[name]:
+        found = await plans(connection, name, [call])
+        for each in found:
+            assert [node["Relation Name"] for node in nodes(each["Plan"]) if node["Node Type"] == "Seq Scan"] == [], (
+                each
+            )
+        plan = found[-1]["Plan"]
+        assert plan["Node Type"] == "Function Scan"
+        touched = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        assert touched < BLOCKS_MAX, (call, touched)
+        explained += found
+    assert not_run(name, explained) == []
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("name", FUNCTIONS)
+async def test_a_writer_finds_rows_by_key_only(full_dsn: str, dsn: str, name: str, few: bool) -> None:
+    """What runs for many calls finds rows by key only, also when it was planned while there were few rows."""
+    connection = await asyncpg.connect(dsn if few else full_dsn)
+    if few:  # With none, what follows a row that is not found would not be planned.
+        await connection.execute(LOAD.replace("generate_series(0, 99999)", "generate_series(0, 11)"))
+        assert await connection.fetchval("SELECT count(*) FROM video_data") == 12
+    calls = (await arguments(connection, 1 if few else 3_000))[name]
     for setting, value in (db.database.SESSION_SETTINGS | WRITERS_SESSION_SETTINGS).items():
         await connection.execute(f"SET {setting} = {value}")
-    await connection.execute(f"PREPARE explained AS {BATCHED[statement(name)][0]}")
-    execute = f"EXECUTE explained ({', '.join(map(literal, zip(*calls, strict=True)))})"
-    plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {execute}"))[0]["Plan"]
+    await explain(connection)
+    explained = await plans(connection, name, sorted(calls, key=itemgetter(0, 1)))
     await connection.close()
-    scans = [node for node in nodes(plan) if "Relation Name" in node and node["Node Type"] != "ModifyTable"]
-    assert scans
-    assert [node for node in scans if "Index Cond" not in node] == []
+    assert not_run(name, explained) == []
+    scans = [
+        node
+        for each in explained
+        for node in nodes(each["Plan"])
+        if {"Relation Name", "Index Name"} & set(node) and node["Node Type"] != "ModifyTable"
+    ]
+    assert [node for node in scans if not finds_by_key(node)] == []
