@@ -7,38 +7,18 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import asyncpg
 
 from db.connection_pool import CLOSE_SECONDS_MAX
+from db.function import FUNCTIONS, Function
 
 if TYPE_CHECKING:
     import sqlalchemy
 
 
-class Function(NamedTuple):
-    """A function of ``functions/<name>.sql``, with its arguments and its body as PostgreSQL keeps them."""
-
-    name: str
-    arguments: str
-    body: str
-    sql: str
-
-
-def _function(sql: str) -> Function:
-    found = re.search(r"FUNCTION (\w+)\((.*?)\) RETURNS .*? AS \$\$(.*)\$\$;", sql, re.DOTALL)
-    assert found is not None  # noqa: S101 - the file defines a function
-    name, arguments, body = found.groups()
-    return Function(name, " ".join(arguments.split()), body, sql)
-
-
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Whoever changes one also ships a migration, empty if need be, by which older code knows not to put its text back.
-# The migration drops the function if its arguments' names or its answer's columns change: it cannot be replaced then.
-FUNCTIONS = tuple(
-    _function(path.read_text("utf-8")) for path in sorted((Path(__file__).parent / "functions").glob("*.sql"))
-)
 CONNECT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 60.0
 DEADLOCKS_MAX = 10
@@ -126,7 +106,7 @@ async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     go on serving, and may be restarted. So will functions with another text than this code's, for the same reason.
     Not for use within a transaction: on an empty database the statement fails.
     """
-    names, arguments, *_ = zip(*FUNCTIONS, strict=True)
+    names, arguments, *_ = zip(*FUNCTIONS.values(), strict=True)
     try:
         recorded = await connection.fetchrow(RECORDED, names, arguments)
     except asyncpg.UndefinedTableError:
@@ -152,10 +132,10 @@ async def changed_functions(connection: "asyncpg.Connection[asyncpg.Record]") ->
 
     None are listed if newer code has migrated the database: its text may be the newer one, and is not ours to replace.
     """
-    names, arguments, bodies, _ = zip(*FUNCTIONS, strict=True)
+    names, arguments, bodies, _ = zip(*FUNCTIONS.values(), strict=True)
     rows = await connection.fetch(CHANGED_FUNCTIONS, shipped_revisions()[-1], names, arguments, bodies)
     changed = {row["name"] for row in rows}
-    return [each for each in FUNCTIONS if each.name in changed]
+    return [each for each in FUNCTIONS.values() if each.name in changed]
 
 
 def server_fault(server_version: str, server_encoding: str) -> str | None:

@@ -17,6 +17,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from db import migrate as module
+from db.function import FUNCTIONS, Function
 from db.migrate import DatabaseUnfit, changed_functions, migrate, server_fault, shipped_revisions, unfit_reason
 from tests.conftest import NewDatabase
 
@@ -161,7 +162,7 @@ async def test_unfit_until_migrated(new_database: NewDatabase) -> None:
         assert await unfit_reason(connection) is None
 
 
-FUNCTION = module.FUNCTIONS[-1]
+FUNCTION = FUNCTIONS["update_video_record_status"]
 OLDER = FUNCTION.sql.replace("BEGIN", "-- As an older release had it.\nBEGIN", 1)
 
 
@@ -208,7 +209,7 @@ async def test_functions_from_twenty_connections_at_once(new_database: NewDataba
     dsn = await new_database()
     await migrate(dsn)
     async with connected(dsn) as connection:
-        await connection.execute(f"{OLDER}; DROP FUNCTION {module.FUNCTIONS[0].name}")
+        await connection.execute(f"{OLDER}; DROP FUNCTION adjust_user_credits")
         await asyncio.gather(*(migrate(dsn) for _ in range(20)))
         assert await changed_functions(connection) == []
 
@@ -218,7 +219,7 @@ async def test_functions_and_migrations_are_one_transaction(
 ) -> None:
     """A function that cannot be made leaves nothing behind, not even the tables."""
     dsn = await new_database()
-    monkeypatch.setattr(module, "FUNCTIONS", (*module.FUNCTIONS, module.Function("half", "", "", "SELECT 1 / 0")))
+    monkeypatch.setitem(FUNCTIONS, "half", Function("half", "", "", "SELECT 1 / 0"))
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(dsn)
     assert await relations(dsn) == set()

@@ -1,7 +1,6 @@
 """Every mutation's function in the migrated database: it takes and answers what the code takes it to."""
 
 import re
-from importlib.resources import files
 from itertools import takewhile
 from types import FunctionType
 from typing import Any, get_args, get_type_hints
@@ -11,10 +10,11 @@ import pytest
 import db.user
 import db.video_data
 from db.database import Database
-from db.mutation import Mutation, function
+from db.function import FUNCTIONS
+from db.mutation import Mutation
 from tests.db.test_statements import PYTHON_TYPES, without_none
 
-NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "functions").iterdir())
+NAMES = sorted(FUNCTIONS)
 MODULES = (db.user, db.video_data)
 MUTATIONS = {value.name: value for module in MODULES for value in vars(module).values() if isinstance(value, Mutation)}
 PARTS = {"user": "account"}  # `user` is reserved in SQL.
@@ -36,13 +36,13 @@ def test_every_function_is_called() -> None:
     """Each file defines one function, which one function in Python calls."""
     assert sorted(MUTATIONS) == NAMES
     for name in NAMES:
-        assert re.findall(r"FUNCTION (\w+)", function(name)) == [name]
+        assert re.findall(r"FUNCTION (\w+)", FUNCTIONS[name].sql) == [name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_function_explains_itself(name: str) -> None:
     """Its file begins with its promise, its parameters, its outcomes, and why it is race-free."""
-    lines = takewhile(lambda line: line.startswith("--"), function(name).splitlines())
+    lines = takewhile(lambda line: line.startswith("--"), FUNCTIONS[name].sql.splitlines())
     explained = " ".join(line.removeprefix("--").strip() for line in lines)
     assert re.match(r"[A-Z].+[.:]", explained)
     assert "Race-free because" in explained
@@ -64,7 +64,7 @@ def test_a_function_explains_itself(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_outcomes_are_the_row_types(name: str) -> None:
     """A function answers with the outcomes that its row type in Python names, and no others."""
-    code = "\n".join(line for line in function(name).splitlines() if not line.startswith("--"))
+    code = "\n".join(line for line in FUNCTIONS[name].sql.splitlines() if not line.startswith("--"))
     answered = set(re.findall(r"(?:THEN|ELSE|outcome :=|\.(?:i|place),)\s+'([a-z_]+)'", code))
     assert answered == set(get_args(answer(name)["outcome"]))
 

@@ -17,24 +17,14 @@ import pytest
 from asyncpg.pool import PoolConnectionProxy
 
 import db.database
-import db.user
-import db.video_data
+from db.function import FUNCTIONS
 from db.group_commit import WRITERS_SESSION_SETTINGS
-from db.mutation import Mutation, function
 from db.statement import statement
+from tests.db.test_mutations import MUTATIONS
 
 BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
 LOAD = (Path(__file__).parents[1] / "hundred_thousand_videos.sql").read_text(encoding="utf-8")
-NAMES, FUNCTIONS = (
-    sorted(file.name.removesuffix(".sql") for file in (files("db") / directory).iterdir() if file.is_file())
-    for directory in ("queries", "functions")
-)
-MUTATIONS = {
-    each.name: each
-    for module in (db.user, db.video_data)
-    for each in vars(module).values()
-    if isinstance(each, Mutation)
-}
+NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
 TABLES = ("users", "video_data", "credit_entries", "video_events")
 # What a function does to a table, to the end of the line; a name may follow that is given to the table.
 USE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INSERT INTO) (?:{'|'.join(TABLES)})\b[^;\n]*")
@@ -189,7 +179,7 @@ async def explain(connection: Connection) -> None:
 
 def not_run(name: str, explained: list[dict[str, Any]]) -> list[str]:
     """List what a function does to tables that is in none of the statements that ran."""
-    uses = USE.findall(re.sub(r"--.*", "", function(name)))
+    uses = USE.findall(re.sub(r"--.*", "", FUNCTIONS[name].sql))
     assert uses
     return [use for use in uses if not any(use in each["Query Text"] for each in explained[:-1])]
 
