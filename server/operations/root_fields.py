@@ -71,7 +71,7 @@ class Query:
 
 
 @strawberry.type(
-    description="What can be changed. Each field is one transaction of one statement: it happens whole or not at all. "
+    description="What can be changed. Each field is one transaction: it happens whole or not at all. "
     "Each answers with the changed objects, or with a refusal."
 )
 class Mutation:
