@@ -33,9 +33,11 @@ WITH owner AS (
   SELECT gen_random_uuid(), 'grown-' || n, 0, $3 + 1, $3 + 1 FROM generate_series($1::integer, $2) AS n
   RETURNING user_id
 ), video AS (
-  INSERT INTO video_data (user_id, idempotency_key, title, video_style, script, cost)
-  SELECT user_id, n, 'Whales', 'realistic', 'Whales sing.', 1 FROM owner CROSS JOIN generate_series(1, $3::integer) AS n
+  INSERT INTO video_data (user_id, idempotency_key, title, video_style, cost)
+  SELECT user_id, n, 'Whales', 'realistic', 1 FROM owner CROSS JOIN generate_series(1, $3::integer) AS n
   RETURNING user_id, id, idempotency_key::integer AS n
+), content AS (
+  INSERT INTO video_contents (user_id, video_id, script) SELECT user_id, id, 'Whales sing.' FROM video
 ), signup AS (
   INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, actor)
   SELECT user_id, 1, 'SIGNUP', $3, $3, 'USER:grown' FROM owner
@@ -149,7 +151,7 @@ async def _grow(stage: Stage, videos: int, entries: int) -> None:
         await asyncio.gather(*(add() for _ in range(os.cpu_count() or 1)))
     connection = await connect()
     await connection.execute(_GROW_LEDGER, stage.identities[0].user_id, entries)
-    for name in ("users", "video_data", "credit_entries", "video_events"):
+    for name in ("users", "video_data", "video_contents", "credit_entries", "video_events"):
         await connection.execute(f"VACUUM ANALYZE {name}")
     await connection.execute("CHECKPOINT")
     await connection.close()

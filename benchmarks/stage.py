@@ -208,14 +208,15 @@ async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> N
         "INSERT INTO users (user_id, subject, credits, entry_count) "
         "SELECT gen_random_uuid(), 'other-' || n, 0, 0 FROM generate_series(1, 20000) AS n"
     )
-    new_videos = "INSERT INTO video_data (user_id, id, idempotency_key, title, video_style, script, cost) "
+    new_videos = "INSERT INTO video_data (user_id, id, idempotency_key, title, video_style, cost) "
     await database.pool.execute(
         f"{new_videos} SELECT ($1::uuid[])[n % cardinality($1) + 1], lpad(n::text, 32, '0')::uuid, n, 'Whales', "
-        "'realistic', $3, 1 FROM generate_series(0, $2 - 1) AS n",
-        *([each.user_id for each in identities], video_count, SCRIPT),
+        "'realistic', 1 FROM generate_series(0, $2 - 1) AS n",
+        *([each.user_id for each in identities], video_count),
     )
+    await database.pool.execute(f"{new_videos} SELECT user_id, uuidv7(), 'a key', 'Whales', 'realistic', 1 FROM users")
     await database.pool.execute(
-        f"{new_videos} SELECT user_id, uuidv7(), 'a key', 'Whales', 'realistic', 'Whales sing.', 1 FROM users"
+        "INSERT INTO video_contents (user_id, video_id, script) SELECT user_id, id, $1 FROM video_data", SCRIPT
     )
-    await database.pool.execute("VACUUM ANALYZE users, video_data")
+    await database.pool.execute("VACUUM ANALYZE users, video_data, video_contents")
     await database.close()

@@ -25,7 +25,7 @@ LIST_VIDEOS = statement("list_videos")
 
 
 class VideoDataRow(NamedTuple):
-    """A video as it stands in the table, but for its large columns."""
+    """A video as it stands in the table."""
 
     user_id: UUID
     id: UUID
@@ -58,14 +58,14 @@ class VideoDataRow(NamedTuple):
 
 
 class VideoContentRow(NamedTuple):
-    """The large columns of a video, JSON as text; those that were not wanted are None.
+    """The large content of a video, JSON as text; columns that were not wanted are None.
 
     ``sizes`` has the bytes of each as text, ``total_bytes`` those of all videos. Where these are more than was allowed,
     all are None.
     """
 
     user_id: UUID
-    id: UUID
+    video_id: UUID
     script: str | None
     caption: str | None
     images: str | None
@@ -299,7 +299,7 @@ async def get_video_content(
     """Return the wanted large columns of videos, by owner's id and video's id, if they fit into so many bytes."""
     owners, ids = [key[0] for key in keys], [key[1] for key in keys]
     records = await database.rows(GET_VIDEO_CONTENT, owners, ids, columns, bytes_max)
-    return {(row.user_id, row.id): row for row in (VideoContentRow._make(record) for record in records)}
+    return {(row.user_id, row.video_id): row for row in (VideoContentRow._make(record) for record in records)}
 
 
 async def get_queue_positions(database: Database, queue_numbers: Sequence[int]) -> dict[int, int]:

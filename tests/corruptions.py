@@ -24,6 +24,7 @@ RENAMED = UUID("6f1f8f1e-6b0c-4a52-9d1b-0d6a3f3f7a11")  # No UUIDv7: what a vide
 
 LEDGER = "UPDATE credit_entries SET {} WHERE user_id = {{ann}} AND number = {}"
 VIDEO = "UPDATE video_data SET {} WHERE id = {{{}}}"
+CONTENT = "UPDATE video_contents SET {} WHERE video_id = {{{}}}"
 EVENT = "UPDATE video_events SET {} WHERE video_id = {{{}}} AND number = {}"
 # A further entry, with a balance that it explains.
 FURTHER = """
@@ -450,6 +451,7 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
     "a video is deleted": (
         "DELETE FROM video_data WHERE id = {queued}",
         [
+            Found("owners", "queued", None, "content of a video that the user does not have"),
             Found("owners", "queued", 1, "an event of a video that the user does not have"),
             Found("owners", "queued", 16, "an entry of a video that the user does not have"),
             Found("stored_bytes", None, None, "stored_bytes is 458752, the videos hold 393216"),
@@ -472,11 +474,11 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
         [Found("creations", None, None, "creations is 1, the day has 0 CHARGEs", "cyd")],
     ),
     "a video's content is not counted": (
-        VIDEO.format("script = 'Once upon a time'", "queued"),
+        CONTENT.format("script = 'Once upon a time'", "queued"),
         [Found("content_bytes", "queued", None, "script_bytes is 8, the content has 16")],
     ),
     "a large content is not counted": (
-        VIDEO.format("script_bytes = 65537, script = repeat('x', 65537)", "queued"),
+        CONTENT.format("script_bytes = 65537, script = repeat('x', 65537)", "queued"),
         [Found("stored_bytes", None, None, "stored_bytes is 458752, the videos hold 524288")],
     ),
     "storage is counted of a user who has none": (

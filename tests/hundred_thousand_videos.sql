@@ -17,14 +17,18 @@ FROM generate_series(0, 99999) AS n
 CROSS JOIN LATERAL (SELECT md5('user ' || CASE WHEN n < 40000 THEN 0 ELSE n % 4000 END)::uuid AS user_id) AS owner;
 
 INSERT INTO video_data (
-  user_id, id, idempotency_key, title, video_style, status, cost, event_count, render_progress, queue_number, caption_json
+  user_id, id, idempotency_key, title, video_style, status, cost, event_count, render_progress, queue_number
 )
 SELECT
   user_id, id, 'key ' || nth, 'Whales', 'realistic', status, 1, 2,
   CASE WHEN status = 'COMPLETED' THEN 100 ELSE 0 END,
-  CASE WHEN status = 'RENDER_QUEUED' THEN n END,
-  '{"sentences": []}'
+  CASE WHEN status = 'RENDER_QUEUED' THEN n END
 FROM making
+ORDER BY n;
+
+INSERT INTO video_contents (user_id, video_id, caption_json)
+SELECT user_id, id, '{"sentences": []}' FROM making
+WHERE status <> 'FAILED'
 ORDER BY n;
 
 INSERT INTO video_events (user_id, video_id, number, status, attempt, actor)

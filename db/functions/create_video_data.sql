@@ -59,11 +59,6 @@ BEGIN
           ELSE 'replayed'
         END;
         SELECT * INTO video FROM video_data WHERE user_id = user_id_of[i] AND id = entry.video_id;
-        video.script := NULL;
-        video.caption := NULL;
-        video.images := NULL;
-        video.caption_json := NULL;
-        video.config := NULL;
         RETURN NEXT;
         CONTINUE;
       END IF;
@@ -115,14 +110,21 @@ BEGIN
 
     created AS (
       INSERT INTO video_data AS created (
-        user_id, id, idempotency_key, cost, title, video_style, topic, script, caption, voice_id, voice_name, created_by,
-        script_bytes, caption_bytes
+        user_id, id, idempotency_key, cost, title, video_style, topic, voice_id, voice_name, created_by
       )
       SELECT
-        user_id_of[i], id, idempotency_key_of[i], cost_of[i], title_of[i], video_style_of[i], topic_of[i], script_of[i],
-        caption_of[i]::jsonb, voice_id_of[i], voice_name_of[i], created_by_of[i], coalesce(octet_length(script_of[i]), 0), caption_bytes
+        user_id_of[i], id, idempotency_key_of[i], cost_of[i], title_of[i], video_style_of[i], topic_of[i], voice_id_of[i],
+        voice_name_of[i], created_by_of[i]
       FROM creation
       RETURNING id, created AS video
+    ),
+
+    content AS (
+      INSERT INTO video_contents (user_id, video_id, script, caption, script_bytes, caption_bytes)
+      SELECT
+        user_id_of[i], id, script_of[i], caption_of[i]::jsonb, coalesce(octet_length(script_of[i]), 0), caption_bytes
+      FROM creation
+      WHERE script_of[i] IS NOT NULL OR caption_of[i] IS NOT NULL
     ),
 
     charge AS (

@@ -67,11 +67,6 @@ BEGIN
     ELSIF outcome = 'creations_exceeded' THEN
       quota := ROW (creations_today(account.creations_day, account.creations), (utc_today() + 1)::timestamp AT TIME ZONE 'UTC');
     END IF;
-    video.script := NULL;
-    video.caption := NULL;
-    video.images := NULL;
-    video.caption_json := NULL;
-    video.config := NULL;
     RETURN NEXT;
   END LOOP;
 END

@@ -28,11 +28,6 @@ BEGIN
       WHERE user_id = user_id_of[i] AND id = video_id_of[i]
       RETURNING * INTO video;
     END IF;
-    video.script := NULL;
-    video.caption := NULL;
-    video.images := NULL;
-    video.caption_json := NULL;
-    video.config := NULL;
     RETURN NEXT;
   END LOOP;
 END

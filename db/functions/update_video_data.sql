@@ -16,7 +16,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   large CONSTANT text[] := ARRAY['script', 'images', 'caption_json', 'config'];
   stored jsonb;
-  new video_data;
+  content video_contents;
   held_bytes bigint;
   more_bytes bigint;
 BEGIN
@@ -30,11 +30,6 @@ BEGIN
     place := i;
     quota := NULL;
     SELECT * INTO video FROM video_data WHERE user_id = user_id_of[i] AND id = video_id_of[i] FOR NO KEY UPDATE;
-    video.script := NULL;
-    video.caption := NULL;
-    video.images := NULL;
-    video.caption_json := NULL;
-    video.config := NULL;
     outcome := CASE
       WHEN video.id IS NULL THEN 'video_data_not_found'
       WHEN request_id_of[i] = ANY (video.request_ids) THEN 'updated'
@@ -45,24 +40,33 @@ BEGIN
       CONTINUE;
     END IF;
     stored := stored_of[i]::jsonb;
-    new := jsonb_populate_record(video, stored);
-    more_bytes := 0;
     IF stored ?| large THEN
+      SELECT * INTO content FROM video_contents WHERE user_id = user_id_of[i] AND video_id = video_id_of[i];
+      IF NOT FOUND THEN
+        content := ROW (user_id_of[i], video_id_of[i], NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0);
+      END IF;
+      more_bytes := -video_stored_bytes(
+        content.script_bytes + content.caption_bytes + content.images_bytes + content.caption_json_bytes + content.config_bytes
+      );
       IF stored ? 'script' THEN
-        new.script_bytes := coalesce(octet_length(new.script), 0);
+        content.script := stored ->> 'script';
+        content.script_bytes := coalesce(octet_length(content.script), 0);
       END IF;
       IF stored ? 'images' THEN
-        new.images_bytes := json_bytes(new.images);
+        content.images := nullif(stored -> 'images', 'null');
+        content.images_bytes := json_bytes(content.images);
       END IF;
       IF stored ? 'caption_json' THEN
-        new.caption_json_bytes := json_bytes(new.caption_json);
+        content.caption_json := nullif(stored -> 'caption_json', 'null');
+        content.caption_json_bytes := json_bytes(content.caption_json);
       END IF;
       IF stored ? 'config' THEN
-        new.config_bytes := json_bytes(new.config);
+        content.config := nullif(stored -> 'config', 'null');
+        content.config_bytes := json_bytes(content.config);
       END IF;
-      more_bytes :=
-        video_stored_bytes(new.script_bytes + new.caption_bytes + new.images_bytes + new.caption_json_bytes + new.config_bytes)
-        - video_stored_bytes(video.script_bytes + video.caption_bytes + video.images_bytes + video.caption_json_bytes + video.config_bytes);
+      more_bytes := more_bytes + video_stored_bytes(
+        content.script_bytes + content.caption_bytes + content.images_bytes + content.caption_json_bytes + content.config_bytes
+      );
       SELECT stored_bytes INTO held_bytes FROM users WHERE user_id = user_id_of[i];
       IF more_bytes > 0 AND held_bytes + more_bytes > storage_max_of[i] THEN
         outcome := 'storage_exceeded';
@@ -70,38 +74,39 @@ BEGIN
         RETURN NEXT;
         CONTINUE;
       END IF;
+      UPDATE video_contents SET
+        script = content.script,
+        images = content.images,
+        caption_json = content.caption_json,
+        config = content.config,
+        script_bytes = content.script_bytes,
+        images_bytes = content.images_bytes,
+        caption_json_bytes = content.caption_json_bytes,
+        config_bytes = content.config_bytes
+      WHERE user_id = user_id_of[i] AND video_id = video_id_of[i];
+      IF NOT FOUND THEN
+        INSERT INTO video_contents SELECT (content).*;
+      END IF;
+      IF more_bytes <> 0 THEN
+        UPDATE users SET stored_bytes = stored_bytes + more_bytes WHERE user_id = user_id_of[i];
+      END IF;
     END IF;
     outcome := 'updated';
+    video := jsonb_populate_record(video, stored);
     UPDATE video_data SET
-      script = CASE WHEN stored ? 'script' THEN new.script ELSE script END,
-      images = CASE WHEN stored ? 'images' THEN new.images ELSE images END,
-      caption_json = CASE WHEN stored ? 'caption_json' THEN new.caption_json ELSE caption_json END,
-      config = CASE WHEN stored ? 'config' THEN new.config ELSE config END,
-      script_bytes = new.script_bytes,
-      images_bytes = new.images_bytes,
-      caption_json_bytes = new.caption_json_bytes,
-      config_bytes = new.config_bytes,
-      music_track_name = new.music_track_name,
-      music_track_url = new.music_track_url,
-      volume_background_music = new.volume_background_music,
-      volume_voice = new.volume_voice,
-      audio_url = new.audio_url,
-      download_url = new.download_url,
-      render_id = new.render_id,
-      bucket_name = new.bucket_name,
+      music_track_name = video.music_track_name,
+      music_track_url = video.music_track_url,
+      volume_background_music = video.volume_background_music,
+      volume_voice = video.volume_voice,
+      audio_url = video.audio_url,
+      download_url = video.download_url,
+      render_id = video.render_id,
+      bucket_name = video.bucket_name,
       version = version + 1,
       updated_at = now(),
       request_ids = with_request_id(request_ids, request_id_of[i])
     WHERE user_id = user_id_of[i] AND id = video_id_of[i]
-    RETURNING version, updated_at INTO new.version, new.updated_at;
-    IF more_bytes <> 0 THEN
-      UPDATE users SET stored_bytes = stored_bytes + more_bytes WHERE user_id = user_id_of[i];
-    END IF;
-    video := new;
-    video.script := NULL;
-    video.images := NULL;
-    video.caption_json := NULL;
-    video.config := NULL;
+    RETURNING * INTO video;
     RETURN NEXT;
   END LOOP;
 END

@@ -5,15 +5,15 @@
 -- Materialized, or each size would be computed wherever it is used: it takes as long as to read the column.
 WITH selected AS (
   SELECT
-    video_data.user_id,
-    video_data.id,
-    CASE WHEN 'script' = any($3::text[]) THEN video_data.script END AS script,
-    CASE WHEN 'caption' = any($3::text[]) THEN video_data.caption END AS caption,
-    CASE WHEN 'images' = any($3::text[]) THEN video_data.images END AS images,
-    CASE WHEN 'caption_json' = any($3::text[]) THEN video_data.caption_json END AS caption_json,
-    CASE WHEN 'config' = any($3::text[]) THEN video_data.config END AS config
-  FROM unnest($1::uuid[], $2::uuid[]) AS wanted (user_id, id)
-  INNER JOIN video_data ON wanted.user_id = video_data.user_id AND wanted.id = video_data.id
+    wanted.user_id,
+    wanted.video_id,
+    CASE WHEN 'script' = any($3::text[]) THEN video_contents.script END AS script,
+    CASE WHEN 'caption' = any($3::text[]) THEN video_contents.caption END AS caption,
+    CASE WHEN 'images' = any($3::text[]) THEN video_contents.images END AS images,
+    CASE WHEN 'caption_json' = any($3::text[]) THEN video_contents.caption_json END AS caption_json,
+    CASE WHEN 'config' = any($3::text[]) THEN video_contents.config END AS config
+  FROM unnest($1::uuid[], $2::uuid[]) AS wanted (user_id, video_id)
+  LEFT JOIN video_contents ON wanted.user_id = video_contents.user_id AND wanted.video_id = video_contents.video_id
 ),
 
 measured AS MATERIALIZED (
@@ -35,7 +35,7 @@ total AS MATERIALIZED (
 
 SELECT
   measured.user_id,
-  measured.id,
+  measured.video_id,
   CASE WHEN total.bytes <= $4 THEN measured.script END AS script,
   CASE WHEN total.bytes <= $4 THEN measured.caption::text END AS caption,
   CASE WHEN total.bytes <= $4 THEN measured.images::text END AS images,

@@ -26,6 +26,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # Quoted: generic 
 Row: TypeAlias = dict[str, Any]
 
 FIRST_TABLES = (MIGRATIONS / "versions" / "0001_tables.sql").read_text(encoding="utf-8")
+CONTENTS = (MIGRATIONS / "versions" / "0007_video_contents.sql").read_text(encoding="utf-8")
 QUOTAS = (MIGRATIONS / "versions" / "0005_quotas.sql").read_text(encoding="utf-8")
 ANN, VIDEO = UUID(int=1), UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 LONG = "x" * 256
@@ -293,10 +294,15 @@ async def test_rows_are_counted(dsn: str) -> None:
         await database.pool.execute(
             """DROP FUNCTION json_bytes, video_stored_bytes, utc_today, creations_today;
                ALTER TABLE users DROP COLUMN stored_bytes, DROP COLUMN creations_day, DROP COLUMN creations;
-               ALTER TABLE video_data DROP COLUMN script_bytes, DROP COLUMN caption_bytes, DROP COLUMN images_bytes,
-                 DROP COLUMN caption_json_bytes, DROP COLUMN config_bytes"""
+               ALTER TABLE video_data ADD COLUMN script text, ADD COLUMN caption jsonb, ADD COLUMN images jsonb,
+                 ADD COLUMN caption_json jsonb, ADD COLUMN config jsonb;
+               UPDATE video_data SET (script, caption, images, caption_json, config) =
+                 (content.script, content.caption, content.images, content.caption_json, content.config)
+               FROM video_contents AS content WHERE content.video_id = video_data.id;
+               DROP TABLE video_contents"""
         )
         await database.pool.execute(QUOTAS)
+        await database.pool.execute(CONTENTS)
     async with opened(dsn) as database:
         assert [tuple(row) for row in await database.rows(counted)] == [
             ("ann", 65_536 * (1 + 2 + 3 + 4 + 5 + 7), 4),

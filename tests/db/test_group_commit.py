@@ -30,7 +30,7 @@ STATUSES = [None, "GENERATING_AUDIO", "GENERATING_IMAGES", "READY", "RENDER_QUEU
 KILL = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
           WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 ROUNDS = 20
-TABLES = "users, credit_entries, video_data, video_events"
+TABLES = "users, credit_entries, video_data, video_contents, video_events"
 
 
 class Batches:

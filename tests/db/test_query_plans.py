@@ -25,7 +25,7 @@ from tests.db.test_mutations import MUTATIONS
 BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
 LOAD = (Path(__file__).parents[1] / "hundred_thousand_videos.sql").read_text(encoding="utf-8")
 NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
-TABLES = ("users", "video_data", "credit_entries", "video_events")
+TABLES = ("users", "video_data", "video_contents", "credit_entries", "video_events")
 # What a function does to a table, to the end of the line; a name may follow that is given to the table.
 USE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INSERT INTO) (?:{'|'.join(TABLES)})\b[^;\n]*")
 # Each statement's plan is sent as a notice, also of those inside functions; a notice is not in the server's log.
@@ -124,7 +124,9 @@ async def arguments(connection: Connection, older: int = 3_000) -> dict[str, lis
         "retry_video_data": [(user, failed, key, hash_, 1, "USER:x", 1_000, 1) for key in keys],
         "trash_video_data": [(user, video, True, 1)],
         "update_video_data": [
-            (user, video, 1, json.dumps({"script": "Once." * times}), 2**40, 1) for times in (20_000, 1)
+            (user, each, 1, json.dumps({"script": "Once." * times}), 2**40, 1)
+            for each in (video, failed)  # The latter has no content yet.
+            for times in (20_000, 1)
         ],
         "update_video_record_status": [
             (user, video, None, '"note"', 50, None, 1, "WORKER:x", 1),

@@ -174,7 +174,7 @@ async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyn
     [
         ("users", UserRow),
         ("video_data", VideoDataRow),
-        ("video_data", VideoContentRow),
+        ("video_contents", VideoContentRow),
         ("credit_entries", CreditEntryRow),
         ("video_events", VideoEventRow),
     ],

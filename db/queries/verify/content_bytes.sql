@@ -2,26 +2,26 @@
 -- $1 user_id (null: all users).
 WITH measured AS (
   SELECT
-    video.user_id, video.id,
+    content.user_id, content.video_id,
     size.name, size.noted, size.bytes
-  FROM video_data AS video
+  FROM video_contents AS content
   CROSS JOIN
     LATERAL (
       VALUES
-      ('script', video.script_bytes, coalesce(octet_length(video.script), 0)),
-      ('caption', video.caption_bytes, json_bytes(video.caption)),
-      ('images', video.images_bytes, json_bytes(video.images)),
-      ('caption_json', video.caption_json_bytes, json_bytes(video.caption_json)),
-      ('config', video.config_bytes, json_bytes(video.config))
+      ('script', content.script_bytes, coalesce(octet_length(content.script), 0)),
+      ('caption', content.caption_bytes, json_bytes(content.caption)),
+      ('images', content.images_bytes, json_bytes(content.images)),
+      ('caption_json', content.caption_json_bytes, json_bytes(content.caption_json)),
+      ('config', content.config_bytes, json_bytes(content.config))
     ) AS size (name, noted, bytes)
-  WHERE $1::uuid IS NULL OR video.user_id = $1
+  WHERE $1::uuid IS NULL OR content.user_id = $1
 )
 
 SELECT
   user_id,
-  id AS video_id,
+  video_id,
   NULL::bigint AS number,
   format('%s_bytes is %s, the content has %s', name, noted, bytes) AS detail
 FROM measured
 WHERE noted IS DISTINCT FROM bytes
-ORDER BY user_id, id, name
+ORDER BY user_id, video_id, name

@@ -1,4 +1,4 @@
--- Rows whose user does not exist, and entries and events whose video does not exist or is another user's.
+-- Rows whose user does not exist, and entries, events and content whose video does not exist or is another user's.
 -- $1 user_id (null: all users).
 SELECT
   video.user_id,
@@ -31,4 +31,12 @@ SELECT
   'an event of a video that the user does not have'
 FROM video_events AS event LEFT JOIN video_data AS video ON event.user_id = video.user_id AND event.video_id = video.id
 WHERE video.id IS NULL AND ($1::uuid IS NULL OR event.user_id = $1)
+UNION ALL
+SELECT
+  content.user_id,
+  content.video_id,
+  NULL,
+  'content of a video that the user does not have'
+FROM video_contents AS content LEFT JOIN video_data AS video ON content.user_id = video.user_id AND content.video_id = video.id
+WHERE video.id IS NULL AND ($1::uuid IS NULL OR content.user_id = $1)
 ORDER BY user_id, video_id, number

@@ -2,11 +2,14 @@
 -- $1 user_id (null: all users).
 WITH held AS (
   SELECT
-    user_id,
-    sum(video_stored_bytes(script_bytes + caption_bytes + images_bytes + caption_json_bytes + config_bytes)) AS bytes
-  FROM video_data
-  WHERE $1::uuid IS NULL OR user_id = $1
-  GROUP BY user_id
+    video.user_id,
+    sum(video_stored_bytes(coalesce(
+      content.script_bytes + content.caption_bytes + content.images_bytes + content.caption_json_bytes + content.config_bytes, 0
+    ))) AS bytes
+  FROM video_data AS video
+  LEFT JOIN video_contents AS content ON video.user_id = content.user_id AND video.id = content.video_id
+  WHERE $1::uuid IS NULL OR video.user_id = $1
+  GROUP BY video.user_id
 )
 
 SELECT

@@ -12,8 +12,9 @@ WITH expected AS (
     'video_data_render_progress_not_null', 'video_data_request_ids_not_null', 'video_data_status_not_null',
     'video_data_title_not_null', 'video_data_updated_at_not_null', 'video_data_user_id_not_null', 'video_data_version_not_null',
     'video_data_video_style_not_null', 'video_data_volume_background_music_not_null', 'video_data_volume_voice_not_null',
-    'video_data_script_bytes_not_null', 'video_data_caption_bytes_not_null', 'video_data_images_bytes_not_null',
-    'video_data_caption_json_bytes_not_null', 'video_data_config_bytes_not_null',
+    'video_contents_video_id_once', 'video_contents_video_id_exists', 'video_contents_user_id_not_null',
+    'video_contents_video_id_not_null', 'video_contents_script_bytes_not_null', 'video_contents_caption_bytes_not_null',
+    'video_contents_images_bytes_not_null', 'video_contents_caption_json_bytes_not_null', 'video_contents_config_bytes_not_null',
     'credit_entries_number_once', 'credit_entries_idempotency_key_once', 'credit_entries_kind_once', 'credit_entries_user_id_exists',
     'credit_entries_video_id_exists', 'credit_entries_sound', 'credit_entries_actor_not_null', 'credit_entries_amount_not_null',
     'credit_entries_balance_after_not_null', 'credit_entries_created_at_not_null', 'credit_entries_kind_not_null',
@@ -46,7 +47,10 @@ present AS (
     convalidated AS validated,
     pg_get_expr(conbin, conrelid) AS condition
   FROM pg_constraint
-  WHERE conrelid IN ('users'::regclass, 'video_data'::regclass, 'credit_entries'::regclass, 'video_events'::regclass)
+  WHERE
+    conrelid IN (
+      'users'::regclass, 'video_data'::regclass, 'video_contents'::regclass, 'credit_entries'::regclass, 'video_events'::regclass
+    )
   UNION
   SELECT
     pg_class.relname,
@@ -54,7 +58,9 @@ present AS (
     pg_index.indisvalid,
     NULL
   FROM pg_index INNER JOIN pg_class ON pg_index.indexrelid = pg_class.oid
-  WHERE pg_index.indrelid IN ('users'::regclass, 'video_data'::regclass, 'credit_entries'::regclass, 'video_events'::regclass)
+  WHERE pg_index.indrelid IN (
+    'users'::regclass, 'video_data'::regclass, 'video_contents'::regclass, 'credit_entries'::regclass, 'video_events'::regclass
+  )
 )
 
 SELECT

@@ -21,7 +21,9 @@ faults AS (
   FROM pg_trigger
   LEFT JOIN pg_constraint ON pg_trigger.tgconstraint = pg_constraint.oid
   WHERE
-    pg_trigger.tgrelid IN ('users'::regclass, 'video_data'::regclass, 'credit_entries'::regclass, 'video_events'::regclass)
+    pg_trigger.tgrelid IN (
+      'users'::regclass, 'video_data'::regclass, 'video_contents'::regclass, 'credit_entries'::regclass, 'video_events'::regclass
+    )
     AND pg_trigger.tgenabled NOT IN ('O', 'A')
   UNION ALL
   SELECT 'session_replication_role is replica by default, so no trigger fires'

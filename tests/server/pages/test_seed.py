@@ -20,7 +20,7 @@ from tests.api import Api
 
 TERMS = Terms(signup_credits=10, video_cost=1)
 USER = IDENTITIES[Role.USER]
-TABLES = ("users", "credit_entries", "video_data", "video_events")
+TABLES = ("users", "credit_entries", "video_data", "video_contents", "video_events")
 
 
 class KilledError(Exception):
