@@ -10,11 +10,6 @@ from uuid import UUID
 from db.database import Database
 from db.statement import statement
 
-GET_CREDIT_ENTRIES = statement("get_credit_entries")
-LIST_ADDED_CREDIT_ENTRIES = statement("list_added_credit_entries")
-LIST_CREDIT_ENTRIES = statement("list_credit_entries")
-LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video")
-
 
 class CreditEntryRow(NamedTuple):
     """One line of a user's ledger, as it was written."""
@@ -30,6 +25,12 @@ class CreditEntryRow(NamedTuple):
     actor: str
     memo: str | None
     created_at: datetime
+
+
+GET_CREDIT_ENTRIES = statement("get_credit_entries", credit_entries=CreditEntryRow)
+LIST_ADDED_CREDIT_ENTRIES = statement("list_added_credit_entries", page=CreditEntryRow)
+LIST_CREDIT_ENTRIES = statement("list_credit_entries", page=CreditEntryRow)
+LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video", page=CreditEntryRow)
 
 
 async def get_credit_entries(

@@ -11,10 +11,6 @@ from db.database import Database
 from db.mutation import Mutation
 from db.statement import statement
 
-GET_USERS = statement("get_users")
-GET_VIEWERS = statement("get_viewers")
-LIST_USERS = statement("list_users")
-
 
 class UserRow(NamedTuple):
     """A user as it stands in the table."""
@@ -30,6 +26,9 @@ class UserRow(NamedTuple):
     created_at: datetime
 
 
+GET_USERS = statement("get_users", users=UserRow)
+GET_VIEWERS = statement("get_viewers", users=UserRow, entry=CreditEntryRow)
+LIST_USERS = statement("list_users", page=UserRow)
 REGISTER_USER = Mutation("register_user", account=UserRow, entry=CreditEntryRow)
 ADJUST_USER_CREDITS = Mutation("adjust_user_credits", account=UserRow, entry=CreditEntryRow)
 
@@ -68,12 +67,11 @@ async def get_viewers(
     database: Database, user_ids: Sequence[UUID]
 ) -> dict[UUID, tuple[UserRow, CreditEntryRow | None]]:
     """Return those of the users that exist, by id, each with the newest entry, which has the balance."""
+    end = len(UserRow._fields)
+    found = ((record[:end], record[end:]) for record in await database.rows(GET_VIEWERS, user_ids))
     return {
-        record["user_id"]: (
-            UserRow._make(record[:9]),
-            None if record["entry_number"] is None else CreditEntryRow._make(record[9:]),
-        )
-        for record in await database.rows(GET_VIEWERS, user_ids)
+        user[0]: (UserRow._make(user), None if entry[0] is None else CreditEntryRow._make(entry))
+        for user, entry in found
     }
 
 

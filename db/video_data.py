@@ -15,14 +15,6 @@ from db.mutation import Mutation
 from db.statement import statement
 from db.user import UserRow
 
-COUNT_VIDEO_DATA = statement("count_video_data")
-GET_QUEUE_POSITIONS = statement("get_queue_positions")
-GET_VIDEO_CONTENT = statement("get_video_content")
-GET_VIDEO_DATA = statement("get_video_data")
-LIST_ALL_VIDEOS = statement("list_all_videos")
-LIST_RENDER_QUEUE = statement("list_render_queue")
-LIST_VIDEOS = statement("list_videos")
-
 
 class VideoDataRow(NamedTuple):
     """A video as it stands in the table."""
@@ -95,6 +87,14 @@ class QuotaRow(NamedTuple):
     used: int
     resets_at: datetime | None
 
+
+COUNT_VIDEO_DATA = statement("count_video_data")
+GET_QUEUE_POSITIONS = statement("get_queue_positions")
+GET_VIDEO_CONTENT = statement("get_video_content")
+GET_VIDEO_DATA = statement("get_video_data", video_data=VideoDataRow)
+LIST_ALL_VIDEOS = statement("list_all_videos", page=VideoDataRow)
+LIST_RENDER_QUEUE = statement("list_render_queue", page=VideoDataRow)
+LIST_VIDEOS = statement("list_videos", page=VideoDataRow)
 
 CREATE_VIDEO_DATA = Mutation(
     "create_video_data", account=UserRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow

@@ -8,9 +8,6 @@ from uuid import UUID
 from db.database import Database
 from db.statement import statement
 
-GET_VIDEO_EVENTS = statement("get_video_events")
-LIST_VIDEO_EVENTS = statement("list_video_events")
-
 
 class VideoEventRow(NamedTuple):
     """One change of a video's status, as it was written."""
@@ -23,6 +20,10 @@ class VideoEventRow(NamedTuple):
     actor: str
     comments: Any
     created_at: datetime
+
+
+GET_VIDEO_EVENTS = statement("get_video_events", video_events=VideoEventRow)
+LIST_VIDEO_EVENTS = statement("list_video_events", page=VideoEventRow)
 
 
 async def get_video_events(

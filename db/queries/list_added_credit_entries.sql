@@ -1,8 +1,8 @@
 -- Credit entries of each of these users ($1 uuid[]) after a number ($2 bigint[], pairwise), oldest first, at most $3 of each.
 -- A user's numbers have no gaps and are committed in their order, so that whoever goes on after the last one misses none.
 SELECT
-  page.user_id, page.number, page.kind, page.amount, page.balance_after, page.video_id, page.attempt,
-  page.idempotency_key, page.actor, page.memo, page.created_at, wanted.after
+  page.*,
+  wanted.after
 FROM unnest($1::uuid[], $2::bigint[]) AS wanted (user_id, after)
 CROSS JOIN LATERAL (
   SELECT * FROM credit_entries

@@ -1,9 +1,7 @@
 -- Credit entries of each of these users ($1 uuid[]), newest first.
 -- $2 after and $3 before: numbers, exclusive, the type's ends where there is none; $4 limit for each; $5 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
-SELECT
-  page.user_id, page.number, page.kind, page.amount, page.balance_after, page.video_id, page.attempt,
-  page.idempotency_key, page.actor, page.memo, page.created_at
+SELECT page.*
 FROM unnest($1::uuid[]) AS owner (user_id)
 CROSS JOIN LATERAL (
   (

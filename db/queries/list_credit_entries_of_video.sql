@@ -3,15 +3,11 @@
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
 -- A video has two entries for each attempt at most, so all of them are read, and then a page is taken. Without MATERIALIZED the planner
 -- walks the user's whole ledger by number instead, which it takes for as cheap: 2,288 blocks at 47,000 entries, rather than a dozen.
-SELECT
-  page.user_id, page.number, page.kind, page.amount, page.balance_after, page.video_id, page.attempt,
-  page.idempotency_key, page.actor, page.memo, page.created_at
+SELECT page.*
 FROM unnest($1::uuid[], $2::uuid[]) AS owner (user_id, video_id)
 CROSS JOIN LATERAL (
   WITH entry AS MATERIALIZED (
-    SELECT
-      user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, actor, memo, created_at
-    FROM credit_entries
+    SELECT * FROM credit_entries
     WHERE credit_entries.user_id = owner.user_id AND credit_entries.video_id = owner.video_id
   )
 

@@ -1,9 +1,7 @@
 -- Users, newest first.
 -- $1 after and $2 before: numbers, exclusive, the type's ends where there is none; $3 limit for each; $4 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
-SELECT
-  page.user_id, page.number, page.name, page.email, page.picture, page.credits, page.version, page.first_purchased_at,
-  page.created_at
+SELECT page.*
 FROM (
   (
     SELECT * FROM users

@@ -1,8 +1,7 @@
 -- Events of each of these videos ($1 owners' ids uuid[], $2 videos' ids uuid[], pairwise), newest first.
 -- $3 after and $4 before: numbers, exclusive, the type's ends where there is none; $5 limit for each; $6 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
-SELECT
-  page.user_id, page.video_id, page.number, page.status, page.attempt, page.actor, page.comments, page.created_at
+SELECT page.*
 FROM unnest($1::uuid[], $2::uuid[]) AS owner (user_id, video_id)
 CROSS JOIN LATERAL (
   (

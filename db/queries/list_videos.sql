@@ -2,12 +2,7 @@
 -- $2 after and $3 before: ids, exclusive, the type's ends where there is none; $4 limit for each; $5 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
 -- $6 statuses text[] (null: all), $7 trashed (null: either).
-SELECT
-  page.user_id, page.id, page.title, page.video_style, page.topic, page.voice_id, page.voice_name,
-  page.music_track_name, page.music_track_url, page.audio_url, page.download_url, page.created_by, page.status,
-  page.comments, page.render_progress, page.render_id, page.bucket_name, page.queue_number, page.queued_at,
-  page.render_started_at, page.trashed_at, page.volume_background_music, page.volume_voice, page.attempt, page.cost,
-  page.version, page.created_at, page.updated_at
+SELECT page.*
 FROM unnest($1::uuid[]) AS owner (user_id)
 CROSS JOIN LATERAL (
   (

@@ -19,8 +19,8 @@ from asyncpg.pool import PoolConnectionProxy
 import db.database
 from db.function import FUNCTIONS
 from db.group_commit import WRITERS_SESSION_SETTINGS
-from db.statement import statement
 from tests.db.test_mutations import MUTATIONS
+from tests.db.test_statements import TEXTS
 
 BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
 LOAD = (Path(__file__).parents[1] / "hundred_thousand_videos.sql").read_text(encoding="utf-8")
@@ -208,7 +208,7 @@ async def test_every_statement_is_looked_at(connection: "PoolConnectionProxy[asy
 async def test_no_whole_table_is_read(connection: "PoolConnectionProxy[asyncpg.Record]", name: str, mode: str) -> None:
     """A statement scans no table, and touches few blocks, whether it is planned for its arguments or for any."""
     await connection.execute(f"SET plan_cache_mode = {mode}")
-    await connection.execute(f"PREPARE explained AS {statement(name)}")
+    await connection.execute(f"PREPARE explained AS {TEXTS[name]}")
     for each in (await arguments(connection))[name]:
         execute = f"EXECUTE explained ({', '.join(map(literal, each))})"
         for _ in range(2):  # A connection compiles a CHECK's function at its first use, and reads catalogs for it.

@@ -22,7 +22,6 @@ import db
 import schema
 from db.change_feed import Change
 from db.credit_entry import CreditEntryRow
-from db.statement import statement
 from db.user import UserRow
 from db.video_data import VideoContentRow, VideoDataCountsRow, VideoDataRow
 from db.video_event import VideoEventRow
@@ -45,7 +44,7 @@ ANSWERS: dict[str, list[tuple[str, RowType]]] = {
     "get_credit_entries": [("", CreditEntryRow)],
     "get_queue_positions": [("", QueuePosition)],
     "get_users": [("", UserRow)],
-    "get_viewers": [("", UserRow), ("entry_", CreditEntryRow)],
+    "get_viewers": [("", UserRow), ("", CreditEntryRow)],
     "get_video_content": [("", VideoContentRow)],
     "get_video_data": [("", VideoDataRow)],
     "get_video_events": [("", VideoEventRow)],
@@ -74,12 +73,19 @@ PYTHON_TYPES: dict[str, object] = {
 }
 
 
+MODULES = [import_module(f"db.{each.name}") for each in pkgutil.iter_modules(db.__path__)]
+TEXTS: dict[str, str] = {
+    constant.lower(): text
+    for module in MODULES
+    for constant, text in vars(module).items()
+    if constant.isupper() and constant.lower() in NAMES
+}
+
+
 def functions() -> Iterator[tuple[FunctionType, set[str]]]:
     """Find each function of `db` that runs statements, and the names of those."""
-    for module in (import_module(f"db.{each.name}") for each in pkgutil.iter_modules(db.__path__)):
-        constants = {
-            name for name in vars(module) if name.lower() in NAMES and getattr(module, name) == statement(name.lower())
-        }
+    for module in MODULES:
+        constants = {name for name in vars(module) if name.isupper() and name.lower() in NAMES}
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__:
                 used = {
@@ -96,7 +102,7 @@ RUN_BY: dict[str, list[FunctionType]] = {
 
 def header(name: str) -> str:
     """Return the comment that a statement's file begins with."""
-    lines = takewhile(lambda line: line.startswith("--"), statement(name).splitlines())
+    lines = takewhile(lambda line: line.startswith("--"), TEXTS[name].splitlines())
     return " ".join(line.removeprefix("--").strip() for line in lines)
 
 
@@ -135,7 +141,7 @@ async def test_a_statement_explains_itself(connection: "asyncpg.Connection[async
     """A query's file begins with what it does, and what each parameter is."""
     explained = header(name)
     assert re.match(r"[A-Z].+[.:]", explained)
-    parameters = (await connection.prepare(statement(name))).get_parameters()
+    parameters = (await connection.prepare(TEXTS[name])).get_parameters()
     assert set(re.findall(r"\$(\d+)", explained)) == {str(number) for number in range(1, len(parameters) + 1)}
 
 
@@ -145,7 +151,7 @@ async def test_columns_are_the_row_types_fields(connection: "asyncpg.Connection[
     expected: list[tuple[str, object]] = []
     for prefix, row_type in ANSWERS[name]:
         expected += [(prefix + field, without_none(kind)) for field, kind in get_type_hints(row_type).items()]
-    columns = (await connection.prepare(statement(name))).get_attributes()
+    columns = (await connection.prepare(TEXTS[name])).get_attributes()
     assert [(column.name, PYTHON_TYPES[column.type.name]) for column in columns] == expected
 
 
@@ -164,7 +170,7 @@ async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyn
     (function,) = RUN_BY[name]
     hints = {name: hint for name, hint in get_type_hints(function).items() if name not in {"database", "return"}}
     expected = [part for hint in hints.values() for part in parameter_types(hint)]
-    parameters = (await connection.prepare(statement(name))).get_parameters()
+    parameters = (await connection.prepare(TEXTS[name])).get_parameters()
     types = [(kind.kind, PYTHON_TYPES[kind.name.removesuffix("[]")]) for kind in parameters]
     assert [(list, type_) if kind == "array" else type_ for kind, type_ in types] == expected
 

@@ -3,7 +3,6 @@
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,6 @@ import pytest
 import db.video_data
 from db.database import Database
 from db.mutation import Mutation
-from db.statement import statement
 from db.video_data import CONTENT_COLUMNS, VideoContentRow, VideoDataRow
 from resolvers.connection import NEWEST_ENTRY_FIRST, window
 from resolvers.identity import Role
@@ -21,11 +19,9 @@ from schema.connection import Page
 from schema.node import VideoKey, decode_id
 from server.operations.document_limits import LIMITS
 from tests.api import Api
+from tests.db.test_statements import TEXTS
 
-NAMES = {
-    statement(name): name
-    for name in (file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
-}
+NAMES = {text: name for name, text in TEXTS.items()}
 LARGE = list(CONTENT_COLUMNS)
 Ran = list[tuple[str, tuple[Any, ...]]]
 
