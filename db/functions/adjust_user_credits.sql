@@ -5,8 +5,8 @@
 --   idempotency_key_reused, replayed, user_not_found, insufficient_credits, credits_out_of_range, adjusted.
 -- A refusal leaves nothing behind, and the key stays free. A rerun, whose first reply was lost, finds its request id on the entry and
 -- answers as the first run did, with the user as it is now.
--- Race-free because all users are locked, in the order of their ids, before anything is read: every later statement sees all that was
--- committed before the locks, the entries of the key and the balance. The balance changes by one guarded increment.
+-- Race-free because each user is locked, in the order of their ids, when its balance is read and before its entries are: every later
+-- statement sees all that was committed before the lock. The balance changes by one guarded increment.
 CREATE OR REPLACE FUNCTION adjust_user_credits(
   user_id_of uuid[], idempotency_key_of text[], request_hash_of bytea[], amount_of integer[], kind_of text[], actor_of text[],
   memo_of text[], request_id_of bigint[]
@@ -23,7 +23,6 @@ DECLARE
   balances integer[];
   written integer;
 BEGIN
-  PERFORM FROM users WHERE user_id = ANY (user_id_of) ORDER BY user_id FOR NO KEY UPDATE;
   WHILE judged < cardinality(user_id_of) LOOP
     calls := '{}';
     accounts := '{}';
@@ -32,7 +31,7 @@ BEGIN
     account := NULL;
     FOR i IN judged + 1 .. cardinality(user_id_of) LOOP
       IF account.user_id IS DISTINCT FROM user_id_of[i] THEN
-        SELECT * INTO account FROM users WHERE user_id = user_id_of[i];
+        SELECT * INTO account FROM users WHERE user_id = user_id_of[i] FOR NO KEY UPDATE;
         keys := '{}';
       END IF;
       EXIT WHEN idempotency_key_of[i] = ANY (keys); -- It is a replay of a call whose entry must be written first.

@@ -5,7 +5,8 @@
 -- answers each call, by its place in the arrays, as if the calls ran one after the other: outcome, and the user, the video and the
 -- present attempt's REFUND entry as far as they exist. Outcomes in order of precedence:
 --   video_data_not_found, stale_attempt, unchanged, noted (what is not the status), illegal_transition, credits_out_of_range, moved.
--- A rerun, whose first reply was lost, finds its request id on the video and answers as the first run did, whatever happened since.
+-- A rerun, whose first reply was lost, finds its request id on the video and answers as the first run did, with the rows as they are now.
+-- (Only where the present status came with progress is it 'moved' instead of 'noted', between which clients see no difference.)
 -- Race-free because the users who may get a refund and then all videos are locked, each in the order of their ids, before anything is
 -- read: every later statement sees all that was committed before the locks. The balance changes by a guarded increment.
 CREATE OR REPLACE FUNCTION update_video_record_status(
