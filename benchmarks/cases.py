@@ -72,6 +72,12 @@ _CAPTIONS = {"words": [{"text": "whale", "start": n / 2, "end": n / 2 + 0.4} for
 _HASH, _ACTOR = bytes(32), "USER:benchmark"
 _NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, False, None, False)
 
+
+def _report(status: str | None = None, progress: Varying | None = None) -> tuple[Any, ...]:
+    comments = download_url = attempt = None
+    return (UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, status, comments, progress, download_url, attempt, _ACTOR)
+
+
 _CARD = "id title videoStyle topic status comments renderProgress downloadUrl attempt version createdAt updatedAt"
 _PAGE = f"nodes {{ {_CARD} }} pageInfo {{ endCursor }}"
 _STATE = "videoData { id status renderProgress attempt version updatedAt }"
@@ -88,13 +94,13 @@ CASES = (
     ),
     _mutation(
         *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "status": "READY"}),
-        *(UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, "READY", None, None, None, None, _ACTOR),
+        *_report(status="READY"),
         what=", moved",
         role=Role.WORKER,
     ),
     _mutation(
         *("updateVideoRecordStatus", _BOTH, {"recordId": VIDEO, "renderProgress": PROGRESS}),
-        *(UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, None, None, PROGRESS, None, None, _ACTOR),
+        *_report(progress=PROGRESS),
         what=", progress",
         role=Role.WORKER,
     ),
@@ -132,7 +138,7 @@ CASES = (
     ),
     _mutation(
         *("cancelVideoData", _BOTH, {"recordId": VIDEO}),
-        *(UPDATE_VIDEO_RECORD_STATUS, USER, VIDEO, "CANCELED", None, None, None, None, _ACTOR),
+        *_report(status="CANCELED"),
         raised=2,
         amount=1,
     ),

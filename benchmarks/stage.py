@@ -203,7 +203,16 @@ async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> N
     await migrate(dsn)
     database = await db.database.connect(dsn, pool_size=1, timeout_seconds=300)
     for each in identities:
-        await db.user.register_user(database, each.user_id, each.subject, None, None, None, 1_000_000_000, each.actor)
+        await db.user.register_user(
+            database,
+            each.user_id,
+            each.subject,
+            name=None,
+            email=None,
+            picture=None,
+            signup_credits=1_000_000_000,
+            actor=each.actor,
+        )
     await database.pool.execute(
         "INSERT INTO users (user_id, subject, credits, entry_count) "
         "SELECT gen_random_uuid(), 'other-' || n, 0, 0 FROM generate_series(1, 20000) AS n"

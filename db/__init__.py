@@ -1,1 +1,1 @@
-"""SQL and the rows it returns: one function per statement."""
+"""SQL and the rows it returns: one function per query or mutation."""

@@ -1,4 +1,4 @@
-"""The ledger: one function per statement that reads it. What writes it stands beside the balance, in one statement."""
+"""The ledger: one function per statement that reads it. Mutations write it with the balance."""
 
 from collections.abc import Sequence
 from datetime import datetime

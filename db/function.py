@@ -21,7 +21,7 @@ def _function(sql: str) -> Function:
     return Function(name, " ".join(arguments.split()), body, sql)
 
 
-# To change one, ship a migration too, empty if need be, by which older code knows not to put its own text back.
+# To change one, ship a migration too, empty if need be: with it, older code does not install its own text again.
 # Names of arguments and columns of answers cannot be replaced: the migration has to drop the function.
 FUNCTIONS = {
     function.name: function

@@ -132,16 +132,16 @@ class GroupCommit:
             self._idle_writers += 1
 
     def _next_batch(self) -> list[Call]:
-        """Take calls of the statement that has waited longest, at most BATCH_MAX; the others stay queued, last in turn.
+        """Take calls of the mutation that has waited longest, at most BATCH_MAX; the others stay queued, last in turn.
 
-        Of those on one row at most ROW_CALLS_MAX are taken, unless the statement is one of the ENTRY_WRITERS.
-        Calls whose row is in a running batch stay queued until it ends. In PostgreSQL they would wait for it too, and a
-        transaction that waits there for a busy row can be overtaken again and again.
+        Of those on one row at most ROW_CALLS_MAX are taken, unless each has an idempotency key.
+        Calls whose user is in a running batch stay queued until it ends. In PostgreSQL they would wait for it too, and
+        a transaction that waits there for a busy row can be overtaken again and again.
         """
         for mutation in list(self._queued):
             calls = self._still_queued(self._queued[mutation])
             batch = [call for call in calls if call.row[0] not in self._running_users]
-            if len(batch) > ROW_CALLS_MAX and not mutation.writes_entries:
+            if len(batch) > ROW_CALLS_MAX and not mutation.has_idempotency_key:
                 batch = _first_of_each_row(batch)
             batch = batch[:BATCH_MAX]
             if batch or not calls:

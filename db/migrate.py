@@ -130,7 +130,7 @@ async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
 async def changed_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> list[Function]:
     """List the functions that a migrated database lacks, or has with another text than this code.
 
-    None are listed if newer code has migrated the database: its text may be the newer one, and is not ours to replace.
+    None are listed if newer code has migrated the database: its functions may be newer, and are not to be replaced.
     """
     names, arguments, bodies, _ = zip(*FUNCTIONS.values(), strict=True)
     rows = await connection.fetch(CHANGED_FUNCTIONS, shipped_revisions()[-1], names, arguments, bodies)

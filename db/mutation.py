@@ -23,8 +23,8 @@ class Mutation:
         self.name = name
         types = dict(_PARAMETER.findall(FUNCTIONS[name].arguments))
         self.parameters = tuple(types)
-        # Each entry keeps its request's id; a video or a profile keeps those of its newest changes.
-        self.writes_entries = "idempotency_key" in types
+        # A rerun finds its request's id on the entry of its key, or else among those of a row's newest changes.
+        self.has_idempotency_key = "idempotency_key" in types
         columns = [f"({part}).{column} AS {part}_{column}" for part, row in parts.items() for column in row._fields]
         arguments = [f"${number}::{type_}[]" for number, type_ in enumerate(types.values(), start=1)]
         self.text = f"SELECT place, outcome, {', '.join(columns)} FROM {name}({', '.join(arguments)})"  # noqa: S608 - no input

@@ -1,4 +1,4 @@
-"""Users and their balances: one function per statement."""
+"""Users and their balances: one function per query or mutation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Videos, their lifecycle and what is stored with them: one function per statement."""
+"""Videos, their lifecycle and what is stored with them: one function per query or mutation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""GraphQL's verbs: a resolver turns arguments into one statement and its row into objects."""
+"""GraphQL's verbs: a resolver turns arguments into one query or mutation, and its rows into objects."""

@@ -19,8 +19,8 @@ Row = TypeVar("Row")
 
 
 def required(row: Row | None) -> Row:
-    """Return a row that its statement's outcome guarantees."""
-    assert row is not None  # noqa: S101 - anything else is a fault in the statement
+    """Return a row that the outcome guarantees."""
+    assert row is not None  # noqa: S101 - anything else is a fault in the SQL
     return row
 
 

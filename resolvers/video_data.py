@@ -251,12 +251,12 @@ async def cancel_video_data(
         info.context.database,
         key.user_id,
         key.video_id,
-        VideoStatus.CANCELED.name,
-        None,
-        None,
-        None,
-        None,
-        access.identity.actor,
+        status=VideoStatus.CANCELED.name,
+        comments=None,
+        render_progress=None,
+        download_url=None,
+        attempt=None,
+        actor=access.identity.actor,
     )
     match row.outcome:
         case "video_data_not_found":

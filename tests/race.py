@@ -59,13 +59,20 @@ class Account:
 
     async def register(self, credits: int) -> RegisterUserRow:
         return await db.user.register_user(
-            self.database, self.user_id, str(self.user_id), None, None, None, credits, "USER:racer"
+            self.database,
+            self.user_id,
+            str(self.user_id),
+            name=None,
+            email=None,
+            picture=None,
+            signup_credits=credits,
+            actor="USER:racer",
         )
 
     async def adjust(self, key: str, amount: int, kind: str = "ADJUSTMENT") -> AdjustUserCreditsRow:
         arguments = request_hash("adjustUserCredits", amount=amount, kind=kind)
         return await db.user.adjust_user_credits(
-            self.database, self.user_id, key, arguments, amount, kind, "ADMIN:root", None
+            self.database, self.user_id, key, arguments, amount, kind, actor="ADMIN:root", memo=None
         )
 
     async def create(
@@ -85,17 +92,17 @@ class Account:
             key,
             arguments,
             cost,
-            "USER:racer",
-            title,
-            "realistic",
-            None,
-            script,
-            None,
-            None,
-            None,
-            None,
-            creations_max,
-            storage_max,
+            actor="USER:racer",
+            title=title,
+            video_style="realistic",
+            topic=None,
+            script=script,
+            caption=None,
+            voice_id=None,
+            voice_name=None,
+            created_by=None,
+            creations_max=creations_max,
+            storage_max=storage_max,
         )
 
     async def report(
@@ -108,7 +115,15 @@ class Account:
         attempt: int | None = None,
     ) -> UpdateVideoRecordStatusRow:
         return await db.video_data.update_video_record_status(
-            self.database, self.user_id, video_id, status, comments, progress, None, attempt, "WORKER:render-1"
+            self.database,
+            self.user_id,
+            video_id,
+            status,
+            comments,
+            progress,
+            download_url=None,
+            attempt=attempt,
+            actor="WORKER:render-1",
         )
 
     async def retry(

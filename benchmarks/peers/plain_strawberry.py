@@ -208,7 +208,7 @@ def entry(row: asyncpg.Record) -> CreditEntry | None:
 
 
 async def run(info: Info, role: Role, function: Function, *arguments: object) -> asyncpg.Record:
-    """Run a mutation for whoever may: an array of one for each parameter."""
+    """Run a mutation for one call, if the caller has the role: each argument is an array of one."""
     if info.context.identity.role is not role:
         raise PermissionError("You may not do this.")
     arrays = [[argument] for argument in (*arguments, getrandbits(63))]

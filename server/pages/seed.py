@@ -61,7 +61,14 @@ async def seed(database: Database, terms: Terms) -> None:
     What was done since is never undone. What the terms leave no credits for is left out.
     """
     await db.user.register_user(
-        database, _USER.user_id, _USER.subject, None, None, None, terms.signup_credits, _USER.actor
+        database,
+        _USER.user_id,
+        _USER.subject,
+        name=None,
+        email=None,
+        picture=None,
+        signup_credits=terms.signup_credits,
+        actor=_USER.actor,
     )
     await db.user.adjust_user_credits(
         database,

@@ -5,9 +5,8 @@ import random
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Any, NamedTuple, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -15,12 +14,12 @@ import pytest
 import db.database
 from db.database import Database
 from db.migrate import MIGRATIONS, migrate
-from db.user import register_user
 from db.verify import verify
-from db.video_data import create_video_data, update_video_data, update_video_record_status
+from db.video_data import update_video_data
 from schema.video_status import VideoStatus
 from server.postgres.programs import find_programs
 from tests.conftest import NewDatabase
+from tests.race import Account
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # Quoted: generic only to type checkers.
 Row: TypeAlias = dict[str, Any]
@@ -243,17 +242,14 @@ async def test_the_rules_are_the_first_checks(first: Connection, connection: Con
     assert {None, *(refusal(rule) for rule in BREACHES if table_of(rule) == table)} <= verdicts
 
 
-async def use(database: Database, name: str, times: int) -> None:
-    """Create videos, and end every other one, as one user whom nobody else is."""
-    user_id = uuid4()
-    await register_user(database, user_id, name, None, None, None, times, f"USER:{name}")
+async def use(database: Database, times: int) -> None:
+    """Create videos, and end every other one, as a new user."""
+    account = await Account.open(database, times)
     for number in range(times):
-        sound = (bytes(32), 1, f"USER:{name}", "Whales", "realistic", None, None, None, None, None, None)
-        created = await create_video_data(database, user_id, f"key {number}", *sound)
+        created = await account.create(f"key {number}")
         assert (created.outcome, created.video and created.video.attempt) == ("created", 1)
         if number % 2 and created.video is not None:
-            failing = (created.video.id, "FAILED", None, None, None, None, "WORKER:render-1")
-            assert (await update_video_record_status(database, user_id, *failing)).outcome == "moved"
+            assert (await account.report(created.video.id, "FAILED")).outcome == "moved"
 
 
 @asynccontextmanager
@@ -274,8 +270,8 @@ async def faults(dsn: str) -> list[str]:
 async def test_rows_are_counted(dsn: str) -> None:
     """Migrating a database with rows counts them for the quotas, and leaves nothing for the verifier to find."""
     async with opened(dsn) as database:
-        await use(database, "ann", 6)
-        await register_user(database, uuid4(), "cyd", None, None, None, 10, "USER:cyd")
+        await use(database, 6)
+        await Account.open(database, 10)
         videos = await database.rows("SELECT user_id, id FROM video_data ORDER BY id")
         for number, video in enumerate(videos):
             stored = {"script": "É" * 40_000 * number, "config": {"é": [number] * 9}, "caption_json": number or None}
@@ -286,10 +282,10 @@ async def test_rows_are_counted(dsn: str) -> None:
                UPDATE credit_entries SET created_at = created_at - interval '1 day' WHERE number < 5;
                ALTER TABLE credit_entries ENABLE TRIGGER credit_entries_append_only;"""
         )
-        counted = "SELECT subject, stored_bytes, creations FROM users ORDER BY subject"
+        counted = "SELECT stored_bytes, creations FROM users ORDER BY stored_bytes DESC"
         assert [tuple(row) for row in await database.rows(counted)] == [
-            ("ann", 65_536 * (1 + 2 + 3 + 4 + 5 + 7), 6),
-            ("cyd", 0, 0),
+            (65_536 * (1 + 2 + 3 + 4 + 5 + 7), 6),
+            (0, 0),
         ]
         await database.pool.execute(
             """DROP FUNCTION json_bytes, video_stored_bytes, utc_today, creations_today;
@@ -305,10 +301,10 @@ async def test_rows_are_counted(dsn: str) -> None:
         await database.pool.execute(CONTENTS)
     async with opened(dsn) as database:
         assert [tuple(row) for row in await database.rows(counted)] == [
-            ("ann", 65_536 * (1 + 2 + 3 + 4 + 5 + 7), 4),
-            ("cyd", 0, 0),
+            (65_536 * (1 + 2 + 3 + 4 + 5 + 7), 4),
+            (0, 0),
         ]
-        await use(database, "bob", 2)
+        await use(database, 2)
     assert await faults(dsn) == []
 
 
@@ -316,12 +312,11 @@ async def test_who_is_at_work_goes_on(dsn: str, ship: Callable[[str], None]) -> 
     """Processes that write while their database is migrated go on, with statements that they had prepared before it."""
     migrated = asyncio.Event()
 
-    async def work(number: int) -> None:
-        for turn in count():
+    async def work() -> None:
+        over = False
+        while not over:
             over = migrated.is_set()
-            await use(database, f"user {number} of turn {turn}", 4)
-            if over:
-                break
+            await use(database, 4)
 
     ship(
         """LOCK TABLE users, video_data, credit_entries, video_events;
@@ -330,8 +325,8 @@ async def test_who_is_at_work_goes_on(dsn: str, ship: Callable[[str], None]) -> 
            UPDATE users SET more = 1"""
     )
     async with opened(dsn) as database, asyncio.TaskGroup() as tasks:
-        for number in range(8):
-            tasks.create_task(work(number))
+        for _ in range(8):
+            tasks.create_task(work())
         while not await database.pool.fetchval("SELECT count(*) >= 40 FROM video_data"):
             pass
         await migrate(dsn)
@@ -365,7 +360,7 @@ async def test_every_entry_of_a_statement_is_explained(
         UPDATE users SET credits = 7, entry_count = $5, version = $5 WHERE user_id = $1"""
     numbers, amounts, balances = zip(*entries, strict=True)
     async with opened(dsn) as database:
-        await register_user(database, ANN, "ann", None, None, None, 10, "USER:ann")
+        await Account(database, ANN).register(10)
         if explained:
             await database.pool.execute(change, ANN, numbers, amounts, balances, max(numbers))
         else:
@@ -387,7 +382,7 @@ async def test_rules_need_no_search_path(connection: Connection) -> None:
 async def test_a_dump_can_be_restored(dsn: str, new_database: NewDatabase) -> None:
     """What pg_dump wrote is restored into an empty database without an error, and verifies as what was dumped."""
     async with opened(dsn) as database:
-        await use(database, "ann", 6)
+        await use(database, 6)
     other = await new_database()
     programs = find_programs(None)
     dump = await asyncio.create_subprocess_exec(programs / "pg_dump", "--no-owner", dsn, stdout=PIPE)
@@ -399,4 +394,4 @@ async def test_a_dump_can_be_restored(dsn: str, new_database: NewDatabase) -> No
     assert restore.returncode == 0
     assert await faults(other) == []
     async with opened(other) as database:
-        await use(database, "bob", 2)
+        await use(database, 2)

@@ -245,7 +245,7 @@ async def test_functions_of_newer_code(new_database: NewDatabase) -> None:
 
 
 async def test_functions_of_newer_code_that_migrates_first(new_database: NewDatabase) -> None:
-    """Code that waits while newer code migrates leaves alone the functions that it finds then, and who may run."""
+    """Code that waits while newer code migrates leaves that code's functions and `oldest_code` alone."""
     dsn = await new_database()
     await migrate(dsn)
     waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"

@@ -26,7 +26,7 @@ BLOCKS_MAX = 250  # Of 8 KiB; the tables have thousands.
 LOAD = (Path(__file__).parents[1] / "hundred_thousand_videos.sql").read_text(encoding="utf-8")
 NAMES = sorted(file.name.removesuffix(".sql") for file in (files("db") / "queries").iterdir() if file.is_file())
 TABLES = ("users", "video_data", "video_contents", "credit_entries", "video_events")
-# What a function does to a table, to the end of the line; a name may follow that is given to the table.
+# A statement's use of a table, to the end of the line: an alias may follow.
 USE = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INSERT INTO) (?:{'|'.join(TABLES)})\b[^;\n]*")
 # Each statement's plan is sent as a notice, also of those inside functions; a notice is not in the server's log.
 EXPLAINING = {
@@ -79,7 +79,7 @@ async def connection(full_dsn: str) -> AsyncIterator["PoolConnectionProxy[asyncp
 async def arguments(connection: Connection, older: int = 3_000) -> dict[str, list[tuple[Any, ...]]]:
     """Give each statement and function arguments as they are mostly sent, but for a user who has very many videos.
 
-    They are about videos than which so many are ``older``. All branches of the functions are taken that use a table.
+    ``older`` videos of the same status precede each video. Together the calls reach every use of a table in a function.
     """
     sample = """SELECT user_id, id, idempotency_key FROM video_data
                 WHERE user_id = md5('user 0')::uuid AND status = $1 ORDER BY id OFFSET $2 LIMIT 1"""
@@ -151,7 +151,7 @@ def literal(value: Any) -> str:
 
 
 async def plans(connection: Connection, name: str, calls: list[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Run a function for these calls, and take it back; return the statements with their plans, the call itself last.
+    """Run a function for these calls, and roll back; return the statements with their plans, the call itself last.
 
     It runs twice, and only the second time counts: when a connection first uses a function, it reads catalogs.
     """
@@ -180,7 +180,7 @@ async def explain(connection: Connection) -> None:
 
 
 def not_run(name: str, explained: list[dict[str, Any]]) -> list[str]:
-    """List what a function does to tables that is in none of the statements that ran."""
+    """List the function's uses of tables that are in none of the statements that ran."""
     uses = USE.findall(re.sub(r"--.*", "", FUNCTIONS[name].sql))
     assert uses
     return [use for use in uses if not any(use in each["Query Text"] for each in explained[:-1])]
@@ -250,7 +250,7 @@ async def test_no_whole_table_is_read_inside(
 async def test_a_writer_finds_rows_by_key_only(full_dsn: str, dsn: str, name: str, few: bool) -> None:
     """What runs for many calls finds rows by key only, also when it was planned while there were few rows."""
     connection = await asyncpg.connect(dsn if few else full_dsn)
-    if few:  # With none, what follows a row that is not found would not be planned.
+    if few:  # Without rows, whatever a function does with a row that it has found would not be planned.
         await connection.execute(LOAD.replace("generate_series(0, 99999)", "generate_series(0, 11)"))
         assert await connection.fetchval("SELECT count(*) FROM video_data") == 12
     calls = (await arguments(connection, 1 if few else 3_000))[name]

@@ -1,4 +1,4 @@
-"""Every query, prepared against the migrated database: it takes and answers what the code takes it to."""
+"""Every query, prepared against the migrated database: the code and it agree on parameters and columns."""
 
 import ast
 import inspect
