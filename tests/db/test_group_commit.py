@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import islice
 from random import Random
@@ -23,6 +24,7 @@ from db.user import AdjustUserCreditsRow, UserRow
 from db.user_limit import USER_CONNECTIONS_FRACTION
 from db.video_data import VideoDataRow
 from resolvers.objects import required
+from tests.db.test_interleaving import Unfinished
 from tests.race import Account, Told, blocked, charged, check_told, check_verified, deadlocks, run_alone, waiting
 
 Answer = TypeVar("Answer")
@@ -561,6 +563,38 @@ async def test_processes_do_not_wait_for_each_other_in_a_circle(database: Databa
         await process.close()
     await check_verified(dsn)
     assert await deadlocks(database, dsn) == 0
+
+
+@pytest.mark.parametrize("call", ["create", "adjust"])
+async def test_a_user_who_registers_while_a_batch_waits(
+    database: Database, dsn: str, batches: Batches, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Of a user who registered after the batch took its locks it judges nothing before it has locked that one, too."""
+    monkeypatch.setattr(db.database, "LOCK_MILLISECONDS_MAX", 0)
+    waiting_long = await db.database.connect(dsn, pool_size=10, timeout_seconds=60)
+    held = await Account.open(database, 10)
+    late = Account(database, UUID(int=held.user_id.int + 1))
+    calls = {
+        "create": lambda account, key: account.create(key),
+        "adjust": lambda account, key: account.adjust(key, -1),
+    }
+    async with AsyncExitStack() as stack:
+        async with held.locked():
+            accounts = [Account(waiting_long, account.user_id) for account in (held, late)]
+            running = asyncio.create_task(
+                batches.together(waiting_long, [calls[call](account, "key") for account in accounts])
+            )
+            await blocked(database)
+            await late.register(10)
+            connection = await stack.enter_async_context(database.pool.acquire())
+            await stack.enter_async_context(connection.transaction())
+            await calls[call](Account(Unfinished(connection), late.user_id), "rival")
+        await blocked(database)
+    answers = await running
+    assert batches.failed == 0
+    assert [answer.user and answer.user.credits for answer in answers] == [9, 8]
+    assert len(await late.ledger()) == 3
+    await waiting_long.close()
 
 
 async def test_a_caller_that_is_cancelled_when_its_call_runs_by_itself(database: Database, batches: Batches) -> None:
