@@ -16,6 +16,7 @@ Each step costs more than those before it, so a request that fails one costs no 
 one deadline. A transport adapts to this as a ``Request``; it has no order of its own.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
@@ -87,6 +88,7 @@ class Pipeline:
         self._admission = admission
         self._runner = runner
         self.long_work = LongWork(admission.free)
+        self._preparing: dict[str, asyncio.Event] = {}  # by the document's text
         self._deadlines = Deadlines()
 
     async def answer(self, request: Request[Response]) -> Response:
@@ -120,9 +122,7 @@ class Pipeline:
                         await request.wait(slot)
                     late = RetryLaterError
                     asked = await self.long_work.do(owner, request.read) if request.is_long else request.read()
-                    document = self._runner.recall(asked)
-                    if document is None:
-                        document = await self.long_work.do(owner, partial(self._runner.prepare, asked))
+                    document = self._runner.recall(asked) or await self._prepared(asked, owner)
                     if request.streams and (response := self._follow(request, asked, document, identity)) is not None:
                         return response
                     return request.respond(await self._runner.execute(asked, document, identity, request.allowed))
@@ -130,6 +130,21 @@ class Pipeline:
                     slot.release()
         except TimeoutError as error:
             raise late() from error
+
+    async def _prepared(self, asked: GraphQLRequest, owner: Owner) -> Prepared:
+        """Prepare a document in a turn of the owner; others who send it meanwhile wait for that."""
+        text = self._runner.persisted.text_of(asked)
+        while (document := self._runner.recall(asked)) is None:
+            if (preparing := self._preparing.get(text)) is not None:
+                await preparing.wait()
+                continue
+            self._preparing[text] = ended = asyncio.Event()
+            try:
+                return await self.long_work.do(owner, partial(self._runner.prepare, asked))
+            finally:
+                del self._preparing[text]
+                ended.set()
+        return document
 
     def _follow(
         self, request: Request[Response], asked: GraphQLRequest, document: Prepared, identity: Identity | None

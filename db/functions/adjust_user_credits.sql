@@ -102,7 +102,9 @@ BEGIN
     INNER JOIN adjusted ON user_id_of[adjustment.i] = adjusted.user_id
     INNER JOIN written ON adjusted.user_id = written.user_id AND adjustment.number = written.number;
     GET DIAGNOSTICS written = ROW_COUNT;
-    ASSERT written = cardinality(calls), 'every entry changes a balance';
+    IF written <> cardinality(calls) THEN
+      RAISE EXCEPTION 'an entry changed no balance' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
   END LOOP;
 END
 $$;

@@ -167,7 +167,9 @@ BEGIN
     INNER JOIN created ON creation.id = created.id
     INNER JOIN charge ON creation.id = charge.video_id;
     GET DIAGNOSTICS written = ROW_COUNT;
-    ASSERT written = cardinality(calls), 'every charge changes a balance';
+    IF written <> cardinality(calls) THEN
+      RAISE EXCEPTION 'a charge changed no balance' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
   END LOOP;
 END
 $$;

@@ -19,7 +19,7 @@ BEGIN
     place := i;
     quota := NULL;
     SELECT * INTO video FROM video_data WHERE user_id = user_id_of[i] AND id = video_id_of[i] FOR NO KEY UPDATE;
-    -- Locked again, which costs nothing, since the user may have registered after the others were locked.
+    -- Locked again: the user may have registered after the others were locked.
     SELECT * INTO account FROM users WHERE user_id = video.user_id FOR NO KEY UPDATE;
     SELECT * INTO entry FROM credit_entries WHERE user_id = user_id_of[i] AND idempotency_key = idempotency_key_of[i];
     outcome := CASE

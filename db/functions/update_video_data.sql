@@ -43,7 +43,13 @@ BEGIN
     IF stored ?| large THEN
       SELECT * INTO content FROM video_contents WHERE user_id = user_id_of[i] AND video_id = video_id_of[i];
       IF NOT FOUND THEN
-        content := ROW (user_id_of[i], video_id_of[i], NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0);
+        content.user_id := user_id_of[i];
+        content.video_id := video_id_of[i];
+        content.script_bytes := 0;
+        content.caption_bytes := 0;
+        content.images_bytes := 0;
+        content.caption_json_bytes := 0;
+        content.config_bytes := 0;
       END IF;
       more_bytes := -video_stored_bytes(
         content.script_bytes + content.caption_bytes + content.images_bytes + content.caption_json_bytes + content.config_bytes

@@ -146,7 +146,7 @@ BEGIN
         WHEN call.attempt <> present.attempt THEN 'stale_attempt'
         WHEN call.status IS NULL OR call.status = present.status THEN 'unchanged'
         WHEN NOT video_status_may_follow(present.status, call.status) THEN 'illegal_transition'
-        ELSE 'credits_out_of_range'
+        WHEN call.status IN ('FAILED', 'CANCELED') THEN 'credits_out_of_range'
       END,
       owner, present, earlier
     FROM call

@@ -68,7 +68,7 @@ class Runner:
             url_hosts=settings.url_hosts,
             introspection=settings.introspection == "on",
         )
-        self._persisted = persisted_documents(settings, self._schema)
+        self.persisted = persisted_documents(settings, self._schema)
         self._terms = Terms(
             settings.signup_credits,
             settings.video_cost,
@@ -81,13 +81,13 @@ class Runner:
     def recall(self, asked: GraphQLRequest) -> Prepared | None:
         """Return the document of a request if it has been prepared, or if there is none, the error that says so."""
         try:
-            return self._schema.documents.recall(self._persisted.text_of(asked))
+            return self._schema.documents.recall(self.persisted.text_of(asked))
         except RequestError as error:
             return Prepared("", None, [error], {}, {})
 
     def prepare(self, asked: GraphQLRequest) -> Prepared:
         """Prepare the document of a request, which may take 100 ms, or recall it."""
-        return self.recall(asked) or self._schema.prepare(self._persisted.text_of(asked))
+        return self.recall(asked) or self._schema.prepare(self.persisted.text_of(asked))
 
     async def execute(
         self, asked: GraphQLRequest, document: Prepared, identity: Identity | None, allowed: Kinds

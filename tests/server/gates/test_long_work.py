@@ -3,15 +3,17 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 import pytest
+from graphql import GraphQLSchema
 
 import server.gates.long_work
 import server.transports.fast_path
 import server.transports.websocket
 from server.gates.long_work import LongWork
-from server.operations.document import Documents
+from server.operations.document import Documents, Prepared
 from server.process.settings import Settings
 from server.wire.request import SHORT_BODY_BYTES, Refused
 from tests.server.transports.test_fast_path import ANSWER, request
@@ -105,3 +107,25 @@ async def test_long_work_of_many_clients(
         work._paced = 0.0  # noqa: SLF001 - as after a while
         work._take_turn()  # noqa: SLF001
         await until(lambda: not work.waiting)
+
+
+async def test_many_requests_with_one_new_document(
+    settings: Settings, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that arrive together with the same new document wait for one preparation, and none is refused."""
+    prepared: list[str] = []
+    original = Documents._prepared  # noqa: SLF001 - it is counted
+
+    def note(documents: Documents, schema: GraphQLSchema, text: str) -> Prepared:
+        prepared.append(text)
+        return original(documents, schema, text)
+
+    monkeypatch.setattr(Documents, "_prepared", note)
+    async with site(replace(settings, requests_at_once_max=4), dsn) as reached, AsyncExitStack() as stack:
+        work: LongWork = reached.app.state.pipeline.long_work
+        clients = [await stack.enter_async_context(opened(reached)) for _ in range(4)]
+        for client in clients:
+            work._paced = asyncio.get_running_loop().time() + 0.3  # noqa: SLF001 - as after long work
+            client.send(request(b'{"query": "{ a: __typename }"}'))
+        assert [(await client.receive())[0] for client in clients] == [200] * 4
+    assert prepared == ["{ a: __typename }"]
