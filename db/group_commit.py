@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter, methodcaller
 from uuid import UUID
 
@@ -178,8 +179,10 @@ async def run_batch(
 ) -> Sequence[asyncpg.Record | None]:
     """Return each call's record, or None for each if the transaction failed or took too long."""
     records: list[asyncpg.Record | None] = [None] * len(batch)
-    columns = zip(*[call.arguments for call in batch], strict=True)
     with suppress(Exception):  # The call at fault raises it again when it runs alone.
+        if len(batch) == 1:
+            return [await connections.run(partial(run_alone, batch[0]))]
+        columns = zip(*[call.arguments for call in batch], strict=True)
         for record in await connections.run(methodcaller("fetch", mutation.text, *columns)):
             records[record["place"] - 1] = record
     return records
@@ -187,6 +190,6 @@ async def run_batch(
 
 async def run_alone(call: Call, connection: PoolConnection) -> asyncpg.Record:
     """Return the record of one call."""
-    record = await connection.fetchrow(call.mutation.text, *([argument] for argument in call.arguments))
+    record = await connection.fetchrow(call.mutation.text_for_one, *call.arguments)
     assert record is not None  # noqa: S101 - every call is answered
     return record

@@ -13,7 +13,7 @@ _PARAMETER = re.compile(r"(\w+)_of (\w+)\[\]")
 
 
 class Mutation:
-    """A function and the statement that calls it: an array for each parameter, and a row for each call.
+    """A function and the statements that call it: an array for each parameter, or a value, and a row for each call.
 
     A row has the call's ``place`` in the arrays, from 1, the ``outcome``, and the columns of the row types of its
     ``parts``, which are null where there is no such row.
@@ -26,8 +26,12 @@ class Mutation:
         # A rerun finds its request's id on the entry of its key, or else among those of a row's newest changes.
         self.has_idempotency_key = "idempotency_key" in types
         columns = [f"({part}).{column} AS {part}_{column}" for part, row in parts.items() for column in row._fields]
-        arguments = [f"${number}::{type_}[]" for number, type_ in enumerate(types.values(), start=1)]
-        self.text = f"SELECT place, outcome, {', '.join(columns)} FROM {name}({', '.join(arguments)})"  # noqa: S608 - no input
+        select = f"SELECT place, outcome, {', '.join(columns)} FROM {name}"  # noqa: S608 - no input
+        arrays = [f"${number}::{type_}[]" for number, type_ in enumerate(types.values(), start=1)]
+        self.text = f"{select}({', '.join(arrays)})"
+        # For one call: asyncpg takes longer to write an array than a value.
+        values = [f"ARRAY[${number}::{type_}]" for number, type_ in enumerate(types.values(), start=1)]
+        self.text_for_one = f"{select}({', '.join(values)})"
         ends = list(accumulate((len(row._fields) for row in parts.values()), initial=2))
         self._parts = list(zip(ends, ends[1:], parts.values(), strict=False))
 

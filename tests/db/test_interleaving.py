@@ -97,7 +97,7 @@ class Unfinished(Database):
 
     async def answer(self, mutation: Mutation, user_id: UUID, *arguments: object) -> Sequence[Any]:
         given = (user_id, *arguments, getrandbits(63))
-        record = await self._connection.fetchrow(mutation.text, *([each] for each in given))
+        record = await self._connection.fetchrow(mutation.text_for_one, *given)
         return mutation.rows(required(record))
 
 

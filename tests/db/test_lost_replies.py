@@ -53,7 +53,7 @@ class Forgetful(Database):
         return await self._run(mutation, user_id, *arguments, request_id)
 
     async def _run(self, mutation: Mutation, *arguments: object) -> Sequence[Any]:
-        record = await self._database.pool.fetchrow(mutation.text, *([each] for each in arguments))
+        record = await self._database.pool.fetchrow(mutation.text_for_one, *arguments)
         return mutation.rows(required(record))
 
 

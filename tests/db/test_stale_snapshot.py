@@ -32,7 +32,7 @@ async def answer_after(
 ) -> dict[str, Any]:
     """Answer a call that began before a change was committed, and waited for it."""
     async with rival.transaction():
-        await rival.fetchrow(change.text, *([each] for each in arguments))
+        await rival.fetchrow(change.text_for_one, *arguments)
         waiting = asyncio.create_task(call)
         while not waiting.done() and not await rival.fetchval(BLOCKED):  # noqa: ASYNC110 - a wait in PostgreSQL sets no event
             await asyncio.sleep(0.002)

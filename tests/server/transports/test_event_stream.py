@@ -578,7 +578,7 @@ async def test_a_fault_in_an_open_stream(settings: Settings, dsn: str) -> None:
             assert "errors" not in (await parts.part())["payload"]
             log.read()
             connection = await asyncpg.connect(dsn)
-            await connection.execute("ALTER TABLE video_data RENAME COLUMN config TO internal_name")
+            await connection.execute("ALTER TABLE video_contents RENAME COLUMN config TO internal_name")
             await connection.close()
             await site.api.create("another", title="Bees")
             for result in (await stream.result(), (await parts.part())["payload"]):

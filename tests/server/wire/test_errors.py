@@ -91,7 +91,7 @@ async def test_each_fault_of_a_response_has_the_requests_id(logged: Logged, dsn:
     api, log = logged
     await api.register()
     await api.video()
-    await execute(dsn, "ALTER TABLE video_data RENAME COLUMN config TO internal_name")
+    await execute(dsn, "ALTER TABLE video_contents RENAME COLUMN config TO internal_name")
     log.read()
     document = "{ viewer { videos { nodes { title config } } } other: viewer { videos { nodes { title script } } } }"
     response = await send(api, document)
