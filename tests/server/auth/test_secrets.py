@@ -40,7 +40,7 @@ FAULTS = {
         "DROP TRIGGER fail ON credit_entries; DROP FUNCTION fail"
     ),
     "ALTER TABLE credit_entries RENAME COLUMN memo TO note": "ALTER TABLE credit_entries RENAME COLUMN note TO memo",
-    "ALTER TABLE video_contents RENAME COLUMN script TO said": "ALTER TABLE video_contents RENAME COLUMN said TO script",
+    "ALTER TABLE video_contents RENAME script TO said": "ALTER TABLE video_contents RENAME said TO script",
 }
 
 
