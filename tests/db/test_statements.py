@@ -200,7 +200,7 @@ async def test_a_field_may_be_none_where_its_column_may(
 
 
 async def test_a_video_carries_no_content_along(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """The large columns stand in a table of their own: a report on a video with 3 MB of them took 7 ms instead of 0.4."""
+    """The large columns have a table of their own: a report on a video with 3 MB of them took 7 ms, not 0.4."""
     columns = await connection.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'video_data'::regclass AND NOT attisdropped"
     )
