@@ -219,7 +219,7 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(  # noqa: C
                 case 3:
                     yield (number, place), partial(account.report, video, None, progress=progress, attempt=attempt)
                 case 4:
-                    retry = partial(account.retry, video, key, abs(amount), creations_max=most and 2 * most)
+                    retry = partial(account.retry, video, key, abs(amount), creations_max=most)
                     yield (number, place), retry
                 case 5:
                     script = random.choice([None, "x" * 40_000 * random.randrange(4)])
