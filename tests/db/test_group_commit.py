@@ -224,7 +224,7 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(  # noqa: C
                 case 5:
                     script = random.choice([None, "x" * 40_000 * random.randrange(4)])
                     stored: dict[str, object] = random.choice([{"script": script}, {"render_id": title}])
-                    version = random.choice([None, 1, 2])
+                    version, storage_max = random.choice([None, None, 1, 2]), most and (most - 1) * 65_536
                     yield (number, place), partial(account.store, video, version, storage_max, **stored)
                 case 6:
                     yield (number, place), partial(account.trash, video, random.choice([False, True]))
