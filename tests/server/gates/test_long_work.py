@@ -105,7 +105,7 @@ async def test_long_work_of_many_clients(
         assert count <= 1
         monkeypatch.undo()
         work._paced = 0.0  # noqa: SLF001 - as after a while
-        work._take_turn()  # noqa: SLF001
+        work._take_turn()  # noqa: SLF001 - the same
         await until(lambda: not work.waiting)
 
 
