@@ -177,7 +177,7 @@ class TrashVideoDataRow:
 class UpdateVideoDataRow:
     """What became of an update, and the video as it is now."""
 
-    outcome: Literal["video_data_not_found", "version_conflict", "storage_exceeded", "updated"]
+    outcome: Literal["video_data_not_found", "unchanged", "version_conflict", "storage_exceeded", "updated"]
     video: VideoDataRow | None
     quota: QuotaRow | None
 

@@ -95,7 +95,8 @@ def illegal_transition(video: VideoDataRow, wanted: VideoStatus) -> IllegalTrans
 def stale_attempt(video: VideoDataRow) -> StaleAttempt:
     return StaleAttempt(
         code="STALE_ATTEMPT",
-        message=f"The report is about another attempt: the video is in attempt {video.attempt}.",
+        message=f"The report is about another attempt: the video is in attempt {video.attempt}. "
+        "Give the attempt that the report is about as `attempt`; left out, it is the first.",
         current_attempt=video.attempt,
     )
 

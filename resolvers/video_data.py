@@ -217,7 +217,7 @@ async def update_video_record_status(
         input.comments,
         input.render_progress,
         input.download_url,
-        input.attempt,
+        1 if input.attempt is None else input.attempt,
         access.identity.actor,
     )
     match row.outcome:
@@ -368,7 +368,7 @@ async def update_video_data(
             return refusals.version_conflict(required(row.video), required(input.expected_version))
         case "storage_exceeded":
             return refusals.quota_exceeded(row.outcome, required(row.quota), quotas)
-        case "updated":
+        case "unchanged" | "updated":
             return UpdateVideoDataSuccess(video_data=objects.video_data(required(row.video)))
         case _:
             assert_never(row.outcome)

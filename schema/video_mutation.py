@@ -134,7 +134,8 @@ class UpdateVideoRecordStatusInput(Limited):
     render_progress: int | None = number("How much is rendered, in percent.", 0, 100, default=None)
     download_url: URL | None = strawberry.field(description="The finished video. Kept as `comments` are.", default=None)
     attempt: int | None = number(
-        "Which attempt the report is about: then a report from before a retry is refused.",
+        "Which attempt the report is about: the video's `attempt` when the work began. Left out, it is the first, "
+        "so that a late report from before a retry is refused.",
         1,
         2_147_483_647,
         default=None,
@@ -253,7 +254,8 @@ RestoreVideoDataResult = Annotated[
 class UpdateVideoDataInput(Limited):
     record_id: strawberry.ID = strawberry.field(description=_RECORD_ID)
     expected_version: int | None = strawberry.field(
-        description="The version that you saw: if the video has another one, somebody saved first: nothing is saved.",
+        description="The version that you saw. If somebody has saved since, nothing is saved; workers' reports are no "
+        "saves. To save again what is already stored changes nothing and succeeds.",
         default=None,
     )
     script: str | None = text("What the voice says.", SCRIPT_LENGTH_MAX, default=strawberry.UNSET)

@@ -83,7 +83,7 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
             Found("event_newest", "queued", 1, "the video is  in attempt 1, the newest event QUEUED in attempt 1"),
             Found("progress", "queued", None, " with a progress of "),
             Found("video_parts", "queued", None, "the volume of the voice is not 0 to 1"),
-            Found("video_versions", "queued", None, "version is  after 1 events"),
+            Found("video_versions", "queued", None, "version is  after 1 events, saved in 2"),
         ],
     ),
     "an entry's numbers are unknown": (
@@ -509,7 +509,7 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
         [
             Found("event_numbers", "done", 3, "event 3 follows event 3"),
             Found("event_transitions", "done", 3, "READY in attempt 1 after READY in attempt 1"),
-            Found("video_versions", "done", None, "version is 6 after 7 events"),
+            Found("video_versions", "done", None, "version is 6 after 7 events, saved in 1"),
         ],
     ),
     "an event's number is out of this world": (
@@ -668,7 +668,11 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
     ),
     "a video's version is set back": (
         VIDEO.format("version = 5", "done"),
-        [Found("video_versions", "done", None, "version is 5 after 6 events")],
+        [Found("video_versions", "done", None, "version is 5 after 6 events, saved in 1")],
+    ),
+    "a video was saved in a version to come": (
+        VIDEO.format("saved_version = 7", "done"),
+        [Found("video_versions", "done", None, "version is 6 after 6 events, saved in 7")],
     ),
     "a user's version is set back": (
         "UPDATE users SET version = 15 WHERE user_id = {ann}",

@@ -33,6 +33,7 @@ class Video:
     owner: "User"
     shown: Answer
     script: str | None = None
+    saved_version: int = 1
     queued_as: int | None = None
     events: list[tuple[str, int, str, Any]] = field(default_factory=list)
     refund: Answer | None = None  # Of the current attempt.
@@ -117,7 +118,7 @@ class Model:
         if balance + amount > CREDITS_MAX:
             return _refusal("CreditsOutOfRange", "CREDITS_OUT_OF_RANGE", balance=balance, maximum=CREDITS_MAX)
         entry = user.write(kind, amount, "ADMIN:root", idempotencyKey=key, memo=memo)
-        user.shown["firstPurchasedAt"] |= kind == "PURCHASE"
+        user.shown["firstPurchasedAt"] |= kind == "PURCHASE" and amount > 0
         user.keys[key] = (arguments, entry, None)
         return self._success("AdjustUserCredits", user=user, entry=entry, replayed=False)
 
@@ -175,7 +176,7 @@ class Model:
         if video is None:
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
         shown, present = video.shown, video.shown["status"]
-        if attempt is not None and attempt != shown["attempt"]:
+        if (attempt or 1) != shown["attempt"]:
             return _refusal("StaleAttempt", "STALE_ATTEMPT", currentAttempt=shown["attempt"])
         moves = status is not None and status != present
         if moves:
@@ -201,7 +202,8 @@ class Model:
         identity = Identity(subject, Role.USER)
         if not self._reaches(identity, id):
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
-        return self.report("CancelVideoData", identity.actor, id, status="CANCELED")
+        attempt = self.videos[id].shown["attempt"]
+        return self.report("CancelVideoData", identity.actor, id, status="CANCELED", attempt=attempt)
 
     def retry(self, subject: str, id: str, key: str, cost: int, creations_max: int) -> Answer:  # noqa: PLR0911 - one for each refusal
         identity = Identity(subject, Role.USER)
@@ -247,7 +249,10 @@ class Model:
         if video is None or (caller.role is Role.USER and not self._reaches(caller, id)):
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
         version = video.shown["version"]
-        if expected_version not in {None, version}:
+        present = video.shown | {"script": video.script}
+        if all(present[name] == value for name, value in stored.items()):
+            return self._success("UpdateVideoData", video=video)
+        if expected_version is not None and not video.saved_version <= expected_version <= version:
             details = {"expectedVersion": expected_version, "currentVersion": version}
             return _refusal("VersionConflict", "VERSION_CONFLICT", **details)
         more = blocks(stored.get("script", video.script)) - video.blocks
@@ -256,6 +261,7 @@ class Model:
         video.shown |= {name: value for name, value in stored.items() if name != "script"}
         video.script = stored.get("script", video.script)
         video.shown["version"] += 1
+        video.saved_version = video.shown["version"]
         return self._success("UpdateVideoData", video=video)
 
     def show(self, video: Video) -> Answer:

@@ -53,7 +53,7 @@ BEGIN
       account.credits := account.credits + amount_of[i];
       account.entry_count := account.entry_count + 1;
       account.version := account.version + 1;
-      IF kind_of[i] = 'PURCHASE' THEN
+      IF kind_of[i] = 'PURCHASE' AND amount_of[i] > 0 THEN
         account.first_purchased_at := coalesce(account.first_purchased_at, now());
       END IF;
       keys := keys || idempotency_key_of[i];
@@ -81,7 +81,8 @@ BEGIN
 
     total AS (
       SELECT
-        user_id_of[i] AS user_id, sum(amount_of[i]) AS amount, count(*) AS calls, bool_or(kind_of[i] = 'PURCHASE') AS purchased
+        user_id_of[i] AS user_id, sum(amount_of[i]) AS amount, count(*) AS calls,
+        bool_or(kind_of[i] = 'PURCHASE' AND amount_of[i] > 0) AS purchased
       FROM adjustment
       GROUP BY user_id_of[i]
     ),

@@ -3,7 +3,8 @@
 -- columns and their new values; the other columns stay as they are), storage_max (bytes that the user's videos may hold together; null:
 -- any number) and request_id. It answers each call, by its place in the arrays, as if the calls ran one after the other: outcome; the
 -- video, if there is one; and when the quota refuses, its usage. Outcomes in order of precedence:
---   video_data_not_found, version_conflict, storage_exceeded (what holds no more than before is never refused), updated.
+--   video_data_not_found, unchanged (the video has all these values), version_conflict (somebody saved after the expected version; reports
+--   are no saves), storage_exceeded (what holds no more than before is never refused), updated.
 -- A rerun, whose first reply was lost, finds its request id on the video and changes nothing: the expected version was the one before its
 -- own change, and others may have saved since.
 -- Race-free because the users whose storage may change and then the videos are locked, in the order of their ids, before they are read:
@@ -16,6 +17,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   large CONSTANT text[] := ARRAY['script', 'images', 'caption_json', 'config'];
   stored jsonb;
+  saved video_data;
   content video_contents;
   held_bytes bigint;
   more_bytes bigint;
@@ -33,13 +35,13 @@ BEGIN
     outcome := CASE
       WHEN video.id IS NULL THEN 'video_data_not_found'
       WHEN request_id_of[i] = ANY (video.request_ids) THEN 'updated'
-      WHEN video.version <> expected_version_of[i] THEN 'version_conflict'
     END;
     IF outcome IS NOT NULL THEN
       RETURN NEXT;
       CONTINUE;
     END IF;
     stored := stored_of[i]::jsonb;
+    saved := jsonb_populate_record(video, stored);
     IF stored ?| large THEN
       SELECT * INTO content FROM video_contents WHERE user_id = user_id_of[i] AND video_id = video_id_of[i];
       IF NOT FOUND THEN
@@ -51,6 +53,22 @@ BEGIN
         content.caption_json_bytes := 0;
         content.config_bytes := 0;
       END IF;
+    END IF;
+    outcome := CASE
+      WHEN
+        saved IS NOT DISTINCT FROM video
+        AND NOT (stored ? 'script' AND content.script IS DISTINCT FROM stored ->> 'script')
+        AND NOT (stored ? 'images' AND content.images IS DISTINCT FROM nullif(stored -> 'images', 'null'))
+        AND NOT (stored ? 'caption_json' AND content.caption_json IS DISTINCT FROM nullif(stored -> 'caption_json', 'null'))
+        AND NOT (stored ? 'config' AND content.config IS DISTINCT FROM nullif(stored -> 'config', 'null'))
+        THEN 'unchanged'
+      WHEN expected_version_of[i] NOT BETWEEN video.saved_version AND video.version THEN 'version_conflict'
+    END;
+    IF outcome IS NOT NULL THEN
+      RETURN NEXT;
+      CONTINUE;
+    END IF;
+    IF stored ?| large THEN
       more_bytes := -video_stored_bytes(
         content.script_bytes + content.caption_bytes + content.images_bytes + content.caption_json_bytes + content.config_bytes
       );
@@ -98,17 +116,17 @@ BEGIN
       END IF;
     END IF;
     outcome := 'updated';
-    video := jsonb_populate_record(video, stored);
     UPDATE video_data SET
-      music_track_name = video.music_track_name,
-      music_track_url = video.music_track_url,
-      volume_background_music = video.volume_background_music,
-      volume_voice = video.volume_voice,
-      audio_url = video.audio_url,
-      download_url = video.download_url,
-      render_id = video.render_id,
-      bucket_name = video.bucket_name,
+      music_track_name = saved.music_track_name,
+      music_track_url = saved.music_track_url,
+      volume_background_music = saved.volume_background_music,
+      volume_voice = saved.volume_voice,
+      audio_url = saved.audio_url,
+      download_url = saved.download_url,
+      render_id = saved.render_id,
+      bucket_name = saved.bucket_name,
       version = version + 1,
+      saved_version = version + 1,
       updated_at = now(),
       request_ids = with_request_id(request_ids, request_id_of[i])
     WHERE user_id = user_id_of[i] AND id = video_id_of[i]

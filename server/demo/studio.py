@@ -146,7 +146,9 @@ class Studio:
                     self._report.scenes[Scene.SUCCESS_AFTER_FAILURE] += 1
             case Fate.COMPLETES_THEN_FAILS:
                 await self._complete(video, render)
-                answer = await video.tell(self._upload, status="FAILED", comments="The connection was reset")
+                answer = await video.tell(
+                    self._upload, status="FAILED", comments="The connection was reset", attempt=attempt.number
+                )
                 if self._refused(answer, "COMPLETED"):
                     self._report.scenes[Scene.FAILURE_AFTER_SUCCESS] += 1
             case Fate.CANCELED_AT_THE_END:
@@ -161,7 +163,10 @@ class Studio:
         """Deliver the success twice, as the render farm does when the first answer takes it too long."""
         url = f"{FARM}/{render}/out.mp4"
         answers = await asyncio.gather(
-            *(video.tell(self._upload, status="COMPLETED", downloadUrl=url) for _ in range(2))
+            *(
+                video.tell(self._upload, status="COMPLETED", downloadUrl=url, attempt=video.attempt.number)
+                for _ in range(2)
+            )
         )
         if all("code" not in answer for answer in answers):
             self._report.check(
@@ -174,7 +179,10 @@ class Studio:
     async def _fail(self, video: Video, failures: list[tuple[Caller, Any]]) -> None:
         """Report one failure by several reporters at once; the first one's words must stay."""
         answers = await asyncio.gather(
-            *(video.tell(reporter, status="FAILED", comments=comments) for reporter, comments in failures)
+            *(
+                video.tell(reporter, status="FAILED", comments=comments, attempt=video.attempt.number)
+                for reporter, comments in failures
+            )
         )
         if any("code" in answer for answer in answers):
             self._report.violations.append(f"A failure of {video.id} was refused: {answers}")

@@ -121,14 +121,14 @@ async def test_updates_share_the_storage(database: Database, rounds: Rounds, dsn
     """Of 50 updates that need a block more on storage for 10, exactly 10 are stored; those that shrink all are."""
     account = await Account.open(database, 1_000)
     videos = [await video(account, f"video {number}") for number in range(CALLERS)]
-    for _, held in rounds:
+    for number, held in rounds:
         grow = [account.store(each, None, (CALLERS + 10) * BLOCK_BYTES, script="x" * 65_537) for each in videos]
         answers = await at_once(account, grow, held=held)
         assert Counter(answer.outcome for answer in answers) == {"updated": 10, "storage_exceeded": 40}
         check_told(answers)
         refused = [answer for answer in answers if answer.outcome == "storage_exceeded"]
         assert {answer.quota for answer in refused} == {QuotaRow((CALLERS + 10) * BLOCK_BYTES, None)}
-        shrink = [account.store(each, None, 0, script="x", config=[1]) for each in videos]
+        shrink = [account.store(each, None, 0, script="x", config=[number]) for each in videos]
         answers = await at_once(account, shrink, held=held)
         assert Counter(answer.outcome for answer in answers) == {"updated": 50}
     await check_verified(dsn)
@@ -139,7 +139,7 @@ async def test_updates_of_one_video_are_counted_once(database: Database, rounds:
     for number, held in rounds:
         account = await Account.open(database, 10)
         video_id = await video(account)
-        sizes = [1 + 30_000 * (caller % 11) for caller in range(CALLERS)]
+        sizes = [caller + 30_000 * (caller % 11) for caller in range(CALLERS)]
         Random(number).shuffle(sizes)
         answers = await at_once(
             account, [account.store(video_id, None, script="x" * size) for size in sizes], held=held

@@ -109,7 +109,7 @@ async def test_a_batch_holds_few_changes_of_one_video(database: Database, batche
     account = await Account.open(database, 11)
     busy, *others = [required((await account.create(f"key {each}")).video).id for each in range(11)]
     batches.sizes.clear()
-    calls = [account.store(busy, version, script="new") for version in range(1, 2 * ROW_CALLS_MAX + 3)]
+    calls = [account.store(busy, version, script=f"new {version}") for version in range(1, 2 * ROW_CALLS_MAX + 3)]
     answers = await batches.together(database, [*calls, *(account.store(video, 1, script="new") for video in others)])
     assert {answer.outcome for answer in answers} == {"updated"}
     assert batches.sizes == Counter({1: WRITERS, ROW_CALLS_MAX + 10: 1, ROW_CALLS_MAX: 1, 2: 1})

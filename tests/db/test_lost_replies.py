@@ -271,7 +271,9 @@ async def test_clients_are_shown_what_the_first_run_did(dsn: str, gate: Gate, se
             stored = await losing(gate, cut.mutate("updateVideoData", recordId=video, expectedVersion=1, script="one"))
             assert stored["__typename"] == "UpdateVideoDataSuccess"
             again = await api.mutate("updateVideoData", recordId=video, expectedVersion=1, script="one")
-            assert again["__typename"] == "VersionConflict"
+            assert again["videoData"] == stored["videoData"]
+            other = await api.mutate("updateVideoData", recordId=video, expectedVersion=1, script="two")
+            assert other["__typename"] == "VersionConflict"
             for status in ("RENDERING", "FAILED"):
                 assert not (await losing(gate, cut.report(video, status=status)))["replayed"]
                 assert (await api.report(video, status=status))["replayed"]

@@ -50,7 +50,7 @@ async def second_half(api: Api, subject: str) -> None:
     retried = (await api.create("retried", subject))["videoData"]["id"]
     restarted = await api.mutate("retryVideoData", subject=subject, recordId=retried, idempotencyKey="retry")
     assert restarted["user"]["credits"] == 26
-    await api.report(retried, status="RENDERING", renderProgress=40)
+    await api.report(retried, status="RENDERING", renderProgress=40, attempt=2)
     for key in ["waiting", "waiting too"]:
         video_id = (await api.create(key, subject))["videoData"]["id"]
         await api.report(video_id, status="RENDER_QUEUED")

@@ -68,11 +68,11 @@ async def scene(api: Api) -> Scene:
     tried = await api.video("tried", subject="user 0")
     videos = [await api.video(str(number)) for number in range(5)]
     for number in range(2):
-        await api.report(tried, status="FAILED")
+        await api.report(tried, status="FAILED", attempt=number + 1)
         await api.retry(tried, str(number), subject="user 0")
     queue = [videos[3], videos[0], tried, videos[4]]
     for video_id in queue:
-        await api.report(video_id, status="RENDER_QUEUED")
+        await api.report(video_id, status="RENDER_QUEUED", attempt=3 if video_id == tried else 1)
     await api.create("other", subject="user 0")
     other = (await api.query("{ viewer { videos(first: 1) { nodes { id } } } }", subject="user 0"))["viewer"]
     key, tried_key = decode_id(ann), decode_id(tried)

@@ -67,10 +67,10 @@ async def test_each_attempt_is_refunded_once(api: Api) -> None:
     video_id = await api.video(status="FAILED")
     for attempt in (2, 3):
         await api.retry(video_id, f"again {attempt}")
-        assert (await api.report(video_id, renderProgress=5))["entry"] is None
-        failed = await api.report(video_id, status="FAILED")
+        assert (await api.report(video_id, attempt=attempt, renderProgress=5))["entry"] is None
+        failed = await api.report(video_id, attempt=attempt, status="FAILED")
         assert (failed["entry"]["attempt"], failed["user"]["credits"]) == (attempt, 10)
-        assert await api.report(video_id, status="FAILED") == failed | {"replayed": True}
+        assert await api.report(video_id, attempt=attempt, status="FAILED") == failed | {"replayed": True}
     data = await api.query("query($id: ID!) { videoData(id: $id) { entries { nodes { kind attempt } } } }", id=video_id)
     assert [(entry["kind"], entry["attempt"]) for entry in data["videoData"]["entries"]["nodes"]] == [
         (kind, attempt) for attempt in (3, 2, 1) for kind in ("REFUND", "CHARGE")
@@ -82,7 +82,7 @@ async def test_a_retry_happens_once_per_key(api: Api) -> None:
     await api.register(credits=10)
     video_id = await api.video(status="FAILED")
     first = await api.retry(video_id, "again")
-    await api.report(video_id, status="FAILED", comments="second failure")
+    await api.report(video_id, status="FAILED", comments="second failure", attempt=2)
     replay = await api.retry(video_id, "again")
     assert (replay["__typename"], replay["replayed"]) == ("RetryVideoDataSuccess", True)
     assert replay["entry"] == first["entry"]
@@ -96,7 +96,7 @@ async def test_a_double_click_on_retry_retries_once(api: Api) -> None:
     video_id = await api.video(status="FAILED")
     answers = await asyncio.gather(*(api.retry(video_id, "again") for _ in range(8)))
     assert sorted(answer["replayed"] for answer in answers) == [False] + 7 * [True]
-    await api.report(video_id, status="FAILED")
+    await api.report(video_id, status="FAILED", attempt=2)
     answers = await asyncio.gather(*(api.retry(video_id, str(number)) for number in range(8)))
     assert sorted(answer["__typename"] for answer in answers) == 7 * ["IllegalTransition"] + ["RetryVideoDataSuccess"]
     assert await api.balance() == 9

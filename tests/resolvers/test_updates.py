@@ -122,11 +122,31 @@ async def test_one_of_concurrent_updates_saves(api: Api) -> None:
     assert (await stored(api, video_id))["config"] == kinds.index("UpdateVideoDataSuccess")
 
 
-async def test_a_status_report_conflicts_with_an_update(api: Api) -> None:
-    """Any change since the read causes a version conflict, a status report included."""
+async def test_only_a_save_conflicts_with_a_save(api: Api) -> None:
+    """Reports and the trash raise the version, but conflict with no save; another save does."""
     await api.register()
     video_id = await api.video(renderProgress=10)
-    assert (await store(api, video_id, config={}, expectedVersion=1))["currentVersion"] == 2
+    await trash(api, video_id)
+    assert (await store(api, video_id, config={}, expectedVersion=1))["videoData"]["version"] == 4
+    await api.report(video_id, status="RENDERING")
+    for seen, current in ((3, 5), (6, 5)):
+        assert (await store(api, video_id, config=[], expectedVersion=seen))["currentVersion"] == current
+    assert (await store(api, video_id, config=[], expectedVersion=4))["videoData"]["version"] == 6
+
+
+@pytest.mark.parametrize("field", STORED)
+async def test_to_save_what_is_stored_changes_nothing(api: Api, database: Database, field: str) -> None:
+    """A save that was sent twice succeeds twice, whatever version it expects, and changes nothing the second time."""
+    await api.register()
+    video_id = await api.video()
+    for value in (STORED[field][0], None):
+        for others in ({}, {"volume": {"backgroundMusic": 0.25, "voice": 0.75}}):
+            given: dict[str, Any] = {**others, field: value}
+            saved = await store(api, video_id, **given)
+            before = await every_row(database)
+            for expected in (None, 1, saved["videoData"]["version"]):
+                assert await store(api, video_id, **given, expectedVersion=expected) == saved
+            assert await every_row(database) == before
 
 
 @pytest.mark.parametrize("field", WORKERS_FIELDS)

@@ -101,10 +101,12 @@ async def test_an_adjustment_is_an_entry(api: Api, kind: str) -> None:
 
 
 async def test_the_first_purchase_is_remembered(api: Api) -> None:
-    """The first PURCHASE sets the time of the first purchase, and later ones keep it."""
+    """The first PURCHASE sets the time of the first purchase; one taken back does not, and later ones keep it."""
     user_id = await api.register()
     rewarded = await api.adjust(user_id, 1, "reward", "REWARD")
     assert rewarded["user"]["firstPurchasedAt"] is None
+    taken_back = await api.adjust(user_id, -1, "tx-0", "PURCHASE")
+    assert taken_back["user"]["firstPurchasedAt"] is None
     bought = await api.adjust(user_id, 1, "tx-1", "PURCHASE")
     assert bought["user"]["firstPurchasedAt"] == bought["entry"]["createdAt"]
     more = await api.adjust(user_id, 1, "tx-2", "PURCHASE")

@@ -232,19 +232,19 @@ async def test_an_empty_report_is_refused(api: Api) -> None:
 
 
 async def test_a_report_about_another_attempt_is_stale(api: Api, database: Database) -> None:
-    """A report that names another attempt is refused; one that names none is about the current attempt."""
+    """A report about another attempt is refused; one that names none is about the first attempt."""
     await api.register()
     video_id = await api.video(status="FAILED")
     await api.retry(video_id, "again")
     before = await every_row(database)
-    for attempt in (1, 3, 2_147_483_647):
+    for attempt in (None, 1, 3, 2_147_483_647):
         for report in ({"status": "FAILED"}, {"status": "QUEUED"}, {"renderProgress": 50}, {"status": "RENDERING"}):
             stale = await api.report(video_id, attempt=attempt, **report)
             assert (stale["__typename"], stale["code"]) == ("StaleAttempt", "STALE_ATTEMPT")
             assert stale["currentAttempt"] == 2
     assert await every_row(database) == before
     assert (await api.report(video_id, status="RENDERING", attempt=2))["replayed"] is False
-    assert (await api.report(video_id, status="FAILED"))["entry"]["attempt"] == 2
+    assert (await api.report(video_id, status="FAILED", attempt=2))["entry"]["attempt"] == 2
 
 
 async def test_the_order_of_a_reports_refusals(api: Api) -> None:

@@ -1,9 +1,9 @@
--- Users whose `first_purchased_at` is not the time of their first PURCHASE.
+-- Users whose `first_purchased_at` is not the time of their first PURCHASE. (A negative one takes a purchase back.)
 -- $1 user_id (null: all users).
 WITH first AS (
   SELECT DISTINCT ON (user_id) user_id, number, created_at
   FROM credit_entries
-  WHERE kind = 'PURCHASE' AND ($1::uuid IS NULL OR user_id = $1)
+  WHERE kind = 'PURCHASE' AND amount > 0 AND ($1::uuid IS NULL OR user_id = $1)
   ORDER BY user_id, number
 )
 

@@ -9,7 +9,7 @@ WITH expected AS (
     'video_data_id_once', 'video_data_idempotency_key_once', 'video_data_queue_number_once', 'video_data_user_id_exists',
     'video_data_sound', 'video_data_attempt_not_null', 'video_data_cost_not_null', 'video_data_created_at_not_null',
     'video_data_event_count_not_null', 'video_data_id_not_null', 'video_data_idempotency_key_not_null',
-    'video_data_render_progress_not_null', 'video_data_request_ids_not_null', 'video_data_status_not_null',
+    'video_data_render_progress_not_null', 'video_data_request_ids_not_null', 'video_data_saved_version_not_null', 'video_data_status_not_null',
     'video_data_title_not_null', 'video_data_updated_at_not_null', 'video_data_user_id_not_null', 'video_data_version_not_null',
     'video_data_video_style_not_null', 'video_data_volume_background_music_not_null', 'video_data_volume_voice_not_null',
     'video_contents_video_id_once', 'video_contents_video_id_exists', 'video_contents_user_id_not_null',

@@ -1,4 +1,5 @@
--- Videos whose version is lower than their number of events, each of which raised it by 1 (the first to 1).
+-- Videos whose version is lower than their number of events, each of which raised it by 1 (the first to 1), or which were saved in a
+-- version that they have not had.
 -- $1 user_id (null: all users).
 WITH history AS (
   SELECT
@@ -14,7 +15,7 @@ SELECT
   video.user_id,
   video.id AS video_id,
   NULL::bigint AS number,
-  format('version is %s after %s events', video.version, history.events) AS detail
+  format('version is %s after %s events, saved in %s', video.version, history.events, video.saved_version) AS detail
 FROM video_data AS video INNER JOIN history ON video.user_id = history.user_id AND video.id = history.video_id
-WHERE (video.version >= history.events) IS NOT TRUE
+WHERE (video.version >= history.events AND video.saved_version BETWEEN 1 AND video.version) IS NOT TRUE
 ORDER BY video.user_id, video.id

@@ -943,7 +943,8 @@ class UpdateVideoDataInput(TypedDict):
     """Which video."""
 
     expected_version: NotRequired[int | None]
-    """The version that you saw: if the video has another one, somebody saved first: nothing is saved."""
+    """The version that you saw. If somebody has saved since, nothing is saved; workers' reports are no saves.
+    To save again what is already stored changes nothing and succeeds."""
 
     script: NotRequired[str | None]
     """What the voice says. 1 to 50,000 characters."""
@@ -1000,4 +1001,5 @@ class UpdateVideoRecordStatusInput(TypedDict):
     """The finished video. Kept as `comments` are."""
 
     attempt: NotRequired[int | None]
-    """Which attempt the report is about: then a report from before a retry is refused. 1 to 2,147,483,647."""
+    """Which attempt the report is about: the video's `attempt` when the work began. Left out, it is the first,
+    so that a late report from before a retry is refused. 1 to 2,147,483,647."""
