@@ -72,10 +72,11 @@ screenshot: $(VENV)/dev explorer ## Take the README's picture of two windows (ne
 migrate: $(VENV)/run ## Bring the database at VIDEOCREDITS_DATABASE_URL up to this code
 	@exec $(BIN)/videocredits migrate
 
-schema: $(VENV)/dev ## Print schema.graphql, docs/reference.md and the Python client's types again
+schema: $(VENV)/dev ## Print schema.graphql, docs/reference.md, the Python client's types and db/catalog.json again
 	$(BIN)/videocredits schema > schema.graphql
 	$(BIN)/python docs/reference.py > docs/reference.md
 	$(BIN)/python clients/python/generate.py
+	$(BIN)/python -m tests.print_catalog > .catalog && mv .catalog db/catalog.json
 
 client: ## Build the client in TypeScript (needs npm)
 	cd clients/typescript && npm ci --ignore-scripts --no-audit --no-fund && npm run build

@@ -41,7 +41,7 @@ class Case:
     sign: str = '"title"'  # What the body of a right answer holds,
     signs: int = 1  # and how often.
     rows: int = 1  # How many rows the last statement finds.
-    raised: int = 0  # By how much a call raises the versions of users and videos, all in all,
+    raised: int = 0  # By how much a call raises the versions of wallets and videos, all in all,
     amount: int = 0  # and by how much a balance.
     postgraphile: str | None = None  # The same query in the schema that PostGraphile makes of the tables.
     role: Role = Role.USER
@@ -88,7 +88,7 @@ CASES = (
     _mutation(
         *("createVideoData", _BOTH),
         {**_NEW, "caption": {"font": "bold"}, "voice": {"voiceId": "v1", "name": "Vera"}, "idempotencyKey": KEY},
-        *(CREATE_VIDEO_DATA, USER, KEY, _HASH, 1, _ACTOR, *_NEW_ROW, CREATIONS_MAX, STORAGE_MAX),
+        *(CREATE_VIDEO_DATA, USER, KEY, _HASH, USER, 1, _ACTOR, *_NEW_ROW, CREATIONS_MAX, STORAGE_MAX),
         raised=2,
         amount=-1,
     ),
@@ -107,7 +107,7 @@ CASES = (
     _mutation(
         *("adjustUserCredits", _BALANCE),
         {"userId": USER, "amount": 1, "kind": "PURCHASE", "memo": "1 credit", "idempotencyKey": KEY},
-        *(ADJUST_USER_CREDITS, USER, KEY, _HASH, 1, "PURCHASE", _ACTOR, "1 credit"),
+        *(ADJUST_USER_CREDITS, USER, KEY, _HASH, USER, 1, "PURCHASE", _ACTOR, "1 credit"),
         role=Role.ADMIN,
         amount=1,
     ),
@@ -120,8 +120,8 @@ CASES = (
     Case(
         name="viewer, 20 videos",
         document=f"{{ viewer {{ name credits videos {{ {_PAGE} }} }} }}",
-        postgraphile=f"{{ viewer {{ name credits "
-        f"videos: videoDataByUserId(first: 20, orderBy: PRIMARY_KEY_DESC) {{ {_PAGE} }} }} }}",
+        postgraphile=f"{{ viewer {{ name wallet: walletByUserId {{ credits "
+        f"videos: videoDataByWalletId(first: 20, orderBy: PRIMARY_KEY_DESC) {{ {_PAGE} }} }} }} }}",
         variables={},
         statements=((GET_USERS, [USER]), (LIST_VIDEOS, [USER], *_NEWEST)),
         signs=20,

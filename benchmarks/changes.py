@@ -42,10 +42,10 @@ def change(stage: Stage, users: int, per_second: float, video: tuple[UUID, UUID]
                 return
             user_id = stage.identities[n % users].user_id
             row = await db.user.adjust_user_credits(
-                database, user_id, f"{run}-{n}", _HASH, 1, "PURCHASE", _ACTOR, "1 credit"
+                database, user_id, f"{run}-{n}", _HASH, user_id, 1, "PURCHASE", _ACTOR, "1 credit"
             )
-            assert row.user is not None
-            changed.append(Changed(n % users, row.user.version, time.monotonic()))
+            assert row.wallet is not None
+            changed.append(Changed(n % users, row.wallet.version, time.monotonic()))
 
     async def write(database: db.database.Database, begin: float, user_id: UUID, video_id: UUID) -> None:
         while time.monotonic() < begin + stage.seconds:

@@ -29,37 +29,42 @@ FEW = 10_000
 # Users who were given credits and have spent them all on videos. Every invariant holds of them.
 _GROW = """
 WITH owner AS (
-  INSERT INTO users (user_id, subject, credits, entry_count, version)
-  SELECT gen_random_uuid(), 'grown-' || n, 0, $3 + 1, $3 + 1 FROM generate_series($1::integer, $2) AS n
-  RETURNING user_id
+  INSERT INTO wallets (wallet_id, entry_count, version)
+  SELECT gen_random_uuid(), $3 + 1, $3 + 1 FROM generate_series($1::integer, $2)
+  RETURNING wallet_id
+), registered AS (
+  INSERT INTO users (user_id, subject, request_id, request_ids)
+  SELECT wallet_id, 'grown-' || wallet_id, 0, '{0}' FROM owner
 ), video AS (
-  INSERT INTO video_data (user_id, idempotency_key, title, video_style, cost)
-  SELECT user_id, n, 'Whales', 'realistic', 1 FROM owner CROSS JOIN generate_series(1, $3::integer) AS n
-  RETURNING user_id, id, idempotency_key::integer AS n
+  INSERT INTO video_data (wallet_id, user_id, idempotency_key, title, video_style, cost)
+  SELECT wallet_id, wallet_id, n, 'Whales', 'realistic', 1 FROM owner CROSS JOIN generate_series(1, $3::integer) AS n
+  RETURNING wallet_id, id, idempotency_key::integer AS n
 ), content AS (
-  INSERT INTO video_contents (user_id, video_id, script) SELECT user_id, id, 'Whales sing.' FROM video
+  INSERT INTO video_contents (wallet_id, video_id, script) SELECT wallet_id, id, 'Whales sing.' FROM video
 ), signup AS (
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, actor)
-  SELECT user_id, 1, 'SIGNUP', $3, $3, 'USER:grown' FROM owner
+  INSERT INTO credit_entries (wallet_id, number, kind, amount, balance_after, user_id, actor)
+  SELECT wallet_id, 1, 'SIGNUP', $3, $3, wallet_id, 'USER:grown' FROM owner
 ), charge AS (
   INSERT INTO credit_entries (
-    user_id, number, kind, amount, balance_after, video_id, attempt, idempotency_key, request_hash, actor
+    wallet_id, number, kind, amount, balance_after, user_id, video_id, attempt, idempotency_key, request_hash, actor
   )
-  SELECT user_id, n + 1, 'CHARGE', -1, $3 - n, id, 1, n, sha256(''), 'USER:grown' FROM video
+  SELECT wallet_id, n + 1, 'CHARGE', -1, $3 - n, wallet_id, id, 1, n, sha256(''), 'USER:grown' FROM video
 )
-INSERT INTO video_events (user_id, video_id, number, status, attempt, actor)
-SELECT user_id, id, 1, 'QUEUED', 1, 'USER:grown' FROM video
+INSERT INTO video_events (wallet_id, video_id, number, status, attempt, actor)
+SELECT wallet_id, id, 1, 'QUEUED', 1, 'USER:grown' FROM video
 """
 _GROW_LEDGER = """
-WITH account AS (
-  UPDATE users SET
+WITH wallet AS (
+  UPDATE wallets SET
     credits = credits + $2, entry_count = entry_count + $2, version = version + $2, first_purchased_at = now()
-  WHERE user_id = $1
+  WHERE wallet_id = $1
   RETURNING old.credits AS credits, old.entry_count AS entry_count
 )
-INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor)
-SELECT $1, entry_count + n, 'PURCHASE', 1, credits + n, 'grown-' || n, sha256(''), 'ADMIN:grown'
-FROM account CROSS JOIN generate_series(1, $2::integer) AS n
+INSERT INTO credit_entries (
+  wallet_id, number, kind, amount, balance_after, user_id, idempotency_key, request_hash, actor
+)
+SELECT $1, entry_count + n, 'PURCHASE', 1, credits + n, $1, 'grown-' || n, sha256(''), 'ADMIN:grown'
+FROM wallet CROSS JOIN generate_series(1, $2::integer) AS n
 """
 
 
@@ -151,7 +156,7 @@ async def _grow(stage: Stage, videos: int, entries: int) -> None:
         await asyncio.gather(*(add() for _ in range(os.cpu_count() or 1)))
     connection = await connect()
     await connection.execute(_GROW_LEDGER, stage.identities[0].user_id, entries)
-    for name in ("users", "video_data", "video_contents", "credit_entries", "video_events"):
+    for name in ("wallets", "users", "video_data", "video_contents", "credit_entries", "video_events"):
         await connection.execute(f"VACUUM ANALYZE {name}")
     await connection.execute("CHECKPOINT")
     await connection.close()

@@ -25,19 +25,19 @@ END_SECONDS = 0.1  # nor at its end, when they are closed.
 
 _PREPARE = """
 UPDATE video_data SET
-  status = $1, attempt = attempt + 1, render_progress = 0, queue_number = NULL,
+  status = $1, attempt = attempt + 1, render_progress = 0, queue_id = NULL,
   trashed_at = CASE WHEN $2 THEN now() END
 WHERE id < $3 AND (status, render_progress, trashed_at IS NOT NULL) IS DISTINCT FROM ($1, 0, $2)
 """
 # Of the users who are called, and so soon told, however many others there are.
 _TOTALS = """
 SELECT
-  sum(account.version) + (SELECT sum(version) FROM video_data WHERE user_id = any($1)),
-  sum(account.credits),
+  sum(wallets.version) + (SELECT sum(version) FROM video_data WHERE wallet_id = any($1)),
+  sum(wallets.credits),
   sum(newest.balance_after)
-FROM users AS account
-INNER JOIN credit_entries AS newest ON account.user_id = newest.user_id AND account.entry_count = newest.number
-WHERE account.user_id = any($1)
+FROM wallets
+INNER JOIN credit_entries AS newest ON wallets.wallet_id = newest.wallet_id AND wallets.entry_count = newest.number
+WHERE wallets.wallet_id = any($1)
 """
 # The invariants of the ledger, which the benchmark's own videos, made without a charge, do not touch.
 _LEDGER = ("balances_are_newest", "balances_are_sums", "entry_balances", "entry_counts", "entry_numbers")

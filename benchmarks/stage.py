@@ -214,18 +214,23 @@ async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> N
             actor=each.actor,
         )
     await database.pool.execute(
-        "INSERT INTO users (user_id, subject, credits, entry_count) "
-        "SELECT gen_random_uuid(), 'other-' || n, 0, 0 FROM generate_series(1, 20000) AS n"
+        "WITH other AS ("
+        "INSERT INTO wallets SELECT gen_random_uuid() FROM generate_series(1, 20000) RETURNING wallet_id) "
+        "INSERT INTO users (user_id, subject, request_id, request_ids) "
+        "SELECT wallet_id, 'other-' || wallet_id, 0, '{0}' FROM other"
     )
-    new_videos = "INSERT INTO video_data (user_id, id, idempotency_key, title, video_style, cost) "
+    new_videos = "INSERT INTO video_data (wallet_id, user_id, id, idempotency_key, title, video_style, cost) "
     await database.pool.execute(
-        f"{new_videos} SELECT ($1::uuid[])[n % cardinality($1) + 1], lpad(n::text, 32, '0')::uuid, n, 'Whales', "
-        "'realistic', 1 FROM generate_series(0, $2 - 1) AS n",
+        f"{new_videos} SELECT owner, owner, lpad(n::text, 32, '0')::uuid, n, 'Whales', 'realistic', 1 "
+        "FROM generate_series(0, $2 - 1) AS n "
+        "CROSS JOIN LATERAL (SELECT ($1::uuid[])[n % cardinality($1) + 1] AS owner)",
         *([each.user_id for each in identities], video_count),
     )
-    await database.pool.execute(f"{new_videos} SELECT user_id, uuidv7(), 'a key', 'Whales', 'realistic', 1 FROM users")
     await database.pool.execute(
-        "INSERT INTO video_contents (user_id, video_id, script) SELECT user_id, id, $1 FROM video_data", SCRIPT
+        f"{new_videos} SELECT user_id, user_id, uuidv7(), 'a key', 'Whales', 'realistic', 1 FROM users"
     )
-    await database.pool.execute("VACUUM ANALYZE users, video_data, video_contents")
+    await database.pool.execute(
+        "INSERT INTO video_contents (wallet_id, video_id, script) SELECT wallet_id, id, $1 FROM video_data", SCRIPT
+    )
+    await database.pool.execute("VACUUM ANALYZE wallets, users, video_data, video_contents")
     await database.close()

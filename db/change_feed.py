@@ -1,4 +1,4 @@
-"""Which users' rows have changed, in any process: a notification is a hint, and polling finds the rest."""
+"""Which wallets' rows have changed, in any process: a notification is a hint, and polling finds the rest."""
 
 import asyncio
 import hashlib
@@ -29,51 +29,51 @@ POLL_SECONDS = 1.0
 # after its last answer.
 ANSWER_SECONDS = 0.75
 ANSWER_SECONDS_MAX = 3.0
-USERS_PER_NOTICE = 360  # 16 bytes each, written in base64; PostgreSQL takes less than 8,000.
+WALLETS_PER_NOTICE = 360  # 16 bytes each, written in base64; PostgreSQL takes less than 8,000.
 
 UNSEEN = -1  # The version of what has not been read yet: no row has it.
 UNSEEN_PAGE = ""
 
 POLL_CHANGES = statement("poll_changes")
 ANNOUNCE = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-GREET = f"NOTIFY {CHANNEL}"  # Names no user: it tells the others that this process listens.
+GREET = f"NOTIFY {CHANNEL}"  # Names no wallet: it tells the others that this process listens.
 OTHERS_LISTEN = """SELECT count(*) > 0 FROM pg_stat_activity
   WHERE datname = current_database() AND application_name = current_setting('application_name')
     AND pid <> pg_backend_pid()"""
 
 
-class WatchedUser(NamedTuple):
-    """A user, with the version that was seen last; None: there was none."""
+class WatchedWallet(NamedTuple):
+    """A wallet, with the version that was seen last; None: there was none."""
 
-    user_id: UUID
+    wallet_id: UUID
     version: int | None
 
 
 class WatchedVideo(NamedTuple):
     """A video, with the version that was seen last."""
 
-    user_id: UUID
+    wallet_id: UUID
     video_id: UUID
     version: int
 
 
 class WatchedPage(NamedTuple):
-    """A user's newest videos, so many of those that are wanted, with the digest of what was seen last."""
+    """A wallet's newest videos, so many of those that are wanted, with the digest of what was seen last."""
 
-    user_id: UUID
+    wallet_id: UUID
     size: int
     statuses: tuple[str, ...] | None
     trashed: bool | None
     digest: str
 
 
-Subject: TypeAlias = WatchedUser | WatchedVideo | WatchedPage
+Subject: TypeAlias = WatchedWallet | WatchedVideo | WatchedPage
 
 
 class Change(NamedTuple):
-    """A user of whom something has changed; or, without a user, what the render queue is now."""
+    """A wallet of whom something has changed; or, without a wallet, what the render queue is now."""
 
-    user_id: UUID | None
+    wallet_id: UUID | None
     queue_digest: int | None
 
 
@@ -85,25 +85,25 @@ def page_digest(videos: Sequence[tuple[UUID, int]]) -> str:
 
 async def poll_changes(connection: Connection, subjects: Iterable[Subject], with_queue: bool) -> list[Change]:
     """Find whose subjects are not as they were seen last, and what the render queue is, if that is asked."""
-    users: list[WatchedUser] = []
+    wallets: list[WatchedWallet] = []
     videos: list[WatchedVideo] = []
     pages: list[WatchedPage] = []
     for subject in subjects:
         match subject:
-            case WatchedUser():
-                users.append(subject)
+            case WatchedWallet():
+                wallets.append(subject)
             case WatchedVideo():
                 videos.append(subject)
             case WatchedPage():
                 pages.append(subject)
     records = await connection.fetch(
         POLL_CHANGES,
-        [user.user_id for user in users],
-        [user.version for user in users],
-        [video.user_id for video in videos],
+        [wallet.wallet_id for wallet in wallets],
+        [wallet.version for wallet in wallets],
+        [video.wallet_id for video in videos],
         [video.video_id for video in videos],
         [video.version for video in videos],
-        [page.user_id for page in pages],
+        [page.wallet_id for page in pages],
         [page.size for page in pages],
         [None if page.statuses is None else ",".join(page.statuses) for page in pages],
         [page.trashed for page in pages],
@@ -140,10 +140,10 @@ class ChangeFeed:
         self._all_sent.set()
         self._failures = 0  # since all was well
 
-    def announce(self, user_id: UUID) -> None:
-        """Tell all processes, soon, that rows of this user may have changed."""
+    def announce(self, wallet_id: UUID) -> None:
+        """Tell all processes, soon, that rows of this wallet may have changed."""
         if self._notify and self._others_listen:
-            self._outgoing.add(user_id)
+            self._outgoing.add(wallet_id)
             self._stirred.set()
             self._all_sent.clear()
 
@@ -185,7 +185,7 @@ class ChangeFeed:
         def hear(_: object, pid: int, __: str, payload: object) -> None:
             if pid != own_pid:  # What this process changed, it knows.
                 self._others_listen = True
-                self._heard(_users_in(str(payload)))
+                self._heard(_wallets_in(str(payload)))
 
         connection.add_termination_listener(lambda _: self._stirred.set())
         if is_read_only(connection):  # A standby has no NOTIFY.
@@ -220,14 +220,14 @@ class ChangeFeed:
         if self._notify:
             self._others_listen = await connection.fetchval(OTHERS_LISTEN)
         changes = await poll_changes(connection, self._subjects(), self._follows_queue())
-        self._heard([change.user_id for change in changes if change.user_id is not None])
-        queue_digest = next((change.queue_digest for change in changes if change.user_id is None), None)
+        self._heard([change.wallet_id for change in changes if change.wallet_id is not None])
+        queue_digest = next((change.queue_digest for change in changes if change.wallet_id is None), None)
         moved, self._queue_digest = queue_digest != self._queue_digest, queue_digest
         if moved and queue_digest is not None:
             self._queue_moved()
 
     async def _send(self, connection: PoolConnection) -> None:
-        # Users that change again while this is sent are announced again.
+        # Wallets that change again while this is sent are announced again.
         if not self._outgoing or connection.refused_change:
             return
         sending, self._outgoing = self._outgoing, set()
@@ -252,14 +252,14 @@ def _session_settings(notify: bool) -> dict[str, str]:
     return settings
 
 
-def _payloads(user_ids: Iterable[UUID]) -> list[str]:
-    ids = [user_id.bytes for user_id in user_ids]
-    starts = range(0, len(ids), USERS_PER_NOTICE)
-    return [b64encode(b"".join(ids[start : start + USERS_PER_NOTICE])).decode() for start in starts]
+def _payloads(wallet_ids: Iterable[UUID]) -> list[str]:
+    ids = [wallet_id.bytes for wallet_id in wallet_ids]
+    starts = range(0, len(ids), WALLETS_PER_NOTICE)
+    return [b64encode(b"".join(ids[start : start + WALLETS_PER_NOTICE])).decode() for start in starts]
 
 
-def _users_in(payload: str) -> list[UUID]:
-    """Read a notice; return no users for a foreign one, which every client of the database can send."""
+def _wallets_in(payload: str) -> list[UUID]:
+    """Read a notice; return no wallets for a foreign one, which every client of the database can send."""
     try:
         ids = b64decode(payload, validate=True)
         return [UUID(bytes=ids[start : start + 16]) for start in range(0, len(ids), 16)]

@@ -12,13 +12,14 @@ from db.statement import statement
 
 
 class CreditEntryRow(NamedTuple):
-    """One line of a user's ledger, as it was written."""
+    """One line of a wallet's ledger, as it was written."""
 
-    user_id: UUID
+    wallet_id: UUID
     number: int
     kind: str
     amount: int
     balance_after: int
+    user_id: UUID
     video_id: UUID | None
     attempt: int | None
     idempotency_key: str | None
@@ -36,30 +37,30 @@ LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video", page=Cr
 async def get_credit_entries(
     database: Database, keys: Sequence[tuple[UUID, int]]
 ) -> dict[tuple[UUID, int], CreditEntryRow]:
-    """Return those of the entries that exist, by user's id and number."""
+    """Return those of the entries that exist, by wallet's id and number."""
     records = await database.rows(GET_CREDIT_ENTRIES, [key[0] for key in keys], [key[1] for key in keys])
-    return {(row.user_id, row.number): row for row in (CreditEntryRow._make(record) for record in records)}
+    return {(row.wallet_id, row.number): row for row in (CreditEntryRow._make(record) for record in records)}
 
 
 async def list_added_credit_entries(
     database: Database, keys: Sequence[tuple[UUID, int]], limit: int
 ) -> dict[tuple[UUID, int], list[CreditEntryRow]]:
-    """Return the entries that follow a number of a user's, oldest first, for each such pair."""
-    user_ids, numbers = [key[0] for key in keys], [key[1] for key in keys]
+    """Return the entries that follow a number of a wallet's, oldest first, for each such pair."""
+    wallet_ids, numbers = [key[0] for key in keys], [key[1] for key in keys]
     found: dict[tuple[UUID, int], list[CreditEntryRow]] = {key: [] for key in keys}
-    for record in await database.rows(LIST_ADDED_CREDIT_ENTRIES, user_ids, numbers, limit):
-        found[record["user_id"], record["after"]].append(CreditEntryRow._make(record[:-1]))
+    for record in await database.rows(LIST_ADDED_CREDIT_ENTRIES, wallet_ids, numbers, limit):
+        found[record["wallet_id"], record["after"]].append(CreditEntryRow._make(record[:-1]))
     return found
 
 
 async def list_credit_entries(
-    database: Database, user_ids: Sequence[UUID], after: int, before: int, limit: int, backward: bool
+    database: Database, wallet_ids: Sequence[UUID], after: int, before: int, limit: int, backward: bool
 ) -> dict[UUID, list[CreditEntryRow]]:
-    """Return a page of each user's entries, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_CREDIT_ENTRIES, user_ids, after, before, limit, backward)
-    found: dict[UUID, list[CreditEntryRow]] = {user_id: [] for user_id in user_ids}
-    for user_id, rows in groupby(map(CreditEntryRow._make, records), attrgetter("user_id")):
-        found[user_id].extend(rows)
+    """Return a page of each wallet's entries, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_CREDIT_ENTRIES, wallet_ids, after, before, limit, backward)
+    found: dict[UUID, list[CreditEntryRow]] = {wallet_id: [] for wallet_id in wallet_ids}
+    for wallet_id, rows in groupby(map(CreditEntryRow._make, records), attrgetter("wallet_id")):
+        found[wallet_id].extend(rows)
     return found
 
 
@@ -67,8 +68,8 @@ async def list_credit_entries_of_video(
     database: Database, videos: Sequence[tuple[UUID, UUID]], after: int, before: int, limit: int, backward: bool
 ) -> dict[tuple[UUID, UUID], list[CreditEntryRow]]:
     """Return a page of each video's entries, newest first; ``backward``: oldest first."""
-    owners, ids = [video[0] for video in videos], [video[1] for video in videos]
+    wallet_ids, ids = [video[0] for video in videos], [video[1] for video in videos]
     found: dict[tuple[UUID, UUID], list[CreditEntryRow]] = {video: [] for video in videos}
-    for record in await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, owners, ids, after, before, limit, backward):
-        found[record["user_id"], record["video_id"]].append(CreditEntryRow._make(record))
+    for record in await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, wallet_ids, ids, after, before, limit, backward):
+        found[record["wallet_id"], record["video_id"]].append(CreditEntryRow._make(record))
     return found

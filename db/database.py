@@ -29,7 +29,7 @@ from db.json_text import json_text
 from db.mutation import Mutation
 from db.shared_data_loader import READERS, SharedDataLoader
 from db.transient import transient
-from db.user_limit import USER_CONNECTIONS_FRACTION, UserLimit
+from db.wallet_limit import WALLET_CONNECTIONS_FRACTION, WalletLimit
 
 Answer = TypeVar("Answer")
 Argument = TypeVar("Argument")
@@ -48,7 +48,7 @@ SESSION_SETTINGS = {
     # Planned once for each connection: the arguments change no plan, and those that take arrays would otherwise
     # be planned anew for each call (PostgreSQL's CPU for one video: 163 µs, then 55).
     "plan_cache_mode": "force_generic_plan",
-    # Hot rows are in memory. With the default of 4, a page of a user's 1,600 videos was found by reading and
+    # Hot rows are in memory. With the default of 4, a page of a wallet's 1,600 videos was found by reading and
     # sorting them all (9 ms) instead of walking the primary key (0.2 ms).
     "random_page_cost": "1.1",
     # Points in time are read as PostgreSQL writes them (see `_teach_types`), whatever is set for the database.
@@ -76,16 +76,16 @@ class Database:
         self._deadlines = Deadlines()
         self._reading_deadlines = Deadlines()
         self._disk_full_until = -math.inf
-        self._user_limit = UserLimit(max(1, connections.pool.get_max_size() // USER_CONNECTIONS_FRACTION))
-        # Users by how many of their calls left a batch that failed, and still run. Most such batches fail because a row
-        # is locked: the next call of that user would make the next batch fail.
-        self._stuck_users: Counter[UUID] = Counter()
+        self._wallet_limit = WalletLimit(max(1, connections.pool.get_max_size() // WALLET_CONNECTIONS_FRACTION))
+        # Wallets by how many of their calls left a batch that failed, and still run. Most such batches fail because a
+        # row is locked: the next call of that wallet would make the next batch fail.
+        self._stuck_wallets: Counter[UUID] = Counter()
         self._group_commit = (
-            None if writers is None else GroupCommit(self._loop, writers, self._ended, self._stuck_users)
+            None if writers is None else GroupCommit(self._loop, writers, self._ended, self._stuck_wallets)
         )
         self._settling: set[asyncio.Task[asyncpg.Record]] = set()
         self._loaders: dict[object, SharedDataLoader[Any, Any]] = {}  # by `fetch` and terms
-        self.on_change: Callable[[UUID], None] | None = None  # called with each user whose rows may have changed
+        self.on_change: Callable[[UUID], None] | None = None  # called with each wallet whose rows may have changed
 
     async def rows(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Return what a reading statement finds; raise RetryLaterError when the database does not answer in time."""
@@ -124,8 +124,8 @@ class Database:
             loader = self._loaders[kind] = SharedDataLoader(self._loop, lambda keys: fetch(self, keys, *terms), on_idle)
         return loader.row(key)
 
-    async def answer(self, mutation: Mutation, user_id: UUID, *arguments: object) -> Sequence[Any]:
-        """Run a mutation and return its outcome and rows. Its first argument is the id of the user that it changes.
+    async def answer(self, mutation: Mutation, wallet_id: UUID, *arguments: object) -> Sequence[Any]:
+        """Run a mutation and return its outcome and rows. Its first argument is the id of the wallet that it changes.
 
         The call may share a transaction with others. It is run again after a transient fault, and then recognizes its
         own work. A call that has begun is finished even if its caller is cancelled: it commits or not, and the
@@ -134,8 +134,8 @@ class Database:
         deadline = self._loop.time() + self._timeout_seconds
         # Names the request: by it a rerun finds what the first run did (docs/decisions/0016-request-ids.md).
         request_id = random.getrandbits(63)
-        call = Call(mutation, user_id, (user_id, *arguments, request_id), deadline, self._loop.create_future())
-        if self._group_commit is None or (self._stuck_users and user_id in self._stuck_users):
+        call = Call(mutation, wallet_id, (wallet_id, *arguments, request_id), deadline, self._loop.create_future())
+        if self._group_commit is None or (self._stuck_wallets and wallet_id in self._stuck_wallets):
             return mutation.rows(await asyncio.shield(self._run_alone(call)))
         self._deadlines.add(call, self._loop)
         self._group_commit.submit(call)
@@ -171,20 +171,20 @@ class Database:
         answer: asyncpg.Record | asyncio.Task[asyncpg.Record] | None = record
         if answer is None:
             answer = self._run_alone(call)
-            self._stuck_users[call.user_id] += 1
-            answer.add_done_callback(partial(self._no_longer_stuck, call.user_id))
+            self._stuck_wallets[call.wallet_id] += 1
+            answer.add_done_callback(partial(self._no_longer_stuck, call.wallet_id))
         if not call.answered.cancelled():
             call.answered.set_result(answer)
 
-    def _no_longer_stuck(self, user_id: UUID, _: asyncio.Task[asyncpg.Record]) -> None:
-        self._stuck_users[user_id] -= 1
-        if not self._stuck_users[user_id]:
-            del self._stuck_users[user_id]
+    def _no_longer_stuck(self, wallet_id: UUID, _: asyncio.Task[asyncpg.Record]) -> None:
+        self._stuck_wallets[wallet_id] -= 1
+        if not self._stuck_wallets[wallet_id]:
+            del self._stuck_wallets[wallet_id]
 
     def _changed(self, call: Call) -> None:
         # Whatever came of it, since what got no answer may have been done: a needless notice changes nothing.
         if self.on_change is not None:
-            self.on_change(call.user_id)
+            self.on_change(call.wallet_id)
 
     def _run_alone(self, call: Call) -> "asyncio.Task[asyncpg.Record]":
         task = self._loop.create_task(self._settle(call))
@@ -199,7 +199,7 @@ class Database:
             self._changed(call)
 
     async def _run_within_limit(self, call: Call) -> asyncpg.Record:
-        async with self._user_limit.slot(call.user_id):
+        async with self._wallet_limit.slot(call.wallet_id):
             return await self._connections.run(partial(run_alone, call))
 
     def _forget(self, task: asyncio.Task[asyncpg.Record]) -> None:

@@ -6,19 +6,20 @@ from typing import NamedTuple
 
 
 class Function(NamedTuple):
-    """A function, with its arguments and its body as PostgreSQL keeps them, and the command that makes it."""
+    """A function with arguments, results and body as PostgreSQL keeps them, and the command that makes it."""
 
     name: str
     arguments: str
+    results: str
     body: str
     sql: str
 
 
 def _function(sql: str) -> Function:
-    found = re.search(r"FUNCTION (\w+)\((.*?)\) RETURNS .*? AS \$\$(.*)\$\$;", sql, re.DOTALL)
+    found = re.search(r"FUNCTION (\w+)\((.*?)\) RETURNS TABLE \((.*?)\)\n.* AS \$\$(.*)\$\$;", sql, re.DOTALL)
     assert found is not None  # noqa: S101 - the file defines a function
-    name, arguments, body = found.groups()
-    return Function(name, " ".join(arguments.split()), body, sql)
+    name, arguments, results, body = found.groups()
+    return Function(name, " ".join(arguments.split()), f"TABLE({results})", body, sql)
 
 
 # To change one, ship a migration too, empty if need be: with it, older code does not install its own text again.

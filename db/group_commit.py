@@ -4,7 +4,7 @@ The states of a call, and what leads from one to the next:
 
     QUEUED ──── a writer takes it ──────────────────────────────► RUNNING
     QUEUED ──── its caller has left, or its time is up ──────────► dropped: nothing was done
-    QUEUED ──── its user has become stuck ──────────────────────► ALONE
+    QUEUED ──── its wallet has become stuck ──────────────────────► ALONE
     RUNNING ─── its batch has a record for it ──────────────────► ANSWERED
     RUNNING ─── its batch failed ───────────────────────────────► ALONE: the database runs it by itself
 
@@ -45,11 +45,11 @@ class Call:
     """
 
     mutation: Mutation
-    user_id: UUID
-    arguments: tuple[object, ...]  # The first is the user's id.
+    wallet_id: UUID
+    arguments: tuple[object, ...]  # The first is the wallet's id.
     deadline: float
     answered: "asyncio.Future[asyncpg.Record | asyncio.Task[asyncpg.Record]]"
-    row: tuple[int, ...] = field(init=False)  # The row that the call is about: a user, or a user's video.
+    row: tuple[int, ...] = field(init=False)  # The row that the call is about: a wallet, or a wallet's video.
 
     def __post_init__(self) -> None:
         """Read the row from the arguments, as integers: they compare and hash faster than UUIDs."""
@@ -64,10 +64,10 @@ class Call:
 class GroupCommit:
     """Runs calls in batches of one mutation each, on connections of its own, in the order of arrival.
 
-    A call runs at once if a writer is idle, its user is in no running batch, and no running batch has several rows:
+    A call runs at once if a writer is idle, its wallet is in no running batch, and no running batch has several rows:
     each batch pays for a commit of its own, and small batches would delay large ones. There is no timer: queued calls
     start when there are at least 2n - 1 of them (n = the rows of the largest running batch), or when a batch ends.
-    A batch has the effect of its calls run one after the other. A user is in one running batch at a time, so batches
+    A batch has the effect of its calls run one after the other. A wallet is in one running batch at a time, so batches
     of one process never wait for each other; those of several lock their rows in one order.
 
     ``ended`` is called once for each call that is not dropped: with its record, or with None if it has to run alone.
@@ -79,22 +79,22 @@ class GroupCommit:
         loop: asyncio.AbstractEventLoop,
         connections: ConnectionPool,
         ended: Callable[[Call, asyncpg.Record | None], None],
-        stuck_users: Mapping[UUID, int],
+        stuck_wallets: Mapping[UUID, int],
     ) -> None:
         self._loop = loop
         self.connections = connections
         self._ended = ended
-        self._stuck_users = stuck_users  # Their calls would make their batches fail.
+        self._stuck_wallets = stuck_wallets  # Their calls would make their batches fail.
         self._queued: dict[Mutation, list[Call]] = {}  # the mutation that has waited longest is first
         self._idle_writers = WRITERS
-        self._running_users: set[int] = set()
+        self._running_wallets: set[int] = set()
         self._running_sizes: list[int] = []  # the number of rows of each running batch
         self._working: set[asyncio.Task[None]] = set()
 
     def submit(self, call: Call) -> None:
         """Queue a call, and start a writer if the call may run now."""
         self._queued.setdefault(call.mutation, []).append(call)
-        if self._idle_writers and call.row[0] not in self._running_users and self._are_enough_queued():
+        if self._idle_writers and call.row[0] not in self._running_wallets and self._are_enough_queued():
             self._idle_writers -= 1
             task = self._loop.create_task(self._work())
             self._working.add(task)
@@ -117,15 +117,15 @@ class GroupCommit:
         """Run batch after batch until no queued call can run."""
         try:
             while batch := self._next_batch():
-                users = {call.row[0] for call in batch}
+                wallets = {call.row[0] for call in batch}
                 size = len({call.row for call in batch})
-                assert users.isdisjoint(self._running_users)  # noqa: S101 - or two batches could wait for each other
-                self._running_users |= users
+                assert wallets.isdisjoint(self._running_wallets)  # noqa: S101 - or two batches could wait for each other
+                self._running_wallets |= wallets
                 self._running_sizes.append(size)
                 try:
                     records = await run_batch(self.connections, batch[0].mutation, batch)
                 finally:
-                    self._running_users -= users
+                    self._running_wallets -= wallets
                     self._running_sizes.remove(size)
                 for call, record in zip(batch, records, strict=True):
                     self._ended(call, record)
@@ -136,12 +136,12 @@ class GroupCommit:
         """Take calls of the mutation that has waited longest, at most BATCH_MAX; the others stay queued, last in turn.
 
         Of those on one row at most ROW_CALLS_MAX are taken, unless each has an idempotency key.
-        Calls whose user is in a running batch stay queued until it ends. In PostgreSQL they would wait for it too, and
-        a transaction that waits there for a busy row can be overtaken again and again.
+        Calls whose wallet is in a running batch stay queued until it ends. In PostgreSQL they would wait for it too,
+        and a transaction that waits there for a busy row can be overtaken again and again.
         """
         for mutation in list(self._queued):
             calls = self._still_queued(self._queued[mutation])
-            batch = [call for call in calls if call.row[0] not in self._running_users]
+            batch = [call for call in calls if call.row[0] not in self._running_wallets]
             if len(batch) > ROW_CALLS_MAX and not mutation.has_idempotency_key:
                 batch = _first_of_each_row(batch)
             batch = batch[:BATCH_MAX]
@@ -155,10 +155,10 @@ class GroupCommit:
         return []
 
     def _still_queued(self, calls: list[Call]) -> list[Call]:
-        """Drop the calls whose callers have left, and hand over those of stuck users to run alone."""
-        if self._stuck_users:
+        """Drop the calls whose callers have left, and hand over those of stuck wallets to run alone."""
+        if self._stuck_wallets:
             for call in calls:
-                if call.user_id in self._stuck_users and not call.answered.done():
+                if call.wallet_id in self._stuck_wallets and not call.answered.done():
                     self._ended(call, None)
         return [call for call in calls if not call.answered.done()]
 

@@ -23,24 +23,28 @@ CONNECT_SECONDS_MAX = 10.0
 LOCK_SECONDS_MAX = 60.0
 DEADLOCKS_MAX = 10
 # A database that this code's migrations have not reached yet has no column for the oldest code that may run on it.
-# Functions are compared with their arguments: one of the same name that takes others is not what this code calls.
+# Functions are compared with their arguments and results: one of the same name with others is not what this code
+# calls.
 RECORDED = """
 SELECT version_num, to_jsonb(recorded) ->> 'oldest_code', ARRAY(
   SELECT name
-  FROM unnest($1::text[], $2::text[]) AS shipped (name, arguments)
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS shipped (name, arguments, results)
   WHERE NOT EXISTS (
     SELECT FROM pg_proc
-    WHERE proname = name AND pg_function_is_visible(oid) AND pg_get_function_arguments(oid) = arguments
+    WHERE proname = name AND pg_function_is_visible(oid)
+      AND pg_get_function_arguments(oid) = arguments AND pg_get_function_result(oid) = results
   )
 )
 FROM alembic_version AS recorded
 """
 CHANGED_FUNCTIONS = """
 SELECT name
-FROM alembic_version CROSS JOIN unnest($2::text[], $3::text[], $4::text[]) AS shipped (name, arguments, body)
+FROM alembic_version
+CROSS JOIN unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS shipped (name, arguments, results, body)
 WHERE version_num = $1 AND NOT EXISTS (
   SELECT FROM pg_proc
-  WHERE proname = name AND pg_function_is_visible(oid) AND pg_get_function_arguments(oid) = arguments AND prosrc = body
+  WHERE proname = name AND pg_function_is_visible(oid)
+    AND pg_get_function_arguments(oid) = arguments AND pg_get_function_result(oid) = results AND prosrc = body
 )
 """
 # The last command of a migration, since it locks the table that `unfit_reason` reads.
@@ -106,15 +110,21 @@ async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     go on serving, and may be restarted. So will functions with another text than this code's, for the same reason.
     Not for use within a transaction: on an empty database the statement fails.
     """
-    names, arguments, *_ = zip(*FUNCTIONS.values(), strict=True)
+    names, arguments, results, *_ = zip(*FUNCTIONS.values(), strict=True)
     try:
-        recorded = await connection.fetchrow(RECORDED, names, arguments)
+        recorded = await connection.fetchrow(RECORDED, names, arguments, results)
     except asyncpg.UndefinedTableError:
         recorded = None
     if recorded is None:
         return "The database has no tables yet: run `videocredits migrate`."
     revision, oldest_code, missing_functions = recorded
     shipped = shipped_revisions()
+    if revision < shipped[0]:
+        return (
+            f"The database is at migration {revision}, which was made before the first release and is not taken over: "
+            "give videocredits an empty database, or have `videocredits serve` begin another one by deleting its data "
+            "directory (VIDEOCREDITS_DATA_DIR)."
+        )
     if revision in shipped[:-1]:
         return f"The database is at migration {revision}, this code at {shipped[-1]}: run `videocredits migrate`."
     if revision != shipped[-1] and (oldest_code is None or oldest_code > shipped[-1] or missing_functions):
@@ -132,8 +142,8 @@ async def changed_functions(connection: "asyncpg.Connection[asyncpg.Record]") ->
 
     None are listed if newer code has migrated the database: its functions may be newer, and are not to be replaced.
     """
-    names, arguments, bodies, _ = zip(*FUNCTIONS.values(), strict=True)
-    rows = await connection.fetch(CHANGED_FUNCTIONS, shipped_revisions()[-1], names, arguments, bodies)
+    names, arguments, results, bodies, _ = zip(*FUNCTIONS.values(), strict=True)
+    rows = await connection.fetch(CHANGED_FUNCTIONS, shipped_revisions()[-1], names, arguments, results, bodies)
     changed = {row["name"] for row in rows}
     return [each for each in FUNCTIONS.values() if each.name in changed]
 

@@ -10,27 +10,28 @@ from db.credit_entry import CreditEntryRow
 from db.database import Database
 from db.mutation import Mutation
 from db.statement import statement
+from db.wallet import WalletRow
 
 
 class UserRow(NamedTuple):
-    """A user as it stands in the table."""
+    """A user and the wallet of the user's own, as they stand in the tables."""
 
     user_id: UUID
-    number: int
+    registered_id: UUID
     name: str | None
     email: str | None
     picture: str | None
+    created_at: datetime
     credits: int
     version: int
     first_purchased_at: datetime | None
-    created_at: datetime
 
 
-GET_USERS = statement("get_users", users=UserRow)
-GET_VIEWERS = statement("get_viewers", users=UserRow, entry=CreditEntryRow)
+GET_USERS = statement("get_users", user_wallets=UserRow)
+GET_VIEWERS = statement("get_viewers", user_wallets=UserRow, entry=CreditEntryRow)
 LIST_USERS = statement("list_users", page=UserRow)
 REGISTER_USER = Mutation("register_user", account=UserRow, entry=CreditEntryRow)
-ADJUST_USER_CREDITS = Mutation("adjust_user_credits", account=UserRow, entry=CreditEntryRow)
+ADJUST_USER_CREDITS = Mutation("adjust_user_credits", wallet=WalletRow, entry=CreditEntryRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class RegisterUserRow:
 
 @dataclass(frozen=True, slots=True)
 class AdjustUserCreditsRow:
-    """What became of an adjustment, with the user and the entry as far as they exist."""
+    """What became of an adjustment, with the wallet and the entry as far as they exist."""
 
     outcome: Literal[
         "idempotency_key_reused",
@@ -54,7 +55,7 @@ class AdjustUserCreditsRow:
         "credits_out_of_range",
         "adjusted",
     ]
-    user: UserRow | None
+    wallet: WalletRow | None
     entry: CreditEntryRow | None
 
 
@@ -75,8 +76,8 @@ async def get_viewers(
     }
 
 
-async def list_users(database: Database, after: int, before: int, limit: int, backward: bool) -> list[UserRow]:
-    """Return users with numbers between ``before`` and ``after``, newest first; ``backward``: oldest first."""
+async def list_users(database: Database, after: UUID, before: UUID, limit: int, backward: bool) -> list[UserRow]:
+    """Return users registered between ``before`` and ``after``, newest first; ``backward``: oldest first."""
     return [UserRow._make(record) for record in await database.rows(LIST_USERS, after, before, limit, backward)]
 
 
@@ -90,23 +91,27 @@ async def register_user(
     signup_credits: int,
     actor: str,
 ) -> RegisterUserRow:
-    """Register a user with the sign-up credits, or keep a registered one's profile current."""
+    """Register a user, with a wallet that has the sign-up credits, or keep a registered one's profile current."""
     answer = await database.answer(REGISTER_USER, user_id, subject, name, email, picture, signup_credits, actor)
     return RegisterUserRow(*answer)
 
 
 async def adjust_user_credits(
     database: Database,
-    user_id: UUID,
+    wallet_id: UUID,
     idempotency_key: str,
     request_hash: bytes,
+    user_id: UUID,
     amount: int,
     kind: str,
     actor: str,
     memo: str | None,
 ) -> AdjustUserCreditsRow:
-    """Add a signed amount to a user's credits, once per key, unless that would leave 0 to 2,147,483,647."""
+    """Add a signed amount to a wallet's credits, once per key, unless that would leave 0 to 2,147,483,647.
+
+    ``user_id`` is for whom, of those who spend from the wallet.
+    """
     answer = await database.answer(
-        ADJUST_USER_CREDITS, user_id, idempotency_key, request_hash, amount, kind, actor, memo
+        ADJUST_USER_CREDITS, wallet_id, idempotency_key, request_hash, user_id, amount, kind, actor, memo
     )
     return AdjustUserCreditsRow(*answer)

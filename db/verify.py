@@ -8,19 +8,19 @@ from uuid import UUID
 
 import asyncpg
 
-from db.migrate import changed_functions
+from db.catalog import changed_objects
 from db.statement import statement
 
 STATEMENTS = tuple(path.name.removesuffix(".sql") for path in (files("db") / "queries" / "verify").iterdir())
-MUTATIONS = "tables_mutations"  # That the functions of all mutations are those that this code ships.
-INVARIANTS = tuple(sorted([*STATEMENTS, MUTATIONS]))
+TABLES = "tables"  # That tables, constraints, triggers and functions are what this code's migrations made, and its own.
+INVARIANTS = (*sorted(STATEMENTS), TABLES)
 BROKEN_ROWS_MAX = 100  # Of each invariant: whatever breaks it more often has been shown well enough.
 
 
 class BrokenRow(NamedTuple):
     """Where an invariant is broken, and what is there; ``number`` is that of an entry or an event."""
 
-    user_id: UUID | None
+    wallet_id: UUID | None
     video_id: UUID | None
     number: int | None
     detail: str
@@ -36,13 +36,12 @@ class Checked:
 
 
 async def verify(
-    connection: "asyncpg.Connection[asyncpg.Record]", user_id: UUID | None = None
+    connection: "asyncpg.Connection[asyncpg.Record]", wallet_id: UUID | None = None
 ) -> AsyncIterator[Checked]:
-    """Check the INVARIANTS for one user or for all, in their order, all as of one moment: others may write meanwhile.
+    """Check the INVARIANTS for one wallet or for all, in their order, all as of one moment: others may write meanwhile.
 
     The connection must be in no transaction. Nothing is changed, and however long it takes no timeout of the session
-    cuts it short. The invariants of the tables themselves (their constraints, their triggers), which are everybody's,
-    are checked when all users are.
+    cuts it short. What belongs to no wallet (tables, triggers, functions) is checked when all wallets are.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(
@@ -51,28 +50,19 @@ async def verify(
             "SET LOCAL work_mem = '64MB'; SET LOCAL timezone = 'UTC'"
         )
         for invariant in INVARIANTS:
-            if user_id is not None and invariant.startswith("tables_"):
-                continue
-            if invariant == MUTATIONS:
-                yield await _check_mutations(connection)
-            else:
-                yield await _check(connection, invariant, user_id)
+            if invariant != TABLES:
+                yield await _check(connection, invariant, wallet_id)
+            elif wallet_id is None:
+                faults = [BrokenRow(None, None, None, fault) for fault in await changed_objects(connection)]
+                yield Checked(invariant, faults, more=0)
 
 
-async def _check(connection: "asyncpg.Connection[asyncpg.Record]", invariant: str, user_id: UUID | None) -> Checked:
+async def _check(connection: "asyncpg.Connection[asyncpg.Record]", invariant: str, wallet_id: UUID | None) -> Checked:
     try:
         async with connection.transaction():
-            cursor = await connection.cursor(statement(f"verify/{invariant}"), user_id)
+            cursor = await connection.cursor(statement(f"verify/{invariant}"), wallet_id)
             broken = [BrokenRow(*record) for record in await cursor.fetch(BROKEN_ROWS_MAX)]
             return Checked(invariant, broken, more=await cursor.forward(2**31 - 1))
     except (asyncpg.SyntaxOrAccessError, asyncpg.DataError) as error:
         # A table, a column or the right to read it is gone; or a number is so wrong that it cannot be reckoned with.
-        return Checked(invariant, [BrokenRow(None, None, None, f"cannot be checked: {error}")], more=0)
-
-
-async def _check_mutations(connection: "asyncpg.Connection[asyncpg.Record]") -> Checked:
-    """Compare the functions with this code's files; a digest in a statement would have to follow their changes."""
-    details = [
-        f"function {each.name} is missing or not what this code ships" for each in await changed_functions(connection)
-    ]
-    return Checked(MUTATIONS, [BrokenRow(None, None, None, detail) for detail in details], more=0)
+        return Checked(invariant, [BrokenRow(None, None, None, f"cannot be checked: {error.args[0]}")], more=0)

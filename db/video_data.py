@@ -13,14 +13,15 @@ from db.database import Database
 from db.json_text import json_argument
 from db.mutation import Mutation
 from db.statement import statement
-from db.user import UserRow
+from db.wallet import WalletRow
 
 
 class VideoDataRow(NamedTuple):
     """A video as it stands in the table."""
 
-    user_id: UUID
+    wallet_id: UUID
     id: UUID
+    user_id: UUID
     title: str
     video_style: str
     topic: str | None
@@ -36,7 +37,7 @@ class VideoDataRow(NamedTuple):
     render_progress: int
     render_id: str | None
     bucket_name: str | None
-    queue_number: int | None
+    queue_id: UUID | None
     queued_at: datetime | None
     render_started_at: datetime | None
     trashed_at: datetime | None
@@ -56,7 +57,7 @@ class VideoContentRow(NamedTuple):
     all are None.
     """
 
-    user_id: UUID
+    wallet_id: UUID
     video_id: UUID
     script: str | None
     caption: str | None
@@ -97,15 +98,15 @@ LIST_RENDER_QUEUE = statement("list_render_queue", page=VideoDataRow)
 LIST_VIDEOS = statement("list_videos", page=VideoDataRow)
 
 CREATE_VIDEO_DATA = Mutation(
-    "create_video_data", account=UserRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
+    "create_video_data", wallet=WalletRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
 )
 RETRY_VIDEO_DATA = Mutation(
-    "retry_video_data", account=UserRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
+    "retry_video_data", wallet=WalletRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
 )
 TRASH_VIDEO_DATA = Mutation("trash_video_data", video=VideoDataRow)
 UPDATE_VIDEO_DATA = Mutation("update_video_data", video=VideoDataRow, quota=QuotaRow)
 UPDATE_VIDEO_RECORD_STATUS = Mutation(
-    "update_video_record_status", account=UserRow, video=VideoDataRow, entry=CreditEntryRow
+    "update_video_record_status", wallet=WalletRow, video=VideoDataRow, entry=CreditEntryRow
 )
 
 
@@ -122,7 +123,7 @@ class CreateVideoDataRow:
         "insufficient_credits",
         "created",
     ]
-    user: UserRow | None
+    wallet: WalletRow | None
     video: VideoDataRow | None
     entry: CreditEntryRow | None
     quota: QuotaRow | None
@@ -141,7 +142,7 @@ class UpdateVideoRecordStatusRow:
         "noted",
         "moved",
     ]
-    user: UserRow | None
+    wallet: WalletRow | None
     video: VideoDataRow | None
     entry: CreditEntryRow | None
 
@@ -159,7 +160,7 @@ class RetryVideoDataRow:
         "insufficient_credits",
         "restarted",
     ]
-    user: UserRow | None
+    wallet: WalletRow | None
     video: VideoDataRow | None
     entry: CreditEntryRow | None
     quota: QuotaRow | None
@@ -184,9 +185,10 @@ class UpdateVideoDataRow:
 
 async def create_video_data(
     database: Database,
-    user_id: UUID,
+    wallet_id: UUID,
     idempotency_key: str,
     request_hash: bytes,
+    user_id: UUID,
     cost: int,
     actor: str,
     title: str,
@@ -200,12 +202,13 @@ async def create_video_data(
     creations_max: int | None = None,
     storage_max: int | None = None,
 ) -> CreateVideoDataRow:
-    """Create a video and charge its user, once per key, if the credits and the user's quotas suffice."""
+    """Create a video of a user's and charge a wallet for it, once per key, if the credits and the quotas suffice."""
     answer = await database.answer(
         CREATE_VIDEO_DATA,
-        user_id,
+        wallet_id,
         idempotency_key,
         request_hash,
+        user_id,
         cost,
         actor,
         title,
@@ -224,7 +227,7 @@ async def create_video_data(
 
 async def update_video_record_status(
     database: Database,
-    user_id: UUID,
+    wallet_id: UUID,
     video_id: UUID,
     status: str | None,
     comments: Any,
@@ -236,7 +239,7 @@ async def update_video_record_status(
     """Take a report about a video; refund its attempt exactly once if that ends it in FAILED or CANCELED."""
     answer = await database.answer(
         UPDATE_VIDEO_RECORD_STATUS,
-        user_id,
+        wallet_id,
         video_id,
         status,
         json_argument(comments),
@@ -250,7 +253,7 @@ async def update_video_record_status(
 
 async def retry_video_data(
     database: Database,
-    user_id: UUID,
+    wallet_id: UUID,
     video_id: UUID,
     idempotency_key: str,
     request_hash: bytes,
@@ -260,19 +263,19 @@ async def retry_video_data(
 ) -> RetryVideoDataRow:
     """Begin a new attempt at a FAILED or CANCELED video and charge for it, once per key."""
     answer = await database.answer(
-        RETRY_VIDEO_DATA, user_id, video_id, idempotency_key, request_hash, cost, actor, creations_max
+        RETRY_VIDEO_DATA, wallet_id, video_id, idempotency_key, request_hash, cost, actor, creations_max
     )
     return RetryVideoDataRow(*answer)
 
 
-async def trash_video_data(database: Database, user_id: UUID, video_id: UUID, is_trashed: bool) -> TrashVideoDataRow:
+async def trash_video_data(database: Database, wallet_id: UUID, video_id: UUID, is_trashed: bool) -> TrashVideoDataRow:
     """Put a video into the trash, or take it out again."""
-    return TrashVideoDataRow(*await database.answer(TRASH_VIDEO_DATA, user_id, video_id, is_trashed))
+    return TrashVideoDataRow(*await database.answer(TRASH_VIDEO_DATA, wallet_id, video_id, is_trashed))
 
 
 async def update_video_data(
     database: Database,
-    user_id: UUID,
+    wallet_id: UUID,
     video_id: UUID,
     expected_version: int | None,
     stored: Mapping[str, Any],
@@ -280,7 +283,7 @@ async def update_video_data(
 ) -> UpdateVideoDataRow:
     """Store the given columns of a video and no others, unless somebody else saved first or the quota is used up."""
     answer = await database.answer(
-        UPDATE_VIDEO_DATA, user_id, video_id, expected_version, json_argument(stored), storage_max
+        UPDATE_VIDEO_DATA, wallet_id, video_id, expected_version, json_argument(stored), storage_max
     )
     return UpdateVideoDataRow(*answer)
 
@@ -288,29 +291,29 @@ async def update_video_data(
 async def get_video_data(
     database: Database, keys: Sequence[tuple[UUID, UUID]]
 ) -> dict[tuple[UUID, UUID], VideoDataRow]:
-    """Return those of the videos that exist, by owner's id and video's id."""
+    """Return those of the videos that exist, by wallet's id and video's id."""
     records = await database.rows(GET_VIDEO_DATA, [key[0] for key in keys], [key[1] for key in keys])
-    return {(row.user_id, row.id): row for row in (VideoDataRow._make(record) for record in records)}
+    return {(row.wallet_id, row.id): row for row in (VideoDataRow._make(record) for record in records)}
 
 
 async def get_video_content(
     database: Database, keys: Sequence[tuple[UUID, UUID]], columns: Sequence[str], bytes_max: int
 ) -> dict[tuple[UUID, UUID], VideoContentRow]:
-    """Return the wanted large columns of videos, by owner's id and video's id, if they fit into so many bytes."""
-    owners, ids = [key[0] for key in keys], [key[1] for key in keys]
-    records = await database.rows(GET_VIDEO_CONTENT, owners, ids, columns, bytes_max)
-    return {(row.user_id, row.video_id): row for row in (VideoContentRow._make(record) for record in records)}
+    """Return the wanted large columns of videos, by wallet's id and video's id, if they fit into so many bytes."""
+    wallet_ids, ids = [key[0] for key in keys], [key[1] for key in keys]
+    records = await database.rows(GET_VIDEO_CONTENT, wallet_ids, ids, columns, bytes_max)
+    return {(row.wallet_id, row.video_id): row for row in (VideoContentRow._make(record) for record in records)}
 
 
-async def get_queue_positions(database: Database, queue_numbers: Sequence[int]) -> dict[int, int]:
-    """Return the places of those that are in the render queue, by their numbers, the next one being 1."""
-    records = await database.rows(GET_QUEUE_POSITIONS, queue_numbers)
-    return {record["queue_number"]: record["position"] for record in records}
+async def get_queue_positions(database: Database, queue_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the places of those that are in the render queue, by their queue ids, the next one being 1."""
+    records = await database.rows(GET_QUEUE_POSITIONS, queue_ids)
+    return {record["queue_id"]: record["position"] for record in records}
 
 
 async def list_videos(
     database: Database,
-    user_ids: Sequence[UUID],
+    wallet_ids: Sequence[UUID],
     after: UUID,
     before: UUID,
     limit: int,
@@ -318,16 +321,16 @@ async def list_videos(
     statuses: Sequence[str] | None,
     trashed: bool | None,
 ) -> dict[UUID, list[VideoDataRow]]:
-    """Return a page of each user's videos, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_VIDEOS, user_ids, after, before, limit, backward, statuses, trashed)
+    """Return a page of each wallet's videos, newest first; ``backward``: oldest first."""
+    records = await database.rows(LIST_VIDEOS, wallet_ids, after, before, limit, backward, statuses, trashed)
     # As `_make`, in half the time: that is a function of Python's, and takes a record's columns one by one.
     new = tuple.__new__
     rows = [new(VideoDataRow, record[:]) for record in records]
-    if len(user_ids) == 1:  # as most often; and then there is nothing to tell apart
-        return {user_ids[0]: rows}
-    found: dict[UUID, list[VideoDataRow]] = {user_id: [] for user_id in user_ids}
-    for user_id, of_user in groupby(rows, attrgetter("user_id")):
-        found[user_id].extend(of_user)
+    if len(wallet_ids) == 1:  # as most often; and then there is nothing to tell apart
+        return {wallet_ids[0]: rows}
+    found: dict[UUID, list[VideoDataRow]] = {wallet_id: [] for wallet_id in wallet_ids}
+    for wallet_id, of_user in groupby(rows, attrgetter("wallet_id")):
+        found[wallet_id].extend(of_user)
     return found
 
 
@@ -346,7 +349,7 @@ async def list_all_videos(
 
 
 async def list_render_queue(
-    database: Database, after: int, before: int, limit: int, backward: bool
+    database: Database, after: UUID, before: UUID, limit: int, backward: bool
 ) -> list[VideoDataRow]:
     """Return a page of the videos that wait to be rendered, longest waiting first; ``backward``: last."""
     records = await database.rows(LIST_RENDER_QUEUE, after, before, limit, backward)

@@ -12,7 +12,7 @@ from db.statement import statement
 class VideoEventRow(NamedTuple):
     """One change of a video's status, as it was written."""
 
-    user_id: UUID
+    wallet_id: UUID
     video_id: UUID
     number: int
     status: str
@@ -29,17 +29,19 @@ LIST_VIDEO_EVENTS = statement("list_video_events", page=VideoEventRow)
 async def get_video_events(
     database: Database, keys: Sequence[tuple[UUID, UUID, int]]
 ) -> dict[tuple[UUID, UUID, int], VideoEventRow]:
-    """Return those of the events that exist, by owner's id, video's id and number."""
+    """Return those of the events that exist, by wallet's id, video's id and number."""
     records = await database.rows(GET_VIDEO_EVENTS, *(list(column) for column in zip(*keys, strict=True)))
-    return {(row.user_id, row.video_id, row.number): row for row in (VideoEventRow._make(record) for record in records)}
+    return {
+        (row.wallet_id, row.video_id, row.number): row for row in (VideoEventRow._make(record) for record in records)
+    }
 
 
 async def list_video_events(
     database: Database, videos: Sequence[tuple[UUID, UUID]], after: int, before: int, limit: int, backward: bool
 ) -> dict[tuple[UUID, UUID], list[VideoEventRow]]:
     """Return a page of each video's events, newest first; ``backward``: oldest first."""
-    owners, ids = [video[0] for video in videos], [video[1] for video in videos]
+    wallet_ids, ids = [video[0] for video in videos], [video[1] for video in videos]
     found: dict[tuple[UUID, UUID], list[VideoEventRow]] = {video: [] for video in videos}
-    for record in await database.rows(LIST_VIDEO_EVENTS, owners, ids, after, before, limit, backward):
-        found[record["user_id"], record["video_id"]].append(VideoEventRow._make(record))
+    for record in await database.rows(LIST_VIDEO_EVENTS, wallet_ids, ids, after, before, limit, backward):
+        found[record["wallet_id"], record["video_id"]].append(VideoEventRow._make(record))
     return found

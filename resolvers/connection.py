@@ -34,11 +34,11 @@ class Order(Generic[Bound]):
 
 _NUMBER, _ID = struct.Struct(">1sq"), struct.Struct(">1s16s")
 
-NEWEST_USER_FIRST = Order(b"u", _NUMBER, start=2**63 - 1, end=0)
+NEWEST_USER_FIRST = Order(b"u", _ID, start=uuid(b"\xff" * 16), end=uuid(bytes(16)))
 NEWEST_ENTRY_FIRST = Order(b"c", _NUMBER, start=2**63 - 1, end=0)
 NEWEST_VIDEO_FIRST = Order(b"v", _ID, start=uuid(b"\xff" * 16), end=uuid(bytes(16)))
 NEWEST_EVENT_FIRST = Order(b"e", _NUMBER, start=2**31 - 1, end=0)
-LONGEST_WAITING_FIRST = Order(b"q", _NUMBER, start=0, end=2**63 - 1)
+LONGEST_WAITING_FIRST = Order(b"q", _ID, start=uuid(bytes(16)), end=uuid(b"\xff" * 16))
 
 
 @dataclass(frozen=True, slots=True)

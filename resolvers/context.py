@@ -79,37 +79,37 @@ class Context(schema.context.Context):
     async def user(self, user_id: UUID) -> User:
         return objects.user(objects.required(await self.loaders.user(user_id)))
 
-    async def video_data(self, user_id: UUID, video_id: UUID) -> VideoData:
-        return objects.video_data(objects.required(await self.loaders.video_data((user_id, video_id))))
+    async def video_data(self, wallet_id: UUID, video_id: UUID) -> VideoData:
+        return objects.video_data(objects.required(await self.loaders.video_data((wallet_id, video_id))))
 
-    async def video_content(self, user_id: UUID, video_id: UUID, column: str) -> Any:
+    async def video_content(self, wallet_id: UUID, video_id: UUID, column: str) -> Any:
         if self._budget is None:
             self._budget = ContentBudget(self.response_bytes_max)
         if self._content is None:
             self._content = ContentLoader(self.database, self._budget)
-        return await self._content.load((user_id, video_id), column)
+        return await self._content.load((wallet_id, video_id), column)
 
-    async def queue_position(self, queue_number: int) -> int | None:
-        return await self.loaders.queue_position(queue_number)
+    async def queue_position(self, queue_id: UUID) -> int | None:
+        return await self.loaders.queue_position(queue_id)
 
-    async def videos(self, user_id: UUID, page: Page, video_filter: VideoFilter | None) -> Connection[VideoData]:
+    async def videos(self, wallet_id: UUID, page: Page, video_filter: VideoFilter | None) -> Connection[VideoData]:
         part = window(page, NEWEST_VIDEO_FIRST)
-        rows = await self.loaders.videos(user_id, part, wanted(video_filter))
+        rows = await self.loaders.videos(wallet_id, part, wanted(video_filter))
         return connection(rows, part, lambda row: row.id, objects.video_data)
 
-    async def credit_entries(self, user_id: UUID, page: Page) -> Connection[CreditEntry]:
+    async def credit_entries(self, wallet_id: UUID, page: Page) -> Connection[CreditEntry]:
         part = window(page, NEWEST_ENTRY_FIRST)
-        rows = await self.loaders.credit_entries(user_id, part)
+        rows = await self.loaders.credit_entries(wallet_id, part)
         return connection(rows, part, lambda row: row.number, objects.credit_entry)
 
-    async def credit_entries_of_video(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[CreditEntry]:
+    async def credit_entries_of_video(self, wallet_id: UUID, video_id: UUID, page: Page) -> Connection[CreditEntry]:
         part = window(page, NEWEST_ENTRY_FIRST)
-        rows = await self.loaders.credit_entries_of_video((user_id, video_id), part)
+        rows = await self.loaders.credit_entries_of_video((wallet_id, video_id), part)
         return connection(rows, part, lambda row: row.number, objects.credit_entry)
 
-    async def video_events(self, user_id: UUID, video_id: UUID, page: Page) -> Connection[VideoEvent]:
+    async def video_events(self, wallet_id: UUID, video_id: UUID, page: Page) -> Connection[VideoEvent]:
         part = window(page, NEWEST_EVENT_FIRST)
-        rows = await self.loaders.video_events((user_id, video_id), part)
+        rows = await self.loaders.video_events((wallet_id, video_id), part)
         return connection(rows, part, lambda row: row.number, objects.video_event)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import strawberry
 
-from db.change_feed import UNSEEN, WatchedUser
+from db.change_feed import UNSEEN, WatchedWallet
 from db.database import RetryLaterError
 from resolvers import objects
 from resolvers.connection import NEWEST_ENTRY_FIRST, cursor, window
@@ -32,7 +32,7 @@ async def credit_entry_added(info: Info, after: _After = None) -> AsyncGenerator
 
 
 async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGenerator[Edge[CreditEntry], None]:
-    with context.live.watch(WatchedUser(user_id, UNSEEN)) as watch:
+    with context.live.watch(WatchedWallet(user_id, UNSEEN)) as watch:
         checked = False
         while True:
             watch.rest_seconds = context.rest_seconds
@@ -52,4 +52,4 @@ async def _added(context: Context, user_id: UUID, number: int | None) -> AsyncGe
                         yield Edge(cursor=cursor(NEWEST_ENTRY_FIRST, number), node=objects.credit_entry(row))
             except RetryLaterError:
                 continue
-            watch.subject = WatchedUser(user_id, user and user.version)
+            watch.subject = WatchedWallet(user_id, user and user.version)

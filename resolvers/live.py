@@ -55,7 +55,7 @@ class Watch:
     def __init__(self, live: "Live", subject: Subject) -> None:
         self.subject = subject
         self.rest_seconds = 0.0  # the shortest time between two readings
-        self.in_queue = False  # whether it shows a position in the render queue, which other users' videos change
+        self.in_queue = False  # whether it shows a position in the render queue, which other wallets' videos change
         self.rests_until = 0.0
         self.state = State.BUSY
         self._live = live
@@ -155,15 +155,15 @@ class Live:
     def watch(self, subject: Subject) -> Iterator[Watch]:
         """Watch a subject. Enter this before the first reading, so that no change is missed."""
         watch = Watch(self, subject)
-        self._watches[subject.user_id].add(watch)
+        self._watches[subject.wallet_id].add(watch)
         try:
             yield watch
         finally:
             watch.end()
             self._due.discard(watch)
-            self._watches[subject.user_id].discard(watch)
-            if not self._watches[subject.user_id]:
-                del self._watches[subject.user_id]
+            self._watches[subject.wallet_id].discard(watch)
+            if not self._watches[subject.wallet_id]:
+                del self._watches[subject.wallet_id]
 
     def subjects(self) -> set[Subject]:
         """Return what is watched, as last seen."""
@@ -173,10 +173,10 @@ class Live:
         """Return whether any watch shows a position in the render queue."""
         return any(watch.in_queue for watches in self._watches.values() for watch in watches)
 
-    def wake(self, user_ids: Iterable[UUID]) -> None:
-        """Wake the watches of these users, whose rows may have changed."""
-        for user_id in user_ids:
-            for watch in self._watches.get(user_id, ()):
+    def wake(self, wallet_ids: Iterable[UUID]) -> None:
+        """Wake the watches of these wallets, whose rows may have changed."""
+        for wallet_id in wallet_ids:
+            for watch in self._watches.get(wallet_id, ()):
                 watch.change()
 
     def wake_queue(self) -> None:

@@ -114,17 +114,17 @@ class Loaders:
     def video_event(self, event: tuple[UUID, UUID, int]) -> Awaitable[VideoEventRow | None]:
         return self._row(db.video_event.get_video_events, event)
 
-    def queue_position(self, queue_number: int) -> Awaitable[int | None]:
-        return self._row(db.video_data.get_queue_positions, queue_number)
+    def queue_position(self, queue_id: UUID) -> Awaitable[int | None]:
+        return self._row(db.video_data.get_queue_positions, queue_id)
 
-    async def videos(self, user_id: UUID, window: Window[UUID], wanted: Wanted) -> list[VideoDataRow]:
-        return required(await self._row(db.video_data.list_videos, user_id, *window.bounds, *wanted))
+    async def videos(self, wallet_id: UUID, window: Window[UUID], wanted: Wanted) -> list[VideoDataRow]:
+        return required(await self._row(db.video_data.list_videos, wallet_id, *window.bounds, *wanted))
 
-    async def credit_entries(self, user_id: UUID, window: Window[int]) -> list[CreditEntryRow]:
-        return required(await self._row(db.credit_entry.list_credit_entries, user_id, *window.bounds))
+    async def credit_entries(self, wallet_id: UUID, window: Window[int]) -> list[CreditEntryRow]:
+        return required(await self._row(db.credit_entry.list_credit_entries, wallet_id, *window.bounds))
 
-    async def added_credit_entries(self, user_id: UUID, number: int) -> list[CreditEntryRow]:
-        entry = (user_id, number)
+    async def added_credit_entries(self, wallet_id: UUID, number: int) -> list[CreditEntryRow]:
+        entry = (wallet_id, number)
         return required(await self._row(db.credit_entry.list_added_credit_entries, entry, PAGE_SIZE_MAX))
 
     async def credit_entries_of_video(self, video: Video, window: Window[int]) -> list[CreditEntryRow]:

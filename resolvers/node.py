@@ -36,13 +36,13 @@ async def _node(context: Context, access: Access, id: str) -> Node | None:
         case UserKey(user_id) if sees(access, "user", user_id):
             user = await loaders.user(user_id)
             return user and objects.user(user)
-        case VideoKey(user_id) as key if sees(access, "videoData", user_id):
+        case VideoKey(wallet_id) as key if sees(access, "videoData", wallet_id):
             video = await loaders.video_data(key)
             return video and objects.video_data(video)
-        case EntryKey(user_id) as key if sees(access, "user", user_id):
+        case EntryKey(wallet_id) as key if sees(access, "user", wallet_id):
             entry = await loaders.credit_entry(key)
             return entry and objects.credit_entry(entry)
-        case EventKey(user_id) as key if sees(access, "videoData", user_id):
+        case EventKey(wallet_id) as key if sees(access, "videoData", wallet_id):
             event = await loaders.video_event(key)
             return event and objects.video_event(event)
         case _:

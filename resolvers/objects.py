@@ -1,11 +1,15 @@
 """Converts rows to GraphQL objects; no other module does."""
 
-from typing import TypeVar
+from collections.abc import Awaitable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from uuid import UUID
 
 from db.credit_entry import CreditEntryRow
 from db.user import UserRow
 from db.video_data import VideoDataRow
 from db.video_event import VideoEventRow
+from db.wallet import WalletRow
 from resolvers.row_object import object_from_row
 from schema.credit_entry import CreditEntry, CreditEntryKind
 from schema.node import entry_id, event_id, user_id, video_id
@@ -14,6 +18,9 @@ from schema.user import User
 from schema.video_data import MusicTrack, VideoData, Voice, Volume
 from schema.video_event import VideoEvent
 from schema.video_status import VideoStatus
+
+if TYPE_CHECKING:
+    from resolvers.loaders import Loaders
 
 Row = TypeVar("Row")
 
@@ -29,17 +36,52 @@ _kind, _status = dict(CreditEntryKind.__members__).__getitem__, dict(VideoStatus
 
 user = object_from_row(User, UserRow, id=(user_id, "user_id"))
 
+
+class _Owner(NamedTuple):
+    """A user whom a mutation is about, the wallet that it changed, and where the rest is read from once selected."""
+
+    user_id: UUID
+    wallet: WalletRow
+    loaders: "Loaders"
+
+
+async def _read(column: str, user_id: UUID, loaders: "Loaders") -> object:
+    return getattr(required(await loaders.user(user_id)), column)
+
+
+def _changed(column: str, user_id: UUID, wallet: WalletRow, loaders: "Loaders") -> object | Awaitable[object]:
+    """Return what the mutation left in the user's own wallet; what it left in another one is not the user's."""
+    return getattr(wallet, column) if wallet.wallet_id == user_id else _read(column, user_id, loaders)
+
+
+_owner = object_from_row(
+    User,
+    _Owner,
+    id=(user_id, "user_id"),
+    **{column: (partial(_read, column), "user_id", "loaders") for column in ("name", "email", "picture", "created_at")},
+    **{
+        column: (partial(_changed, column), "user_id", "wallet", "loaders")
+        for column in ("credits", "version", "first_purchased_at")
+    },
+)
+
+
+def owner(user_id: UUID, wallet: WalletRow, loaders: "Loaders") -> User:
+    """Return the user whom a mutation is about: the profile is read only if it is selected."""
+    return _owner(_Owner(user_id, wallet, loaders))
+
+
 credit_entry = object_from_row(
     CreditEntry,
     CreditEntryRow,
-    id=(entry_id, "user_id", "number"),
+    id=(entry_id, "wallet_id", "number"),
     kind=(_kind, "kind"),
 )
 
 video_event = object_from_row(
     VideoEvent,
     VideoEventRow,
-    id=(event_id, "user_id", "video_id", "number"),
+    id=(event_id, "wallet_id", "video_id", "number"),
     status=(_status, "status"),
 )
 
@@ -59,7 +101,7 @@ def _volume(background_music: float, voice: float) -> Volume:
 video_data = object_from_row(
     VideoData,
     VideoDataRow,
-    id=(video_id, "user_id", "id"),
+    id=(video_id, "wallet_id", "id"),
     video_id=(lambda own_id: own_id, "id"),
     voice=(_voice, "voice_id", "voice_name"),
     music_track=(_music_track, "music_track_name", "music_track_url"),

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from db.user import UserRow
 from db.video_data import QuotaRow, VideoDataRow
+from db.wallet import WalletRow
 from resolvers import objects
 from resolvers.context import Quotas
 from schema.error import (
@@ -30,11 +30,11 @@ def video_data_not_found() -> VideoDataNotFound:
     return VideoDataNotFound(code="VIDEO_DATA_NOT_FOUND", message="There is no such video, or it is not yours to see.")
 
 
-def insufficient_credits(user: UserRow, required: int) -> InsufficientCredits:
+def insufficient_credits(wallet: WalletRow, required: int) -> InsufficientCredits:
     return InsufficientCredits(
         code="INSUFFICIENT_CREDITS",
-        message=f"It takes {required:,} credits, and the balance is {user.credits:,}.",
-        balance=user.credits,
+        message=f"It takes {required:,} credits, and the balance is {wallet.credits:,}.",
+        balance=wallet.credits,
         required=required,
     )
 
@@ -58,19 +58,19 @@ def quota_exceeded(
     )
 
 
-def credits_out_of_range(user: UserRow) -> CreditsOutOfRange:
+def credits_out_of_range(wallet: WalletRow) -> CreditsOutOfRange:
     return CreditsOutOfRange(
         code="CREDITS_OUT_OF_RANGE",
-        message=f"The balance is {user.credits:,}, and an account holds at most {CREDITS_MAX:,} credits.",
-        balance=user.credits,
+        message=f"The balance is {wallet.credits:,}, and an account holds at most {CREDITS_MAX:,} credits.",
+        balance=wallet.credits,
         maximum=CREDITS_MAX,
     )
 
 
-def refund_out_of_range(user: UserRow) -> OperationRefused:
+def refund_out_of_range(wallet: WalletRow) -> OperationRefused:
     return OperationRefused(
         code="CREDITS_OUT_OF_RANGE",
-        message=f"The balance is {user.credits:,}: with the refund it would be more than an account can hold, "
+        message=f"The balance is {wallet.credits:,}: with the refund it would be more than an account can hold, "
         f"{CREDITS_MAX:,} credits. Lower it first; the video is as it was.",
     )
 

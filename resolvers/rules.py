@@ -58,9 +58,9 @@ class Access(NamedTuple):
     identity: Identity
     reach: Reach
 
-    def reaches(self, user_id: UUID) -> bool:
-        """Return whether the caller reaches a user's rows."""
-        return self.reach is ANY or user_id == self.identity.user_id
+    def reaches(self, wallet_id: UUID) -> bool:
+        """Return whether the caller reaches a wallet's rows; a user's own wallet has the user's id."""
+        return self.reach is ANY or wallet_id == self.identity.user_id
 
 
 def allows(field: str, identity: Identity | None) -> bool:
@@ -97,7 +97,7 @@ def quotas_of(info: Info, access: Access) -> Quotas:
     return info.context.terms.quotas if access.identity.role is USER else NO_QUOTAS
 
 
-def sees(access: Access, field: str, user_id: UUID) -> bool:
-    """Return whether a caller sees a user's row through another root field."""
+def sees(access: Access, field: str, wallet_id: UUID) -> bool:
+    """Return whether a caller sees a wallet's row through another root field."""
     reach = RULES[field].get(access.identity.role)
-    return reach is not None and Access(access.identity, reach).reaches(user_id)
+    return reach is not None and Access(access.identity, reach).reaches(wallet_id)

@@ -6,7 +6,7 @@ from typing import Annotated, assert_never
 import strawberry
 
 import db.user
-from db.change_feed import UNSEEN, WatchedUser
+from db.change_feed import UNSEEN, WatchedWallet
 from resolvers import objects, refusals
 from resolvers.connection import NEWEST_USER_FIRST, connection, window
 from resolvers.context import Info
@@ -41,9 +41,9 @@ async def viewer_updated(info: Info) -> AsyncGenerator[ViewerUpdate, None]:
         row, entry = await loaders.viewer(user_id) or (None, None)
         update = ViewerUpdate(user=row and objects.user(row), entry=entry and objects.credit_entry(entry))
         version = row and row.version
-        return Seen(WatchedUser(user_id, version), ("user", version), update)
+        return Seen(WatchedWallet(user_id, version), ("user", version), update)
 
-    return states(info.context, WatchedUser(user_id, UNSEEN), read)
+    return states(info.context, WatchedWallet(user_id, UNSEEN), read)
 
 
 async def user(
@@ -63,7 +63,7 @@ async def users(
     admit(info)
     part = window(Page(first, after, last, before), NEWEST_USER_FIRST)
     rows = await db.user.list_users(info.context.database, *part.bounds)
-    return connection(rows, part, lambda row: row.number, objects.user)
+    return connection(rows, part, lambda row: row.registered_id, objects.user)
 
 
 async def register_user(
@@ -99,6 +99,7 @@ async def adjust_user_credits(
         key.user_id,
         input.idempotency_key,
         request_hash("adjustUserCredits", amount=input.amount, kind=input.kind.name, memo=input.memo),
+        key.user_id,
         input.amount,
         input.kind.name,
         access.identity.actor,
@@ -110,12 +111,12 @@ async def adjust_user_credits(
         case "user_not_found":
             return refusals.user_not_found()
         case "insufficient_credits":
-            return refusals.insufficient_credits(required(row.user), -input.amount)
+            return refusals.insufficient_credits(required(row.wallet), -input.amount)
         case "credits_out_of_range":
-            return refusals.credits_out_of_range(required(row.user))
+            return refusals.credits_out_of_range(required(row.wallet))
         case "adjusted" | "replayed":
             return AdjustUserCreditsSuccess(
-                user=objects.user(required(row.user)),
+                user=objects.owner(key.user_id, required(row.wallet), info.context.loaders),
                 entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "replayed",
             )

@@ -54,7 +54,7 @@ from schema.video_status import VideoStatus
 
 def _within_reach(access: Access, id: str) -> VideoKey | None:
     key = decode_id(id)
-    return key if isinstance(key, VideoKey) and access.reaches(key.user_id) else None
+    return key if isinstance(key, VideoKey) and access.reaches(key.wallet_id) else None
 
 
 async def video_data(
@@ -87,7 +87,7 @@ async def render_queue(
     admit(info)
     part = window(Page(first, after, last, before), LONGEST_WAITING_FIRST)
     rows = await db.video_data.list_render_queue(info.context.database, *part.bounds)
-    return connection(rows, part, lambda row: required(row.queue_number), objects.video_data)
+    return connection(rows, part, lambda row: required(row.queue_id), objects.video_data)
 
 
 async def video_data_stats(info: Info) -> VideoDataStats:
@@ -141,8 +141,8 @@ async def videos_updated(
 
 async def _queue_positions(rows: list[VideoDataRow], loaders: Loaders) -> list[int | None]:
     """Read the queue positions of those videos that wait to be rendered."""
-    queued = [row.queue_number for row in rows if row.queue_number is not None]
-    return list(await asyncio.gather(*(loaders.queue_position(number) for number in queued)))
+    queued = [row.queue_id for row in rows if row.queue_id is not None]
+    return list(await asyncio.gather(*(loaders.queue_position(queue_id) for queue_id in queued)))
 
 
 async def create_video_data(
@@ -169,6 +169,7 @@ async def create_video_data(
             voice=voice and {"voice_id": voice.voice_id, "name": voice.name},
             created_by=input.created_by,
         ),
+        key.user_id,
         cost,
         access.identity.actor,
         input.title,
@@ -190,11 +191,11 @@ async def create_video_data(
         case "creations_exceeded" | "storage_exceeded":
             return refusals.quota_exceeded(row.outcome, required(row.quota), quotas)
         case "insufficient_credits":
-            return refusals.insufficient_credits(required(row.user), cost)
+            return refusals.insufficient_credits(required(row.wallet), cost)
         case "created" | "replayed":
             return CreateVideoDataSuccess(
-                video_data=objects.video_data(required(row.video)),
-                user=objects.user(required(row.user)),
+                video_data=objects.video_data(video := required(row.video)),
+                user=objects.owner(video.user_id, required(row.wallet), info.context.loaders),
                 entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "replayed",
             )
@@ -211,7 +212,7 @@ async def update_video_record_status(
         return refusals.video_data_not_found()
     row = await db.video_data.update_video_record_status(
         info.context.database,
-        key.user_id,
+        key.wallet_id,
         key.video_id,
         input.status and input.status.name,
         input.comments,
@@ -228,11 +229,11 @@ async def update_video_record_status(
         case "illegal_transition":
             return refusals.illegal_transition(required(row.video), required(input.status))
         case "credits_out_of_range":
-            return refusals.refund_out_of_range(required(row.user))
+            return refusals.refund_out_of_range(required(row.wallet))
         case "unchanged" | "noted" | "moved":
             return UpdateVideoRecordStatusSuccess(
-                video_data=objects.video_data(required(row.video)),
-                user=objects.user(required(row.user)),
+                video_data=objects.video_data(video := required(row.video)),
+                user=objects.owner(video.user_id, required(row.wallet), info.context.loaders),
                 entry=row.entry and objects.credit_entry(row.entry),
                 replayed=row.outcome == "unchanged",
             )
@@ -249,7 +250,7 @@ async def cancel_video_data(
         return refusals.video_data_not_found()
     row = await db.video_data.update_video_record_status(
         info.context.database,
-        key.user_id,
+        key.wallet_id,
         key.video_id,
         status=VideoStatus.CANCELED.name,
         comments=None,
@@ -264,11 +265,11 @@ async def cancel_video_data(
         case "illegal_transition":
             return refusals.illegal_transition(required(row.video), VideoStatus.CANCELED)
         case "credits_out_of_range":
-            return refusals.refund_out_of_range(required(row.user))
+            return refusals.refund_out_of_range(required(row.wallet))
         case "unchanged" | "moved":
             return CancelVideoDataSuccess(
-                video_data=objects.video_data(required(row.video)),
-                user=objects.user(required(row.user)),
+                video_data=objects.video_data(video := required(row.video)),
+                user=objects.owner(video.user_id, required(row.wallet), info.context.loaders),
                 entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "unchanged",
             )
@@ -289,7 +290,7 @@ async def retry_video_data(  # noqa: PLR0911 - each outcome is answered in its o
     quotas = quotas_of(info, access)
     row = await db.video_data.retry_video_data(
         info.context.database,
-        key.user_id,
+        key.wallet_id,
         key.video_id,
         input.idempotency_key,
         request_hash("retryVideoData", record_id=input.record_id),
@@ -307,11 +308,11 @@ async def retry_video_data(  # noqa: PLR0911 - each outcome is answered in its o
         case "creations_exceeded":
             return refusals.quota_exceeded(row.outcome, required(row.quota), quotas)
         case "insufficient_credits":
-            return refusals.insufficient_credits(required(row.user), cost)
+            return refusals.insufficient_credits(required(row.wallet), cost)
         case "restarted" | "replayed":
             return RetryVideoDataSuccess(
-                video_data=objects.video_data(required(row.video)),
-                user=objects.user(required(row.user)),
+                video_data=objects.video_data(video := required(row.video)),
+                user=objects.owner(video.user_id, required(row.wallet), info.context.loaders),
                 entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "replayed",
             )
@@ -335,7 +336,7 @@ async def restore_video_data(
 
 async def _trash(info: Info, record_id: str, *, trashed: bool) -> dict[str, Any] | VideoDataNotFound:
     key = _within_reach(admit(info), record_id)
-    row = key and await db.video_data.trash_video_data(info.context.database, key.user_id, key.video_id, trashed)
+    row = key and await db.video_data.trash_video_data(info.context.database, key.wallet_id, key.video_id, trashed)
     if row is None or row.outcome == "video_data_not_found":
         return refusals.video_data_not_found()
     return {"video_data": objects.video_data(required(row.video)), "replayed": row.outcome == "unchanged"}
@@ -355,7 +356,7 @@ async def update_video_data(
     quotas = quotas_of(info, access)
     row = await db.video_data.update_video_data(
         info.context.database,
-        key.user_id,
+        key.wallet_id,
         key.video_id,
         input.expected_version,
         stored,

@@ -39,6 +39,7 @@ class AdjustmentKind(Enum):
     "without gaps, and each balance is the one before plus the amount."
 )
 class CreditEntry(Node):
+    wallet_id: strawberry.Private[UUID]
     user_id: strawberry.Private[UUID]
     video_id: strawberry.Private[UUID | None]
     number: int = strawberry.field(description="1 for the user's first entry, 2 for the second, without gaps.")
@@ -61,13 +62,13 @@ class CreditEntry(Node):
         return await info.context.user(self.user_id)
 
     user: Annotated["User", strawberry.lazy("schema.user")] = strawberry.field(
-        resolver=_user, description="Whose ledger this is."
+        resolver=_user, description="For whom it was written: the user who was charged, or got the credits."
     )
 
     async def _video_data(self, info: Info) -> Annotated["VideoData", strawberry.lazy("schema.video_data")] | None:
         if self.video_id is None:
             return None
-        return await info.context.video_data(self.user_id, self.video_id)
+        return await info.context.video_data(self.wallet_id, self.video_id)
 
     video_data: Annotated["VideoData", strawberry.lazy("schema.video_data")] | None = strawberry.field(
         resolver=_video_data, description="The video that was charged or refunded; null for entries without one."

@@ -1,4 +1,4 @@
-"""Global ids: opaque, typed, and including the owner, so that access is checked before the row is read."""
+"""Global ids: opaque, typed, and including the wallet, so that access is checked before the row is read."""
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
@@ -16,23 +16,23 @@ class UserKey(NamedTuple):
 
 
 class VideoKey(NamedTuple):
-    """What a video's id contains: its owner and its own id."""
+    """What a video's id contains: the wallet that it is charged to, and its own id."""
 
-    user_id: UUID
+    wallet_id: UUID
     video_id: UUID
 
 
 class EntryKey(NamedTuple):
-    """What a credit entry's id contains: its user and its number."""
+    """What a credit entry's id contains: its wallet and its number."""
 
-    user_id: UUID
+    wallet_id: UUID
     number: int
 
 
 class EventKey(NamedTuple):
-    """What a video event's id contains: the video's owner, the video, and the event's number."""
+    """What a video event's id contains: the video's wallet, the video, and the event's number."""
 
-    user_id: UUID
+    wallet_id: UUID
     video_id: UUID
     number: int
 
@@ -43,7 +43,7 @@ _URL_SAFE, _STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+
 
 
 def encode_id(key: Key) -> strawberry.ID:
-    """Return a key as the id that clients see: such as `video_` and base64url of the owner's id and the row's own."""
+    """Return a key as the id that clients see: such as `video_` and base64url of the wallet's id and the row's own."""
     return strawberry.ID(_WRITERS[type(key)](*key))
 
 
@@ -53,19 +53,19 @@ def user_id(user_id: UUID) -> str:
     return "user_" + base64url(user_id.bytes)
 
 
-def video_id(user_id: UUID, video_id: UUID) -> str:
+def video_id(wallet_id: UUID, video_id: UUID) -> str:
     """Return a video's global id."""
-    return "video_" + base64url(user_id.bytes + video_id.bytes)
+    return "video_" + base64url(wallet_id.bytes + video_id.bytes)
 
 
-def entry_id(user_id: UUID, number: int) -> str:
+def entry_id(wallet_id: UUID, number: int) -> str:
     """Return a credit entry's global id."""
-    return "entry_" + base64url(user_id.bytes + number.to_bytes(8, signed=True))
+    return "entry_" + base64url(wallet_id.bytes + number.to_bytes(8, signed=True))
 
 
-def event_id(user_id: UUID, video_id: UUID, number: int) -> str:
+def event_id(wallet_id: UUID, video_id: UUID, number: int) -> str:
     """Return a video event's global id."""
-    return "event_" + base64url(user_id.bytes + video_id.bytes + number.to_bytes(4, signed=True))
+    return "event_" + base64url(wallet_id.bytes + video_id.bytes + number.to_bytes(4, signed=True))
 
 
 _WRITERS: dict[type[Key], Callable[..., str]] = {

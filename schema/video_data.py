@@ -67,9 +67,10 @@ class VideoFilter(Limited):
 
 @strawberry.type(description="A video: what it is made from, how far it is, and what it cost.")
 class VideoData(Node):
+    wallet_id: strawberry.Private[UUID]
     user_id: strawberry.Private[UUID]
     video_id: strawberry.Private[UUID]
-    queue_number: strawberry.Private[int | None]
+    queue_id: strawberry.Private[UUID | None]
     title: str = strawberry.field(description="What the user calls it.")
     video_style: str = strawberry.field(description="The style of its pictures.")
     topic: str | None = strawberry.field(description="What it is about.")
@@ -129,7 +130,7 @@ class VideoData(Node):
         return images and [VideoImage(**image) for image in images]
 
     async def _content(self, info: Info, column: str) -> Any:
-        return await info.context.video_content(self.user_id, self.video_id, column)
+        return await info.context.video_content(self.wallet_id, self.video_id, column)
 
     script: str | None = strawberry.field(resolver=_script, metadata=LARGE, description="What the voice says.")
     caption: JSON | None = strawberry.field(
@@ -151,7 +152,7 @@ class VideoData(Node):
     )
 
     async def _queue_position(self, info: Info) -> int | None:
-        return None if self.queue_number is None else await info.context.queue_position(self.queue_number)
+        return None if self.queue_id is None else await info.context.queue_position(self.queue_id)
 
     queue_position: int | None = strawberry.field(
         resolver=_queue_position,
@@ -169,7 +170,7 @@ class VideoData(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[CreditEntry]:
         page = Page(first, after, last, before)
-        return await info.context.credit_entries_of_video(self.user_id, self.video_id, page)
+        return await info.context.credit_entries_of_video(self.wallet_id, self.video_id, page)
 
     entries: Connection[CreditEntry] = strawberry.field(
         resolver=_entries, description="What it cost and what was given back, newest entry first."
@@ -178,7 +179,7 @@ class VideoData(Node):
     async def _events(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[VideoEvent]:
-        return await info.context.video_events(self.user_id, self.video_id, Page(first, after, last, before))
+        return await info.context.video_events(self.wallet_id, self.video_id, Page(first, after, last, before))
 
     events: Connection[VideoEvent] = strawberry.field(
         resolver=_events, description="Each status that it took on, newest first."

@@ -12,7 +12,7 @@ from schema.video_status import VideoStatus
 
 @strawberry.type(description="One change of a video's status. Events are never changed or removed.")
 class VideoEvent(Node):
-    user_id: strawberry.Private[UUID]
+    wallet_id: strawberry.Private[UUID]
     video_id: strawberry.Private[UUID]
     number: int = strawberry.field(description="1 for the video's first event, 2 for the second, without gaps.")
     status: VideoStatus = strawberry.field(description="The status that the video took on.")

@@ -89,9 +89,9 @@ def create_app(settings: Settings | None = None, *, dsn: str | None = None) -> S
             queue_moved=live.wake_queue,
         )
 
-        def changed(user_id: UUID) -> None:
-            live.wake([user_id])
-            feed.announce(user_id)
+        def changed(wallet_id: UUID) -> None:
+            live.wake([wallet_id])
+            feed.announce(wallet_id)
 
         database.on_change = changed
         async with feed.running():

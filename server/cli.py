@@ -202,7 +202,11 @@ def schema() -> None:
     examples=["videocredits verify", "videocredits verify --user user_AAAAAAAAAAAAAAAAAAAAAA"],
     settings=["DATABASE_URL", "DATA_DIR"],
 )
-@click.option("--user", type=_UserId(), help="Check this user alone: their id in the API, or in the tables.")
+@click.option(
+    "--user",
+    type=_UserId(),
+    help="Check one wallet alone: a user's own, by the user's id in the API, or any by its UUID.",
+)
 def verify(user: UUID | None) -> None:
     """Check every promise about balances, entries, videos and their histories, over the whole database.
 
@@ -266,7 +270,7 @@ async def _prepare(dsn: str, settings: Settings) -> None:
             await database.close()
 
 
-async def _verify(dsn: str, user_id: UUID | None) -> bool:
+async def _verify(dsn: str, wallet_id: UUID | None) -> bool:
     """Print what is kept and what is broken, and return whether all is kept."""
     import db.migrate
     import db.verify
@@ -275,10 +279,10 @@ async def _verify(dsn: str, user_id: UUID | None) -> bool:
     async with db.migrate.connected(dsn) as connection:
         if reason := await db.migrate.unfit_reason(connection):
             raise StartError(reason)
-        async for checked in db.verify.verify(connection, user_id):
+        async for checked in db.verify.verify(connection, wallet_id):
             click.echo(f"{'BROKEN' if checked.broken else 'kept':<8}{checked.invariant.replace('_', ' ')}")
             for row in checked.broken:
-                places = {"user": row.user_id, "video": row.video_id, "number": row.number}
+                places = {"wallet": row.wallet_id, "video": row.video_id, "number": row.number}
                 where = ", ".join(f"{name} {value}" for name, value in places.items() if value is not None)
                 click.echo(f"{'':<8}  {where or 'database'}: {row.detail}")
             if checked.more:

@@ -209,7 +209,7 @@ class Model:
         identity = Identity(subject, Role.USER)
         user = self.users.get(identity.user_id)
         key_of_id = decode_id(id)
-        if not isinstance(key_of_id, VideoKey) or key_of_id.user_id != identity.user_id or user is None:
+        if not isinstance(key_of_id, VideoKey) or key_of_id.wallet_id != identity.user_id or user is None:
             return _refusal("VideoDataNotFound", "VIDEO_DATA_NOT_FOUND")
         if key in user.keys:
             return self._used("RetryVideoData", user, key, ("retry", id))

@@ -24,6 +24,7 @@ from db.video_data import (
     UpdateVideoRecordStatusRow,
     VideoDataRow,
 )
+from db.wallet import WalletRow
 from resolvers.idempotency import request_hash
 
 Answer = TypeVar("Answer")
@@ -46,10 +47,18 @@ WHERE datname = current_database() AND backend_type = 'client backend'
 
 @dataclass(frozen=True)
 class Account:
-    """One user's credits and videos, directly on the database, with the arguments that matter to a race."""
+    """A wallet's credits and videos, directly on the database, with the arguments that matter to a race.
+
+    The wallet is the user's own, unless it is another one, such as a team's.
+    """
 
     database: Database
     user_id: UUID
+    team_id: UUID | None = None
+
+    @property
+    def wallet_id(self) -> UUID:
+        return self.team_id or self.user_id
 
     @classmethod
     async def open(cls, database: Database, credits: int) -> "Account":
@@ -72,7 +81,7 @@ class Account:
     async def adjust(self, key: str, amount: int, kind: str = "ADJUSTMENT") -> AdjustUserCreditsRow:
         arguments = request_hash("adjustUserCredits", amount=amount, kind=kind)
         return await db.user.adjust_user_credits(
-            self.database, self.user_id, key, arguments, amount, kind, actor="ADMIN:root", memo=None
+            self.database, self.wallet_id, key, arguments, self.user_id, amount, kind, actor="ADMIN:root", memo=None
         )
 
     async def create(
@@ -88,9 +97,10 @@ class Account:
         arguments = request_hash("createVideoData", title=title, script=script)
         return await db.video_data.create_video_data(
             self.database,
-            self.user_id,
+            self.wallet_id,
             key,
             arguments,
+            self.user_id,
             cost,
             actor="USER:racer",
             title=title,
@@ -116,7 +126,7 @@ class Account:
     ) -> UpdateVideoRecordStatusRow:
         return await db.video_data.update_video_record_status(
             self.database,
-            self.user_id,
+            self.wallet_id,
             video_id,
             status,
             comments,
@@ -131,46 +141,51 @@ class Account:
     ) -> RetryVideoDataRow:
         arguments = request_hash("retryVideoData", record_id=str(video_id))
         return await db.video_data.retry_video_data(
-            self.database, self.user_id, video_id, key, arguments, cost, "USER:racer", creations_max
+            self.database, self.wallet_id, video_id, key, arguments, cost, "USER:racer", creations_max
         )
 
     async def trash(self, video_id: UUID, trashed: bool) -> TrashVideoDataRow:
-        return await db.video_data.trash_video_data(self.database, self.user_id, video_id, trashed)
+        return await db.video_data.trash_video_data(self.database, self.wallet_id, video_id, trashed)
 
     async def store(
         self, video_id: UUID, expected_version: int | None, storage_max: int | None = None, **stored: object
     ) -> UpdateVideoDataRow:
         return await db.video_data.update_video_data(
-            self.database, self.user_id, video_id, expected_version, stored, storage_max
+            self.database, self.wallet_id, video_id, expected_version, stored, storage_max
         )
 
     async def user(self) -> UserRow:
         return (await db.user.get_users(self.database, [self.user_id]))[self.user_id]
 
+    async def wallet(self) -> WalletRow:
+        columns = ", ".join(WalletRow._fields)
+        (record,) = await self.database.rows(f"SELECT {columns} FROM wallets WHERE wallet_id = $1", self.wallet_id)
+        return WalletRow._make(record)
+
     async def videos(self) -> list[VideoDataRow]:
         everything = (UUID(int=2**128 - 1), UUID(int=0), MANY, True, None, None)
-        return (await db.video_data.list_videos(self.database, [self.user_id], *everything))[self.user_id]
+        return (await db.video_data.list_videos(self.database, [self.wallet_id], *everything))[self.wallet_id]
 
     async def ledger(self) -> list[CreditEntryRow]:
         """Return the entries, oldest first, after checking that they are numbered from 1 and explain the balance."""
         pages = await db.credit_entry.list_credit_entries(
-            self.database, [self.user_id], 2**63 - 1, 0, MANY, backward=True
+            self.database, [self.wallet_id], 2**63 - 1, 0, MANY, backward=True
         )
-        entries = pages[self.user_id]
+        entries = pages[self.wallet_id]
         assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
         balance = 0
         for entry in entries:
             balance += entry.amount
             assert entry.balance_after == balance
-        assert (await self.user()).credits == balance
+        assert (await self.wallet()).credits == balance
         return entries
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Lock the account and its videos, so that every call that changes them waits."""
         async with self.database.pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT FROM video_data WHERE user_id = $1 FOR NO KEY UPDATE", self.user_id)
-            await connection.execute("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", self.user_id)
+            await connection.execute("SELECT FROM video_data WHERE wallet_id = $1 FOR NO KEY UPDATE", self.wallet_id)
+            await connection.execute("SELECT FROM wallets WHERE wallet_id = $1 FOR NO KEY UPDATE", self.wallet_id)
             yield
 
 
@@ -218,16 +233,18 @@ async def charged(account: Account) -> None:
 
 
 def check_told(answers: Iterable[Told]) -> None:
-    """Check that all answers agree on each version of a user or video, and on each entry."""
-    seen: dict[tuple[object, ...], UserRow | VideoDataRow | CreditEntryRow] = {}
+    """Check that all answers agree on each version of a user, wallet or video, and on each entry."""
+    seen: dict[tuple[object, ...], UserRow | WalletRow | VideoDataRow | CreditEntryRow] = {}
     for answer in answers:
-        user, video, entry = (getattr(answer, noun, None) for noun in ("user", "video", "entry"))
+        user, wallet, video, entry = (getattr(answer, noun, None) for noun in ("user", "wallet", "video", "entry"))
         if user:
             assert seen.setdefault(("user", user.user_id, user.version), user) == user
+        if wallet:
+            assert seen.setdefault(("wallet", wallet.wallet_id, wallet.version), wallet) == wallet
         if video:
             assert seen.setdefault(("video", video.id, video.version), video) == video
         if entry:
-            assert seen.setdefault(("entry", entry.user_id, entry.number), entry) == entry
+            assert seen.setdefault(("entry", entry.wallet_id, entry.number), entry) == entry
 
 
 async def check_verified(dsn: str) -> None:
@@ -237,14 +254,20 @@ async def check_verified(dsn: str) -> None:
     await connection.close()
 
 
-async def deadlocks(database: Database, dsn: str) -> int:
-    """Close the database and return the number of deadlocks that PostgreSQL found in it."""
+async def statistics(database: Database, dsn: str, query: str) -> asyncpg.Record:
+    """Close the database, and read statistics: its connections report theirs at their end, at the latest."""
     await database.close()
     connection = await asyncpg.connect(dsn)
-    # A process reports its counts at its end, at the latest.
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     while await connection.fetchval(others):  # noqa: ASYNC110 - PostgreSQL sets no event
         await asyncio.sleep(0.01)
-    count: int = await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    (row,) = await connection.fetch(query)
     await connection.close()
+    return row
+
+
+async def deadlocks(database: Database, dsn: str) -> int:
+    """Close the database and return the number of deadlocks that PostgreSQL found in it."""
+    query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    count: int = (await statistics(database, dsn, query))["deadlocks"]
     return count

@@ -9,5 +9,5 @@ async def every_row(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     """Read every row of every table."""
     return {
         table: [tuple(record) for record in await database.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 3")]
-        for table in ("users", "video_data", "video_contents", "credit_entries", "video_events")
+        for table in ("wallets", "users", "video_data", "video_contents", "credit_entries", "video_events")
     }

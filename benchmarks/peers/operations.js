@@ -23,8 +23,16 @@ const picked = (row, prefix) => {
   return object
 }
 
-const user = (row, prefix = '') => {
-  const object = picked(row, prefix)
+const user = (row) => {
+  const object = picked(row, '')
+  object.id = encodeId('user', object.userId)
+  return object
+}
+
+// Makes a user of what a mutation answers with: the wallet, without the profile.
+const wallet = (row) => {
+  const object = picked(row, 'wallet_')
+  object.userId = object.walletId
   object.id = encodeId('user', object.userId)
   return object
 }
@@ -32,14 +40,14 @@ const user = (row, prefix = '') => {
 const video = (row, prefix = '') => {
   const object = picked(row, prefix)
   object.videoId = object.id
-  object.id = encodeId('video', object.userId, object.videoId)
+  object.id = encodeId('video', object.walletId, object.videoId)
   return object
 }
 
 const entry = (row) => {
   if (row.entry_number === null) return null
   const object = picked(row, 'entry_')
-  object.id = encodeId('entry', object.userId, object.number.toString(16).padStart(16, '0'))
+  object.id = encodeId('entry', object.walletId, object.number.toString(16).padStart(16, '0'))
   return object
 }
 
@@ -57,7 +65,7 @@ export const createVideoData = async (input, identity) => {
   const { title, videoStyle, topic, script, caption, voice, createdBy, idempotencyKey } = input
   const hash = requestHash('createVideoData', title, videoStyle, topic, script, caption, voice, createdBy)
   const row = await answer('create_video_data', [
-    ...[identity.userId, idempotencyKey, hash, COST, identity.actor, title, videoStyle, topic, script],
+    ...[identity.userId, idempotencyKey, hash, identity.userId, COST, identity.actor, title, videoStyle, topic, script],
     ...[caption && JSON.stringify(caption), voice?.voiceId, voice?.name, createdBy],
     ...[null, null], // No quotas.
   ])
@@ -65,7 +73,7 @@ export const createVideoData = async (input, identity) => {
   return {
     __typename: 'CreateVideoDataSuccess',
     videoData: video(row, 'video_'),
-    user: user(row, 'account_'),
+    user: wallet(row),
     entry: entry(row),
     replayed: row.outcome === 'replayed',
   }
@@ -82,7 +90,7 @@ export const updateVideoRecordStatus = async (input, identity) => {
   return {
     __typename: 'UpdateVideoRecordStatusSuccess',
     videoData: video(row, 'video_'),
-    user: user(row, 'account_'),
+    user: wallet(row),
     entry: entry(row),
     replayed: row.outcome === 'unchanged',
   }
@@ -93,11 +101,11 @@ export const adjustUserCredits = async (input, identity) => {
   const { userId, amount, kind, memo, idempotencyKey } = input
   const hash = requestHash('adjustUserCredits', amount, kind, memo)
   const [id] = decodeId(userId)
-  const row = await answer('adjust_user_credits', [id, idempotencyKey, hash, amount, kind, identity.actor, memo])
+  const row = await answer('adjust_user_credits', [id, idempotencyKey, hash, id, amount, kind, identity.actor, memo])
   if (row.outcome !== 'adjusted' && row.outcome !== 'replayed') return refusal(row.outcome)
   return {
     __typename: 'AdjustUserCreditsSuccess',
-    user: user(row, 'account_'),
+    user: wallet(row),
     entry: entry(row),
     replayed: row.outcome === 'replayed',
   }
@@ -119,7 +127,7 @@ export const viewer = async (identity) => {
 export const videosOf = async (userIds) => {
   const found = await rows('list_videos', [userIds, LAST_ID, FIRST_ID, PAGE_SIZE + 1, false, null, false])
   const pages = new Map(userIds.map((userId) => [userId, []]))
-  for (const row of found) pages.get(row.user_id).push(row)
+  for (const row of found) pages.get(row.wallet_id).push(row)
   return userIds.map((userId) => {
     const page = pages.get(userId)
     const nodes = page.slice(0, PAGE_SIZE).map((row) => video(row))

@@ -190,12 +190,20 @@ VIDEO_COLUMNS = (
 )
 
 
-def user(row: asyncpg.Record, prefix: str = "") -> User:
-    return User(id=encode_id("user", row[f"{prefix}user_id"]), **{name: row[prefix + name] for name in USER_COLUMNS})
+def user(row: asyncpg.Record) -> User:
+    return User(id=encode_id("user", row["user_id"]), **{name: row[name] for name in USER_COLUMNS})
+
+
+def wallet(row: asyncpg.Record) -> User:
+    """Make a user of what a mutation answers with: the wallet, without the profile."""
+    key = row["wallet_wallet_id"]
+    return User(
+        id=encode_id("user", key), user_id=key, name=None, credits=row["wallet_credits"], version=row["wallet_version"]
+    )
 
 
 def video(row: asyncpg.Record, prefix: str = "") -> VideoData:
-    key = encode_id("video", row[f"{prefix}user_id"], row[f"{prefix}id"])
+    key = encode_id("video", row[f"{prefix}wallet_id"], row[f"{prefix}id"])
     return VideoData(id=key, **{name: row[prefix + name] for name in VIDEO_COLUMNS})
 
 
@@ -203,7 +211,7 @@ def entry(row: asyncpg.Record) -> CreditEntry | None:
     number = row["entry_number"]
     if number is None:
         return None
-    key = encode_id("entry", row["entry_user_id"], number)
+    key = encode_id("entry", row["entry_wallet_id"], number)
     return CreditEntry(id=key, number=number, amount=row["entry_amount"], balance_after=row["entry_balance_after"])
 
 
@@ -232,7 +240,7 @@ async def create_video_data(info: Info, input: CreateVideoDataInput) -> CreateVi
         info,
         Role.USER,
         CREATE_VIDEO_DATA,
-        *(me.user_id, input.idempotency_key, request_hash, COST, me.actor),
+        *(me.user_id, input.idempotency_key, request_hash, me.user_id, COST, me.actor),
         *(input.title, input.video_style, input.topic, input.script, json_argument(input.caption)),
         *((voice.voice_id, voice.name) if voice else (None, None)),
         *(input.created_by, None, None),  # No quotas.
@@ -242,7 +250,7 @@ async def create_video_data(info: Info, input: CreateVideoDataInput) -> CreateVi
         return refused(row)
     return CreateVideoDataSuccess(
         video_data=video(row, "video_"),
-        user=user(row, "account_"),
+        user=wallet(row),
         entry=written,
         replayed=row["outcome"] == "replayed",
     )
@@ -270,25 +278,25 @@ async def update_video_record_status(
         return refused(row)
     return UpdateVideoRecordStatusSuccess(
         video_data=video(row, "video_"),
-        user=user(row, "account_"),
+        user=wallet(row),
         entry=entry(row),
         replayed=outcome == "unchanged",
     )
 
 
 async def adjust_user_credits(info: Info, input: AdjustUserCreditsInput) -> AdjustUserCreditsSuccess | Refused:
+    (user_id,) = decode_id(input.user_id)
     row = await run(
         info,
         Role.ADMIN,
         ADJUST_USER_CREDITS,
-        *(*decode_id(input.user_id), input.idempotency_key),
-        *(hashed("adjustUserCredits", input.amount, input.kind, input.memo), input.amount, input.kind),
-        *(info.context.identity.actor, input.memo),
+        *(user_id, input.idempotency_key, hashed("adjustUserCredits", input.amount, input.kind, input.memo), user_id),
+        *(input.amount, input.kind, info.context.identity.actor, input.memo),
     )
     written = entry(row)
     if written is None or row["outcome"] not in {"adjusted", "replayed"}:
         return refused(row)
-    return AdjustUserCreditsSuccess(user=user(row, "account_"), entry=written, replayed=row["outcome"] == "replayed")
+    return AdjustUserCreditsSuccess(user=wallet(row), entry=written, replayed=row["outcome"] == "replayed")
 
 
 async def viewer(info: Info) -> User | None:
@@ -309,7 +317,7 @@ async def videos_of(pool: Pool, user_ids: list[UUID]) -> list[VideoConnection]:
     rows = await pool.fetch(LIST_VIDEOS, user_ids, LAST_ID, FIRST_ID, PAGE_SIZE + 1, False, None, False)
     pages: dict[UUID, list[asyncpg.Record]] = {user_id: [] for user_id in user_ids}
     for row in rows:
-        pages[row["user_id"]].append(row)
+        pages[row["wallet_id"]].append(row)
     return [
         VideoConnection(
             nodes=[video(row) for row in page[:PAGE_SIZE]],

@@ -21,18 +21,18 @@ const typeDefs = /* GraphQL */ `
   }
   type CreateVideoDataSuccess {
     videoData: VideoDatum!
-    user: User!
+    user: Wallet!
     entry: CreditEntry!
     replayed: Boolean!
   }
   type UpdateVideoRecordStatusSuccess {
     videoData: VideoDatum!
-    user: User!
+    user: Wallet!
     entry: CreditEntry
     replayed: Boolean!
   }
   type AdjustUserCreditsSuccess {
-    user: User!
+    user: Wallet!
     entry: CreditEntry!
     replayed: Boolean!
   }
@@ -86,16 +86,16 @@ const mutation =
   (_, { $input }) =>
     sideEffect([$input, context().get('identity')], ([input, identity]) => run(input, identity))
 
-const selected = (users, videos, entries) => ({
-  user: ($answer) => users.get({ user_id: get(get($answer, 'user'), 'userId') }),
+const selected = (wallets, videos, entries) => ({
+  user: ($answer) => wallets.get({ wallet_id: get(get($answer, 'user'), 'walletId') }),
   entry: ($answer) => {
     const $entry = get($answer, 'entry')
-    return entries.get({ user_id: get($entry, 'userId'), number: get($entry, 'number') })
+    return entries.get({ wallet_id: get($entry, 'walletId'), number: get($entry, 'number') })
   },
   ...(videos && {
     videoData: ($answer) => {
       const $video = get($answer, 'videoData')
-      return videos.get({ user_id: get($video, 'userId'), id: get($video, 'videoId') })
+      return videos.get({ wallet_id: get($video, 'walletId'), id: get($video, 'videoId') })
     },
   }),
 })
@@ -111,18 +111,18 @@ const ownerOf = ([id, { role, userId }]) => {
 const instance = postgraphile({
   extends: [PostGraphileAmberPreset],
   plugins: [
-    extendSchema(({ pgResources: { users, video_data: videos, credit_entries: entries } }) => ({
+    extendSchema(({ pgResources: { users, wallets, video_data: videos, credit_entries: entries } }) => ({
       typeDefs,
       objects: {
-        CreateVideoDataSuccess: { plans: selected(users, videos, entries) },
-        UpdateVideoRecordStatusSuccess: { plans: selected(users, videos, entries) },
-        AdjustUserCreditsSuccess: { plans: selected(users, null, entries) },
+        CreateVideoDataSuccess: { plans: selected(wallets, videos, entries) },
+        UpdateVideoRecordStatusSuccess: { plans: selected(wallets, videos, entries) },
+        AdjustUserCreditsSuccess: { plans: selected(wallets, null, entries) },
         Query: {
           plans: {
             viewer: () => users.get({ user_id: context().get('identity').get('userId') }),
             videoData: (_, { $id }) => {
               const $owner = lambda([$id, context().get('identity')], ownerOf, true)
-              return videos.get({ user_id: get($owner, 0), id: get($owner, 1) })
+              return videos.get({ wallet_id: get($owner, 0), id: get($owner, 1) })
             },
           },
         },

@@ -1,56 +1,56 @@
 -- Take a report about a video: its status, its progress, comments, a download URL. A report that ends the present attempt in FAILED or
 -- CANCELED gives back what it was charged, once.
--- It takes 1 to 64 calls, sorted by user and video, as arrays: user_id, video_id, status (null: the present one), comments (JSON),
+-- It takes 1 to 64 calls, sorted by wallet and video, as arrays: wallet_id, video_id, status (null: the present one), comments (JSON),
 -- render_progress, download_url (null: as they are), attempt that the report is about (null: the present one), actor and request_id. It
--- answers each call, by its place in the arrays, as if the calls ran one after the other: outcome, and the user, the video and the
+-- answers each call, by its place in the arrays, as if the calls ran one after the other: outcome, and the wallet, the video and the
 -- present attempt's REFUND entry as far as they exist. Outcomes in order of precedence:
 --   video_data_not_found, stale_attempt, unchanged, noted (what is not the status), illegal_transition, credits_out_of_range, moved.
 -- A rerun, whose first reply was lost, finds its request id on the video and answers as the first run did, with the rows as they are now.
 -- (Only where the present status came with progress is it 'moved' instead of 'noted', between which clients see no difference.)
--- Race-free because the users who may get a refund and then all videos are locked, each in the order of their ids, before anything is
+-- Race-free because the wallets who may get a refund and then all videos are locked, each in the order of their ids, before anything is
 -- read: every later statement sees all that was committed before the locks. The balance changes by a guarded increment.
 CREATE OR REPLACE FUNCTION update_video_record_status(
-  user_id_of uuid[], video_id_of uuid[], status_of text[], comments_of text[], render_progress_of integer[], download_url_of text[],
+  wallet_id_of uuid[], video_id_of uuid[], status_of text[], comments_of text[], render_progress_of integer[], download_url_of text[],
   attempt_of integer[], actor_of text[], request_id_of bigint[]
-) RETURNS TABLE (place integer, outcome text, account users, video video_data, entry credit_entries)
+) RETURNS TABLE (place integer, outcome text, wallet wallets, video video_data, entry credit_entries)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   first integer;
   last integer := 0;
 BEGIN
-  IF status_of && ARRAY['FAILED', 'CANCELED'] THEN
-    PERFORM FROM users
-    WHERE user_id IN (
-      SELECT call.user_id FROM unnest(user_id_of, status_of) AS call (user_id, status) WHERE call.status IN ('FAILED', 'CANCELED')
+  IF EXISTS (SELECT FROM unnest(status_of) AS given (status) WHERE video_status_is_refunded(given.status)) THEN
+    PERFORM FROM wallets
+    WHERE wallet_id IN (
+      SELECT call.wallet_id FROM unnest(wallet_id_of, status_of) AS call (wallet_id, status) WHERE video_status_is_refunded(call.status)
     )
-    ORDER BY user_id
+    ORDER BY wallet_id
     FOR NO KEY UPDATE;
   END IF;
-  PERFORM FROM unnest(user_id_of, video_id_of) AS call (user_id, id)
-  INNER JOIN video_data AS present ON call.user_id = present.user_id AND call.id = present.id
-  ORDER BY present.user_id, present.id
+  PERFORM FROM unnest(wallet_id_of, video_id_of) AS call (wallet_id, id)
+  INNER JOIN video_data AS present ON call.wallet_id = present.wallet_id AND call.id = present.id
+  ORDER BY present.wallet_id, present.id
   FOR NO KEY UPDATE OF present;
 
-  WHILE last < cardinality(user_id_of) LOOP
+  WHILE last < cardinality(wallet_id_of) LOOP
     -- Calls on different videos, the last of which may end its attempt: the others see no effect of it.
     first := last + 1;
     last := first;
-    WHILE video_id_of[last + 1] <> video_id_of[last] AND coalesce(status_of[last] NOT IN ('FAILED', 'CANCELED'), TRUE) LOOP
+    WHILE video_id_of[last + 1] <> video_id_of[last] AND video_status_is_refunded(status_of[last]) IS NOT TRUE LOOP
       last := last + 1;
     END LOOP;
     RETURN QUERY
     WITH call AS (
       SELECT
-        given.user_id, given.id, given.status, given.comments::jsonb AS comments, given.render_progress, given.download_url,
+        given.wallet_id, given.id, given.status, given.comments::jsonb AS comments, given.render_progress, given.download_url,
         given.attempt, given.actor, given.request_id, first + given.nth::integer - 1 AS place
       FROM
         unnest(
-          user_id_of[first:last], video_id_of[first:last], status_of[first:last], comments_of[first:last],
+          wallet_id_of[first:last], video_id_of[first:last], status_of[first:last], comments_of[first:last],
           render_progress_of[first:last], download_url_of[first:last], attempt_of[first:last], actor_of[first:last],
           request_id_of[first:last]
         ) WITH ORDINALITY
-          AS given (user_id, id, status, comments, render_progress, download_url, attempt, actor, request_id, nth)
+          AS given (wallet_id, id, status, comments, render_progress, download_url, attempt, actor, request_id, nth)
     ),
 
     changed AS (
@@ -63,9 +63,9 @@ BEGIN
         render_progress = CASE
           WHEN call.status = 'COMPLETED' THEN 100 ELSE greatest(present.render_progress, call.render_progress)
         END,
-        queue_number = CASE
-          WHEN coalesce(call.status, present.status) = present.status THEN present.queue_number
-          WHEN call.status = 'RENDER_QUEUED' THEN nextval('video_data_queue_number')
+        queue_id = CASE
+          WHEN coalesce(call.status, present.status) = present.status THEN present.queue_id
+          WHEN call.status = 'RENDER_QUEUED' THEN uuidv7()
         END,
         queued_at = CASE
           WHEN call.status = 'RENDER_QUEUED' AND present.status <> 'RENDER_QUEUED' THEN now() ELSE present.queued_at
@@ -79,7 +79,7 @@ BEGIN
         request_ids = with_request_id(present.request_ids, call.request_id)
       FROM call
       WHERE
-        present.user_id = call.user_id AND present.id = call.id
+        present.wallet_id = call.wallet_id AND present.id = call.id
         AND call.request_id <> ALL (present.request_ids)
         AND coalesce(call.attempt = present.attempt, TRUE)
         AND CASE
@@ -93,48 +93,50 @@ BEGIN
           WHEN call.status = present.status THEN
             NOT video_status_is_final(present.status) AND call.render_progress > present.render_progress
           WHEN NOT video_status_may_follow(present.status, call.status) THEN FALSE
-          WHEN call.status IN ('FAILED', 'CANCELED') THEN
-            (SELECT credits::bigint + present.cost <= 2147483647 FROM users WHERE user_id = call.user_id)
+          WHEN video_status_is_refunded(call.status) THEN
+            (SELECT credits::bigint + present.cost <= credits_max() FROM wallets WHERE wallet_id = call.wallet_id)
           ELSE TRUE
         END
       RETURNING
         call.place, call.actor, call.request_id, call.comments AS said, old.status <> new.status AS is_moved,
-        present.user_id, present.id, present.status, present.attempt, present.cost, present.event_count, present AS video
+        present.wallet_id, present.id, present.user_id, present.status, present.attempt, present.cost, present.event_count, present AS video
     ),
 
     event AS (
-      INSERT INTO video_events (user_id, video_id, number, status, attempt, actor, comments)
-      SELECT user_id, id, event_count, status, attempt, actor, said
+      INSERT INTO video_events (wallet_id, video_id, number, status, attempt, actor, comments)
+      SELECT wallet_id, id, event_count, status, attempt, actor, said
       FROM changed
       WHERE is_moved
     ),
 
     refunded AS (
-      UPDATE users AS owner SET
+      UPDATE wallets AS owner SET
         credits = owner.credits + changed.cost,
         entry_count = owner.entry_count + 1,
         version = owner.version + 1
       FROM changed
       WHERE
-        owner.user_id = changed.user_id AND changed.status IN ('FAILED', 'CANCELED')
-        AND owner.credits::bigint + changed.cost <= 2147483647
-      RETURNING changed.place, owner.entry_count, owner.credits, owner AS account
+        owner.wallet_id = changed.wallet_id AND video_status_is_refunded(changed.status)
+        AND owner.credits::bigint + changed.cost <= credits_max()
+      RETURNING changed.place, owner.entry_count, owner.credits, owner AS wallet
     ),
 
     refund AS (
-      INSERT INTO credit_entries AS refund (user_id, number, kind, amount, balance_after, video_id, attempt, actor, request_id)
+      INSERT INTO credit_entries AS refund (
+        wallet_id, number, kind, amount, balance_after, user_id, video_id, attempt, actor, request_id
+      )
       SELECT
-        changed.user_id, refunded.entry_count, 'REFUND', changed.cost, refunded.credits, changed.id, changed.attempt, changed.actor,
-        changed.request_id
+        changed.wallet_id, refunded.entry_count, 'REFUND', changed.cost, refunded.credits, changed.user_id, changed.id,
+        changed.attempt, changed.actor, changed.request_id
       FROM changed INNER JOIN refunded ON changed.place = refunded.place
       RETURNING refund AS entry
     )
 
     SELECT
-      changed.place, CASE WHEN changed.is_moved THEN 'moved' ELSE 'noted' END, coalesce(refunded.account, owner), changed.video,
+      changed.place, CASE WHEN changed.is_moved THEN 'moved' ELSE 'noted' END, coalesce(refunded.wallet, owner), changed.video,
       refund.entry
     FROM changed
-    INNER JOIN users AS owner ON changed.user_id = owner.user_id
+    INNER JOIN wallets AS owner ON changed.wallet_id = owner.wallet_id
     LEFT JOIN refunded ON changed.place = refunded.place
     LEFT JOIN refund ON refunded.place IS NOT NULL
     UNION ALL
@@ -146,18 +148,18 @@ BEGIN
         WHEN call.attempt <> present.attempt THEN 'stale_attempt'
         WHEN call.status IS NULL OR call.status = present.status THEN 'unchanged'
         WHEN NOT video_status_may_follow(present.status, call.status) THEN 'illegal_transition'
-        WHEN call.status IN ('FAILED', 'CANCELED') THEN 'credits_out_of_range'
+        WHEN video_status_is_refunded(call.status) THEN 'credits_out_of_range'
       END,
       owner, present, earlier
     FROM call
-    LEFT JOIN video_data AS present ON call.user_id = present.user_id AND call.id = present.id
-    LEFT JOIN users AS owner ON present.user_id = owner.user_id
+    LEFT JOIN video_data AS present ON call.wallet_id = present.wallet_id AND call.id = present.id
+    LEFT JOIN wallets AS owner ON present.wallet_id = owner.wallet_id
     LEFT JOIN credit_entries AS earlier
       ON
-        present.user_id = earlier.user_id AND present.id = earlier.video_id AND earlier.kind = 'REFUND'
+        present.wallet_id = earlier.wallet_id AND present.id = earlier.video_id AND earlier.kind = 'REFUND'
         AND CASE
           WHEN call.request_id = ANY (present.request_ids) THEN earlier.request_id = call.request_id
-          ELSE present.status IN ('FAILED', 'CANCELED') AND earlier.attempt = present.attempt
+          ELSE video_status_is_refunded(present.status) AND earlier.attempt = present.attempt
         END
     WHERE call.place <> ALL (ARRAY(SELECT changed.place FROM changed));
   END LOOP;

@@ -1,4 +1,4 @@
--- Videos of all users, newest first.
+-- Videos of all wallets, newest first.
 -- $1 after and $2 before: ids, exclusive, the type's ends where there is none; $3 limit for each; $4 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
 -- $5 statuses text[] (null: all), $6 trashed (null: either).

@@ -1,14 +1,14 @@
--- Videos of each of these users ($1 uuid[]), newest first.
+-- Videos of each of these wallets ($1 uuid[]), newest first.
 -- $2 after and $3 before: ids, exclusive, the type's ends where there is none; $4 limit for each; $5 true for the last page's
 -- end: the rows nearest `before`, in reverse. Only the branch of that direction is executed.
 -- $6 statuses text[] (null: all), $7 trashed (null: either).
 SELECT page.*
-FROM unnest($1::uuid[]) AS owner (user_id)
+FROM unnest($1::uuid[]) AS given (wallet_id)
 CROSS JOIN LATERAL (
   (
     SELECT * FROM video_data
     WHERE
-      video_data.user_id = owner.user_id
+      video_data.wallet_id = given.wallet_id
       AND ($6::text[] IS NULL OR video_data.status = any($6))
       AND ($7::boolean IS NULL OR (video_data.trashed_at IS NOT NULL) = $7)
       AND NOT $5::boolean
@@ -21,7 +21,7 @@ CROSS JOIN LATERAL (
   (
     SELECT * FROM video_data
     WHERE
-      video_data.user_id = owner.user_id
+      video_data.wallet_id = given.wallet_id
       AND ($6::text[] IS NULL OR video_data.status = any($6))
       AND ($7::boolean IS NULL OR (video_data.trashed_at IS NOT NULL) = $7)
       AND $5::boolean

@@ -85,7 +85,7 @@ async def verified(dsn: str) -> list[str]:
     connection = await asyncpg.connect(dsn)
     try:
         return [
-            f"{checked.invariant}: user {row.user_id}, video {row.video_id}, number {row.number}: {row.detail}"
+            f"{checked.invariant}: wallet {row.wallet_id}, video {row.video_id}, number {row.number}: {row.detail}"
             async for checked in verify(connection)
             for row in checked.broken
         ]

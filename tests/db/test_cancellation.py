@@ -158,10 +158,10 @@ async def test_a_deadlock(database: Database, dsn: str) -> None:
     # It looks for deadlocks so late that the report finds this one.
     rival = await asyncpg.connect(dsn, server_settings={"deadlock_timeout": "60s"})
     async with rival.transaction():
-        await rival.execute("SELECT FROM video_data WHERE user_id = $1 FOR NO KEY UPDATE", account.user_id)
+        await rival.execute("SELECT FROM video_data WHERE wallet_id = $1 FOR NO KEY UPDATE", account.user_id)
         report = asyncio.create_task(account.report(created.video.id, "FAILED"))
         await waiting(database.pool, [report])
-        await rival.execute("SELECT FROM users WHERE user_id = $1 FOR NO KEY UPDATE", account.user_id)
+        await rival.execute("SELECT FROM wallets WHERE wallet_id = $1 FOR NO KEY UPDATE", account.user_id)
     await rival.close()
     assert (await report).outcome == "moved"
     assert [entry.kind for entry in await account.ledger()] == ["SIGNUP", "CHARGE", "REFUND"]

@@ -19,7 +19,7 @@ import pytest
 import db.change_feed
 import db.database
 import db.user
-from db.change_feed import OTHERS_LISTEN, POLL_CHANGES, ChangeFeed, _users_in
+from db.change_feed import OTHERS_LISTEN, POLL_CHANGES, ChangeFeed, _wallets_in
 from db.database import Database
 from resolvers.identity import Identity, Role
 from server.process.settings import Settings
@@ -34,9 +34,9 @@ from tests.server.test_cli import serving as serving_process
 # only then is not found by that poll.
 READY = """SELECT pid FROM pg_stat_activity
   WHERE datname = current_database() AND application_name = 'videocredits live' AND state = 'idle'
-    AND (query LIKE '-- Users of whom%' OR query LIKE 'SELECT pg_notify%')"""
+    AND (query LIKE '-- Wallets of which%' OR query LIKE 'SELECT pg_notify%')"""
 # A writer that tells nobody, as one that was killed right after its commit.
-SILENT_CHANGE = "UPDATE users SET name = 'Ann', version = version + 1"
+SILENT_CHANGE = "UPDATE wallets SET version = version + 1"
 KILLED_AFTER_COMMIT = """
 import asyncio, os, signal, sys
 import db.database, db.user
@@ -46,7 +46,7 @@ async def main():
     database = await db.database.connect(sys.argv[1], pool_size=1, timeout_seconds=60)
     database.on_change = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     user_id = Identity("ann", Role.USER).user_id
-    await db.user.adjust_user_credits(database, user_id, "gift", bytes(32), 5, "REWARD", "ADMIN:root", None)
+    await db.user.adjust_user_credits(database, user_id, "gift", bytes(32), user_id, 5, "REWARD", "ADMIN:root", None)
 
 asyncio.run(main())
 """
@@ -144,7 +144,7 @@ async def noticed(dsn: str) -> AsyncIterator[list[UUID]]:
     """Collect the users of whom there was a notice."""
     users: list[UUID] = []
     listener = await asyncpg.connect(dsn)
-    await listener.add_listener("videocredits", lambda *notice: users.extend(_users_in(notice[-1])))
+    await listener.add_listener("videocredits", lambda *notice: users.extend(_wallets_in(notice[-1])))
     yield users
     await listener.close()
 
@@ -327,7 +327,7 @@ async def test_a_change_that_ends_with_the_server_is_told(
         async with following(api.follow(VIEWER)) as viewer:
             await viewer.any()
             async with database.pool.acquire() as holder, holder.transaction():
-                await holder.execute("SELECT FROM users FOR UPDATE")
+                await holder.execute("SELECT FROM wallets FOR UPDATE")
                 creation = asyncio.create_task(stopping.create("key"))
                 await blocked(database)
                 stop = asyncio.create_task(stack.aclose())

@@ -49,12 +49,12 @@ async def test_creations_share_the_credits(database: Database, rounds: Rounds, c
         assert Counter(answer.outcome for answer in answers) == {"created": 30, "insufficient_credits": 20}
         check_told(answers)
         refused = [answer for answer in answers if answer.outcome == "insufficient_credits"]
-        assert {(answer.user and answer.user.credits, answer.video, answer.entry) for answer in refused} == {
+        assert {(answer.wallet and answer.wallet.credits, answer.video, answer.entry) for answer in refused} == {
             (cost - 1, None, None)
         }
         created = [answer for answer in answers if answer.outcome == "created"]
         # Each is told the balance that its own charge left, and no two the same.
-        assert sorted(answer.user.credits for answer in created if answer.user) == [
+        assert sorted(answer.wallet.credits for answer in created if answer.wallet) == [
             cost - 1 + cost * left for left in range(30)
         ]
         _, *charges = await account.ledger()
@@ -203,12 +203,12 @@ async def test_failure_reporters_refund_once(database: Database, rounds: Rounds)
         answers = await at_once(account, reports, held=held)
         assert Counter(answer.outcome for answer in answers) == {"moved": 1, "unchanged": CALLERS - 1}
         (first,) = (caller for caller, answer in enumerate(answers) if answer.outcome == "moved")
-        assert len({(answer.user, answer.entry) for answer in answers}) == 1
+        assert len({(answer.wallet, answer.entry) for answer in answers}) == 1
         assert all(answer.video == answers[first].video for answer in answers)
         told = answers[first]
         assert told.video
-        assert told.user
-        assert (told.video.status, told.video.comments, told.user.credits) == ("FAILED", f"words {first}", 3)
+        assert told.wallet
+        assert (told.video.status, told.video.comments, told.wallet.credits) == ("FAILED", f"words {first}", 3)
         *_, refund = await account.ledger()
         assert (told.entry, refund.number, refund.kind, refund.amount) == (refund, 3, "REFUND", 1)
         assert await account.videos() == [told.video]
@@ -355,7 +355,7 @@ async def test_duplicate_adjustments(database: Database, rounds: Rounds, credits
         assert Counter(answer.outcome for answer in answers) == {"adjusted": 1, "replayed": CALLERS - 1}
         check_told(answers)
         *_, entry = await account.ledger()
-        assert {(answer.user and answer.user.credits, answer.entry) for answer in answers} == {
+        assert {(answer.wallet and answer.wallet.credits, answer.entry) for answer in answers} == {
             (credits + amount, entry)
         }
 

@@ -87,7 +87,7 @@ async def inject(fault: str, gate: Gate, dsn: str) -> None:
                             os.kill(pid, signal.SIGKILL)
                 case "lock":
                     async with observer.transaction():
-                        await observer.execute("LOCK TABLE users")
+                        await observer.execute("LOCK TABLE wallets")
                         await asyncio.sleep(FAULT_SECONDS)
             observer.terminate()
 

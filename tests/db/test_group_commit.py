@@ -21,8 +21,9 @@ from db.database import Database, RetryLaterError
 from db.group_commit import BATCH_MAX, ROW_CALLS_MAX, WRITERS, Call
 from db.mutation import Mutation
 from db.user import AdjustUserCreditsRow, UserRow
-from db.user_limit import USER_CONNECTIONS_FRACTION
 from db.video_data import VideoDataRow
+from db.wallet import WalletRow
+from db.wallet_limit import WALLET_CONNECTIONS_FRACTION
 from resolvers.objects import required
 from tests.db.test_interleaving import Unfinished
 from tests.race import Account, Told, blocked, charged, check_told, check_verified, deadlocks, run_alone, waiting
@@ -161,7 +162,7 @@ async def test_six_creations_on_three_credits(database: Database, batches: Batch
     """Six in one batch on three credits leave balances of 2, 1 and 0, and three refusals."""
     account = await Account.open(database, 3)
     answers = await batches.together(database, [account.create(f"key {each}") for each in range(6)])
-    told = [(answer.outcome, answer.user and answer.user.credits) for answer in answers]
+    told = [(answer.outcome, answer.wallet and answer.wallet.credits) for answer in answers]
     assert told == [("created", 2), ("created", 1), ("created", 0), *[("insufficient_credits", 0)] * 3]
     assert (batches.sizes[6], batches.failed) == (1, 0)
 
@@ -260,7 +261,7 @@ async def events(account: Account) -> list[asyncpg.Record]:
     """Read what happened to an account's videos, oldest video first."""
     return await account.database.pool.fetch(
         """SELECT number, status, attempt, actor, comments FROM video_events
-           WHERE user_id = $1 ORDER BY video_id, number""",
+           WHERE wallet_id = $1 ORDER BY video_id, number""",
         account.user_id,
     )
 
@@ -284,18 +285,22 @@ async def test_what_a_batch_answers_is_what_is_stored(database: Database, batche
     for account, creation, adjustment in zip(accounts, created, adjusted, strict=True):
         assert [creation.video] == await account.videos()
         assert [creation.entry, adjustment.entry] == (await account.ledger())[1:]
-        assert adjustment.user == await account.user()
+        assert adjustment.wallet == await account.wallet()
     for status, progress in (("RENDER_QUEUED", None), (None, 9), ("RENDERING", 8)):
         before = [(account, (await account.videos())[0]) for account in accounts]
         reports = [account.report(video.id, status, progress=progress, attempt=1) for account, video in before]
         for account, answer in zip(accounts, await batches.together(database, reports), strict=True):
-            assert ([answer.video], answer.user, answer.entry) == (await account.videos(), await account.user(), None)
+            assert ([answer.video], answer.wallet, answer.entry) == (
+                await account.videos(),
+                await account.wallet(),
+                None,
+            )
 
 
 def told(answer: object) -> object:
     """Leave out what differs from one user to the next: ids, times (not whether there is one), places in the queue."""
-    if isinstance(answer, UserRow | VideoDataRow | CreditEntryRow):
-        theirs = {"user_id", "id", "video_id", "queue_number"} | ({"number"} if isinstance(answer, UserRow) else set())
+    if isinstance(answer, UserRow | WalletRow | VideoDataRow | CreditEntryRow):
+        theirs = {"user_id", "wallet_id", "id", "video_id", "queue_id", "registered_id"}
         return {
             name: value is not None if name.endswith("_at") else value
             for name, value in answer._asdict().items()
@@ -303,7 +308,11 @@ def told(answer: object) -> object:
         }
     return [
         getattr(answer, "outcome", None),
-        *(told(getattr(answer, noun, None)) for noun in ("user", "video", "entry") if getattr(answer, noun, None)),
+        *(
+            told(getattr(answer, noun, None))
+            for noun in ("user", "wallet", "video", "entry")
+            if getattr(answer, noun, None)
+        ),
         getattr(getattr(answer, "quota", None), "used", None),
     ]
 
@@ -352,7 +361,7 @@ async def test_a_strangers_lock_delays_its_user_alone(
         for round_ in range(5):
             answers = await asyncio.gather(*(free.create(f"{round_}: {each}") for each in range(10)))
             assert {answer.outcome for answer in answers} == {"created"}
-        await blocked(database, database.pool.get_max_size() // USER_CONNECTIONS_FRACTION)
+        await blocked(database, database.pool.get_max_size() // WALLET_CONNECTIONS_FRACTION)
         assert not any(task.done() for task in locked_out)
     assert {answer.outcome for answer in await asyncio.gather(*locked_out)} == {"created"}
     assert ((await held.user()).credits, (await free.user()).credits) == (95, 50)
@@ -621,7 +630,7 @@ async def test_a_user_who_registers_while_a_batch_waits(
         await blocked(database)
     answers = await running
     assert batches.failed == 0
-    assert [answer.user and answer.user.credits for answer in answers] == [9, 8]
+    assert [answer.wallet and answer.wallet.credits for answer in answers] == [9, 8]
     assert len(await late.ledger()) == 3
     await waiting_long.close()
 

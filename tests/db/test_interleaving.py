@@ -21,6 +21,7 @@ from db.database import Database
 from db.mutation import Mutation
 from db.user import UserRow
 from db.video_data import UpdateVideoRecordStatusRow, VideoDataRow
+from db.wallet import WalletRow
 from resolvers.objects import required
 from tests.race import Account, Told, check_verified, waiting
 
@@ -150,15 +151,15 @@ async def at_state(database: Database, state: str) -> tuple[Account, UUID]:
 def shown(answer: Told) -> list[Any]:
     """Return of an answer what clients are shown, without what differs between twins.
 
-    A report that has nothing to do with credits may show the user of a moment before, as the user's version tells.
+    A report that has nothing to do with credits may show the wallet of a moment before, as the wallet's version tells.
     """
-    user, video, entry = (plain(getattr(answer, noun, None)) for noun in ("user", "video", "entry"))
+    user, wallet, video, entry = (plain(getattr(answer, noun, None)) for noun in ("user", "wallet", "video", "entry"))
     if isinstance(answer, UpdateVideoRecordStatusRow):
         if answer.outcome in {"illegal_transition", "stale_attempt"}:
             entry = None
         if entry is None and answer.outcome != "credits_out_of_range":
-            user = None
-    return [answer.outcome, user, video, entry]
+            wallet = None
+    return [answer.outcome, user, wallet, video, entry]
 
 
 async def everything(account: Account) -> list[Any]:
@@ -167,11 +168,10 @@ async def everything(account: Account) -> list[Any]:
     return [plain(await account.user()), *map(plain, await account.ledger()), *map(plain, videos)]
 
 
-def plain(row: UserRow | VideoDataRow | CreditEntryRow | None) -> dict[str, Any] | None:
+def plain(row: UserRow | WalletRow | VideoDataRow | CreditEntryRow | None) -> dict[str, Any] | None:
     if row is None:
         return None
-    kept = row._replace(number=0) if isinstance(row, UserRow) else row
     return {
-        name: type(value) if isinstance(value, UUID | datetime) or name == "queue_number" else value
-        for name, value in kept._asdict().items()
+        name: type(value) if isinstance(value, UUID | datetime) or name == "queue_id" else value
+        for name, value in row._asdict().items()
     }

@@ -219,7 +219,7 @@ async def test_functions_and_migrations_are_one_transaction(
 ) -> None:
     """A function that cannot be made leaves nothing behind, not even the tables."""
     dsn = await new_database()
-    monkeypatch.setitem(FUNCTIONS, "half", Function("half", "", "", "SELECT 1 / 0"))
+    monkeypatch.setitem(FUNCTIONS, "half", Function("half", "", "", "", "SELECT 1 / 0"))
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(dsn)
     assert await relations(dsn) == set()

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 import db.user
-from db.change_feed import UNSEEN, WatchedUser
+from db.change_feed import UNSEEN, WatchedWallet
 from db.database import Database, RetryLaterError
 from db.shared_data_loader import KEYS_MAX, READERS
 from db.user import UserRow
@@ -137,10 +137,10 @@ async def test_what_was_written_before_is_read(database: Database) -> None:
     async def write_and_read(account: Account, name: str) -> None:
         for number in range(20):
             adjusted = await account.adjust(f"{name} {number}", 1)
-            assert adjusted.user is not None
+            assert adjusted.wallet is not None
             read = await database.row(db.user.get_users, account.user_id)
             assert read is not None
-            assert read.version >= adjusted.user.version
+            assert read.version >= adjusted.wallet.version
 
     await asyncio.gather(*(write_and_read(account, name) for account in accounts for name in ("one", "two")))
 
@@ -177,7 +177,7 @@ async def test_who_shares_loaders_takes_nobody_along(database: Database) -> None
 async def test_who_follows_takes_nobody_along(database: Database) -> None:
     """Of two who follow the same, are woken together, and read the same, one may leave while it is being read."""
     account = await Account.open(database, 7)
-    live, subject = Live(database), WatchedUser(account.user_id, UNSEEN)
+    live, subject = Live(database), WatchedWallet(account.user_id, UNSEEN)
 
     async def read(watch: Watch) -> UserRow | None:
         return await (await watch.woken()).user(account.user_id)

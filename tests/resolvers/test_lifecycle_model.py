@@ -143,7 +143,7 @@ class Lifecycle(RuleBasedStateMachine):
         super().__init__()
         self.number = next(self.world.numbers)
         self.cost = 1
-        queued = self.world.run(self.world.database.pool.fetchval("SELECT count(queue_number) FROM video_data"))
+        queued = self.world.run(self.world.database.pool.fetchval("SELECT count(queue_id) FROM video_data"))
         self.model = Model(SIGNUP_CREDITS, queued, STORAGE_MAX)
         self.last: Call | None = None
         self.agreed = True

@@ -382,6 +382,7 @@ async def test_a_failed_read_is_repeated(api: Api, monkeypatch: pytest.MonkeyPat
 async def test_a_fault_is_masked_and_ends_the_subscription(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault in a stream is masked and ends the subscription, and everything is released."""
     await api.register()
+    video_id = await api.video()
     async with aclosing(api.follow(VIEWER)) as results:
         await anext(results)
 
@@ -389,7 +390,7 @@ async def test_a_fault_is_masked_and_ends_the_subscription(api: Api, monkeypatch
             raise ValueError("secret")
 
         monkeypatch.setattr(api.app.state.database, "rows", broken)
-        await api.create("key")
+        await api.mutate("trashVideoData", subject="ann", recordId=video_id)
         event = await anext(results)
         assert event["data"] is None
         (error,) = event["errors"]

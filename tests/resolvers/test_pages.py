@@ -84,7 +84,7 @@ async def scene(api: Api) -> Scene:
         "renderQueue": queue,
         "User.videos": videos[::-1],
         "User.creditEntries": [encode_id(EntryKey(key.user_id, number)) for number in range(6, 0, -1)],
-        "VideoData.entries": [encode_id(EntryKey(tried_key.user_id, number)) for number in range(6, 1, -1)],
+        "VideoData.entries": [encode_id(EntryKey(tried_key.wallet_id, number)) for number in range(6, 1, -1)],
         "VideoData.events": [encode_id(EventKey(*tried_key, number)) for number in range(6, 0, -1)],
     }
     return Scene(api, items, {"User": ann, "VideoData": tried})
@@ -217,7 +217,7 @@ def encoded(*packed: bytes) -> list[str]:
 NONSENSE = [
     *("", "x", "1", "null", "AAAA", "=" * 12, "💥", "\ud83d", "\0", "é" * 11, "A" * 5_000, "-1", " ", "\n"),
     *encoded(bytes(8), bytes(16), bytes(24), 8 * b"\xff", 16 * b"\xff", 24 * b"\xff", (2**31).to_bytes(8, "big")),
-    *encoded(*(tag + number for tag in (b"u", b"e", b"h", b"q") for number in (8 * b"\xff", 16 * b"\xff"))),
+    *encoded(*(tag + 8 * b"\xff" for tag in (b"u", b"e", b"h", b"q")), *(tag + 16 * b"\xff" for tag in (b"e", b"h"))),
 ]
 
 

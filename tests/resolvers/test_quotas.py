@@ -49,7 +49,7 @@ async def yesterday(database: Database) -> None:
     await database.pool.execute(
         """ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_append_only;
            UPDATE credit_entries SET created_at = created_at - interval '1 day';
-           UPDATE users SET creations_day = creations_day - 1;"""
+           UPDATE wallets SET creations_day = creations_day - 1;"""
     )
 
 
@@ -149,7 +149,7 @@ async def test_storage_of_updates(api: Api, unlimited: Api, database: Database, 
     assert (await store(api, video_id["id"], script="Once."))["__typename"] == "UpdateVideoDataSuccess"
     emptied: dict[str, Any] = {field: None}
     assert (await store(api, others[0]["id"], **emptied))["__typename"] == "UpdateVideoDataSuccess"
-    assert await database.pool.fetchval("SELECT stored_bytes FROM users") == 5 * BLOCK_BYTES
+    assert await database.pool.fetchval("SELECT stored_bytes FROM wallets") == 5 * BLOCK_BYTES
     await check_verified(dsn)
 
 
@@ -181,7 +181,7 @@ async def test_workers_and_admins_count_and_are_not_refused(api: Api, dsn: str, 
         "retryVideoData", subject="root", role=Role.ADMIN, recordId=made["videoData"]["id"], idempotencyKey="retry"
     )
     assert retried["__typename"] == "RetryVideoDataSuccess"
-    counted = await database.pool.fetchrow("SELECT creations, stored_bytes FROM users")
+    counted = await database.pool.fetchrow("SELECT creations, stored_bytes FROM wallets")
     assert tuple(counted or ()) == (5, 8 * BLOCK_BYTES)
     assert (await api.create("key"))["used"] == 5
     await check_verified(dsn)
@@ -203,5 +203,5 @@ async def test_no_quotas(unlimited: Api, database: Database) -> None:
     for number in range(8):
         made = await unlimited.create(f"key {number}", script=WHALE * 50_000)
         assert made["__typename"] == "CreateVideoDataSuccess"
-    counted = await database.pool.fetchrow("SELECT creations, stored_bytes FROM users")
+    counted = await database.pool.fetchrow("SELECT creations, stored_bytes FROM wallets")
     assert tuple(counted or ()) == (8, 32 * BLOCK_BYTES)

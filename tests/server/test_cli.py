@@ -274,7 +274,7 @@ async def test_verify_reports_broken_rules(new_database: NewDatabase, tmp_path: 
     ann, bob = uuid4(), uuid4()
     connection = await asyncpg.connect(dsn)
     await connection.execute("SET session_replication_role = replica")  # Without the triggers, as only a superuser can.
-    rich = "INSERT INTO users (user_id, subject, credits, entry_count) VALUES ($1, uuidv7(), 5, 0)"
+    rich = "INSERT INTO wallets (wallet_id, credits) VALUES ($1, 5)"
     await connection.executemany(rich, [[ann], [bob]])
     await connection.close()
     broken = await asyncio.to_thread(run, tmp_path, "verify", DATABASE_URL=dsn)

@@ -18,13 +18,15 @@ from tests.api import SECRET
 # One more credit for every user: with an entry that explains it, so that the tables are consistent; or without one.
 MINT = """
   WITH minted AS (
-    UPDATE users SET credits = credits + 1, entry_count = entry_count + 1, version = version + 1
-    RETURNING user_id, entry_count, credits
+    UPDATE wallets SET credits = credits + 1, entry_count = entry_count + 1, version = version + 1
+    RETURNING wallet_id, entry_count, credits
   )
-  INSERT INTO credit_entries (user_id, number, kind, amount, balance_after, idempotency_key, request_hash, actor)
-  SELECT user_id, entry_count, 'REWARD', 1, credits, 'minted', sha256('minted'), 'ADMIN:nobody' FROM minted
+  INSERT INTO credit_entries (
+    wallet_id, number, kind, amount, balance_after, user_id, idempotency_key, request_hash, actor
+  )
+  SELECT wallet_id, entry_count, 'REWARD', 1, credits, wallet_id, 'minted', sha256('minted'), 'ADMIN:nobody' FROM minted
 """
-TAMPER = "SET session_replication_role = replica; UPDATE users SET credits = credits + 1"
+TAMPER = "SET session_replication_role = replica; UPDATE wallets SET credits = credits + 1"
 
 
 @pytest.fixture

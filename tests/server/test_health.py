@@ -18,7 +18,7 @@ CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100';
 END $$;
-CREATE TRIGGER fill BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION fill()"""
+CREATE TRIGGER fill BEFORE INSERT ON wallets FOR EACH ROW EXECUTE FUNCTION fill()"""
 
 
 async def readiness(api: Api) -> tuple[int, str]:

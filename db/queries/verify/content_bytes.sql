@@ -1,8 +1,8 @@
 -- Videos one of whose sizes is not that of its content.
--- $1 user_id (null: all users).
+-- $1 wallet_id (null: all wallets).
 WITH measured AS (
   SELECT
-    content.user_id, content.video_id,
+    content.wallet_id, content.video_id,
     size.name, size.noted, size.bytes
   FROM video_contents AS content
   CROSS JOIN
@@ -14,14 +14,14 @@ WITH measured AS (
       ('caption_json', content.caption_json_bytes, json_bytes(content.caption_json)),
       ('config', content.config_bytes, json_bytes(content.config))
     ) AS size (name, noted, bytes)
-  WHERE $1::uuid IS NULL OR content.user_id = $1
+  WHERE $1::uuid IS NULL OR content.wallet_id = $1
 )
 
 SELECT
-  user_id,
+  wallet_id,
   video_id,
   NULL::bigint AS number,
   format('%s_bytes is %s, the content has %s', name, noted, bytes) AS detail
 FROM measured
 WHERE noted IS DISTINCT FROM bytes
-ORDER BY user_id, video_id, name
+ORDER BY wallet_id, video_id, name

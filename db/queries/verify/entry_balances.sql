@@ -1,18 +1,18 @@
 -- Entries whose `balance_after` is not that of the user's entry before plus their amount.
--- $1 user_id (null: all users).
+-- $1 wallet_id (null: all wallets).
 WITH followed AS (
   SELECT
-    user_id, number, amount, balance_after,
-    lag(balance_after, 1, 0) OVER (PARTITION BY user_id ORDER BY number) AS balance_before
+    wallet_id, number, amount, balance_after,
+    lag(balance_after, 1, 0) OVER (PARTITION BY wallet_id ORDER BY number) AS balance_before
   FROM credit_entries
-  WHERE $1::uuid IS NULL OR user_id = $1
+  WHERE $1::uuid IS NULL OR wallet_id = $1
 )
 
 SELECT
-  user_id,
+  wallet_id,
   NULL::uuid AS video_id,
   number,
   format('balance_after is %s, but %s with %s added is %s', balance_after, balance_before, amount, balance_before::bigint + amount) AS detail
 FROM followed
 WHERE balance_before::bigint + amount IS DISTINCT FROM balance_after
-ORDER BY user_id, number
+ORDER BY wallet_id, number

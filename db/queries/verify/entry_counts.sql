@@ -1,19 +1,19 @@
--- Users whose `entry_count`, from which the next entry takes its number, is not the number of the newest entry.
--- $1 user_id (null: all users).
+-- Wallets whose `entry_count`, from which the next entry takes its number, is not the number of the newest entry.
+-- $1 wallet_id (null: all wallets).
 WITH ledger AS (
   SELECT
-    user_id,
+    wallet_id,
     max(number) AS newest
   FROM credit_entries
-  WHERE $1::uuid IS NULL OR user_id = $1
-  GROUP BY user_id
+  WHERE $1::uuid IS NULL OR wallet_id = $1
+  GROUP BY wallet_id
 )
 
 SELECT
-  users.user_id,
+  wallets.wallet_id,
   NULL::uuid AS video_id,
   NULL::bigint AS number,
-  format('entry_count is %s, the newest entry is number %s', users.entry_count, coalesce(ledger.newest, 0)) AS detail
-FROM users LEFT JOIN ledger ON users.user_id = ledger.user_id
-WHERE users.entry_count IS DISTINCT FROM coalesce(ledger.newest, 0) AND ($1::uuid IS NULL OR users.user_id = $1)
-ORDER BY users.user_id
+  format('entry_count is %s, the newest entry is number %s', wallets.entry_count, coalesce(ledger.newest, 0)) AS detail
+FROM wallets LEFT JOIN ledger ON wallets.wallet_id = ledger.wallet_id
+WHERE wallets.entry_count IS DISTINCT FROM coalesce(ledger.newest, 0) AND ($1::uuid IS NULL OR wallets.wallet_id = $1)
+ORDER BY wallets.wallet_id

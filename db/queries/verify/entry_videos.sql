@@ -1,7 +1,7 @@
 -- Entries that do not name a video and an attempt although they are a CHARGE or a REFUND, or name one although they are neither.
--- $1 user_id (null: all users).
+-- $1 wallet_id (null: all wallets).
 SELECT
-  user_id,
+  wallet_id,
   video_id,
   number,
   format(
@@ -11,5 +11,5 @@ SELECT
 FROM credit_entries
 WHERE
   ((kind IN ('CHARGE', 'REFUND')) <> (video_id IS NOT NULL) OR (video_id IS NULL) <> (attempt IS NULL))
-  AND ($1::uuid IS NULL OR user_id = $1)
-ORDER BY user_id, number
+  AND ($1::uuid IS NULL OR wallet_id = $1)
+ORDER BY wallet_id, number

@@ -1,10 +1,10 @@
 -- Videos that did not begin QUEUED, in attempt 1.
--- $1 user_id (null: all users).
+-- $1 wallet_id (null: all wallets).
 SELECT
-  user_id,
+  wallet_id,
   video_id,
   number::bigint,
   format('the first event is %s in attempt %s', status, attempt) AS detail
 FROM video_events
-WHERE number = 1 AND (status, attempt) IS DISTINCT FROM ('QUEUED', 1) AND ($1::uuid IS NULL OR user_id = $1)
-ORDER BY user_id, video_id
+WHERE number = 1 AND (status, attempt) IS DISTINCT FROM ('QUEUED', 1) AND ($1::uuid IS NULL OR wallet_id = $1)
+ORDER BY wallet_id, video_id

@@ -1,20 +1,20 @@
--- Users whose `first_purchased_at` is not the time of their first PURCHASE. (A negative one takes a purchase back.)
--- $1 user_id (null: all users).
+-- Wallets whose `first_purchased_at` is not the time of their first PURCHASE. (A negative one takes a purchase back.)
+-- $1 wallet_id (null: all wallets).
 WITH first AS (
-  SELECT DISTINCT ON (user_id) user_id, number, created_at
+  SELECT DISTINCT ON (wallet_id) wallet_id, number, created_at
   FROM credit_entries
-  WHERE kind = 'PURCHASE' AND amount > 0 AND ($1::uuid IS NULL OR user_id = $1)
-  ORDER BY user_id, number
+  WHERE kind = 'PURCHASE' AND amount > 0 AND ($1::uuid IS NULL OR wallet_id = $1)
+  ORDER BY wallet_id, number
 )
 
 SELECT
-  users.user_id,
+  wallets.wallet_id,
   NULL::uuid AS video_id,
   first.number,
   format(
     'first_purchased_at is %s, the first PURCHASE %s',
-    coalesce(users.first_purchased_at::text, 'not set'), coalesce('was at ' || first.created_at, 'has not been made')
+    coalesce(wallets.first_purchased_at::text, 'not set'), coalesce('was at ' || first.created_at, 'has not been made')
   ) AS detail
-FROM users LEFT JOIN first ON users.user_id = first.user_id
-WHERE users.first_purchased_at IS DISTINCT FROM first.created_at AND ($1::uuid IS NULL OR users.user_id = $1)
-ORDER BY users.user_id
+FROM wallets LEFT JOIN first ON wallets.wallet_id = first.wallet_id
+WHERE wallets.first_purchased_at IS DISTINCT FROM first.created_at AND ($1::uuid IS NULL OR wallets.wallet_id = $1)
+ORDER BY wallets.wallet_id

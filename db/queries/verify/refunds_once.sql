@@ -1,12 +1,12 @@
 -- Attempts that were refunded more than once.
--- $1 user_id (null: all users).
+-- $1 wallet_id (null: all wallets).
 SELECT
-  user_id,
+  wallet_id,
   video_id,
   max(number) AS number,
   format('attempt %s was refunded %s times', attempt, count(*)) AS detail
 FROM credit_entries
-WHERE kind = 'REFUND' AND ($1::uuid IS NULL OR user_id = $1)
-GROUP BY user_id, video_id, attempt
+WHERE kind = 'REFUND' AND ($1::uuid IS NULL OR wallet_id = $1)
+GROUP BY wallet_id, video_id, attempt
 HAVING count(*) > 1
-ORDER BY user_id, video_id, number
+ORDER BY wallet_id, video_id, number

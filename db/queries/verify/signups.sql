@@ -1,10 +1,10 @@
--- Sign-up credits that are not the user's first entry, as when they were granted twice.
--- $1 user_id (null: all users).
+-- Sign-up credits that are not the wallet's first entry, as when they were granted twice.
+-- $1 wallet_id (null: all wallets).
 SELECT
-  user_id,
+  wallet_id,
   video_id,
   number,
   format('SIGNUP as entry %s', number) AS detail
 FROM credit_entries
-WHERE kind = 'SIGNUP' AND number <> 1 AND ($1::uuid IS NULL OR user_id = $1)
-ORDER BY user_id, number
+WHERE kind = 'SIGNUP' AND number <> 1 AND ($1::uuid IS NULL OR wallet_id = $1)
+ORDER BY wallet_id, number

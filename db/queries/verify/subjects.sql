@@ -1,5 +1,5 @@
 -- Users whose subject is another's too, though it makes their id, or does not have 1 to 255 characters.
--- $1 user_id (null: all users).
+-- $1 wallet_id (null: all wallets).
 WITH repeated AS (
   SELECT subject
   FROM users
@@ -8,7 +8,7 @@ WITH repeated AS (
 )
 
 SELECT
-  users.user_id,
+  users.user_id AS wallet_id,
   NULL::uuid AS video_id,
   NULL::bigint AS number,
   CASE WHEN repeated.subject IS NULL THEN 'the subject does not have 1 to 255 characters' ELSE 'the subject is another user''s too' END AS detail

@@ -34,7 +34,7 @@ def settings(settings: Settings) -> Settings:
 async def locked(database: Database) -> AsyncIterator[None]:
     """Make every query wait for a lock in PostgreSQL."""
     async with database.pool.acquire() as holder, holder.transaction():
-        await holder.execute("LOCK TABLE users")
+        await holder.execute("LOCK TABLE wallets")
         yield
 
 

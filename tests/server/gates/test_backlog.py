@@ -157,7 +157,7 @@ async def test_a_response_that_ends_its_connection_waits_for_no_turn(
     """When the server stops, a connection is closed after the response that is being made, whatever else has come."""
     async with site(settings, dsn) as reached, opened(reached) as client, database.pool.acquire() as holder:
         async with holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             client.send(request() * 2)
             await blocked(database)
             (connection,) = reached.server.server_state.connections

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.change_feed import UNSEEN, WatchedUser
+from db.change_feed import UNSEEN, WatchedWallet
 from db.database import Database, RetryLaterError
 from db.user import GET_VIEWERS
 from resolvers.live import Live, State
@@ -151,7 +151,7 @@ async def test_a_reading_begins_after_the_one_before_has_ended(database: Databas
     Their rows might be older than those of that reading.
     """
     account = await Account.open(database, 1)
-    live, subject = Live(database), WatchedUser(account.user_id, UNSEEN)
+    live, subject = Live(database), WatchedWallet(account.user_id, UNSEEN)
     with live.watch(subject) as one, live.watch(subject) as other:
         slow, fast = await asyncio.gather(one.woken(), other.woken())
         assert slow is fast
@@ -171,7 +171,7 @@ async def test_a_reading_begins_after_the_one_before_has_ended(database: Databas
 async def test_a_fresh_state_is_confirmed_by_the_reading_after(database: Database) -> None:
     """A request for a fresh state during a reading waits for the next one, which skips the rest."""
     account = await Account.open(database, 1)
-    live, subject = Live(database), WatchedUser(account.user_id, UNSEEN)
+    live, subject = Live(database), WatchedWallet(account.user_id, UNSEEN)
     with live.watch(subject) as watch:
         watch.rest_seconds = 3600
         await watch.woken()

@@ -309,7 +309,7 @@ def test_rows_that_postgresql_quotes(lines: Lines) -> None:
         {
             "S": "ERROR",
             "C": "23514",
-            "M": 'new row for relation "users" violates check constraint "users_credits_not_negative"',
+            "M": 'new row for relation "wallets" violates check constraint "wallets_credits_not_negative"',
             "D": "Failing row contains (1, hunter2).\nhunter2\n\nhunter2).",
         },
         query="",
@@ -323,7 +323,7 @@ def test_rows_that_postgresql_quotes(lines: Lines) -> None:
         structlog.get_logger().exception("fault", error=refused)
     (line,) = lines()
     assert "hunter2" not in json.dumps(line)
-    assert "users_credits_not_negative" in line["exception"]
+    assert "wallets_credits_not_negative" in line["exception"]
     assert line["exception"].endswith("RuntimeError: outer")
 
 

@@ -304,7 +304,7 @@ async def locked(dsn: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
-            await connection.execute("LOCK TABLE users")
+            await connection.execute("LOCK TABLE wallets")
             yield connection
     finally:
         await connection.close()

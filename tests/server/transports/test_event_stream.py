@@ -457,7 +457,7 @@ async def test_a_query_as_events_holds_a_slot(dsn: str, settings: Settings, data
     """A query that is answered as an event takes an admission slot like any other query."""
     async with serving_site(replace(settings, requests_at_once_max=1, requests_waiting_max=0), dsn) as site:
         async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             sent = {"Accept": EVENTS, **headers("ann")}
             document = {"query": "{ viewer { id } }"}
             at_work = asyncio.create_task(site.api.client.post("/graphql", json=document, headers=sent))

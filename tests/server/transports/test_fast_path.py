@@ -164,7 +164,7 @@ async def test_pipelined_requests_are_answered_in_order(reached: Site) -> None:
 async def test_a_client_that_disconnects_before_its_response(reached: Site, database: Database) -> None:
     """A request whose client disconnects is still executed, and leaves nothing behind."""
     async with database.pool.acquire() as holder, holder.transaction():
-        await holder.execute("LOCK TABLE users")
+        await holder.execute("LOCK TABLE wallets")
         _, writer = await asyncio.open_connection(*reached.address.split(":"))
         writer.write(request())
         await blocked(database)
@@ -193,7 +193,7 @@ async def test_queued_requests_take_the_fast_path(
             return reader, writer
 
         async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             working, _ = await ask()
             await blocked(database)
             _, leaving = await ask()
@@ -215,7 +215,7 @@ async def test_running_requests_are_answered_at_shutdown(settings: Settings, dsn
         reader, writer = await asyncio.open_connection(*reached.address.split(":"))
         with closing(writer):
             async with database.pool.acquire() as holder, holder.transaction():
-                await holder.execute("LOCK TABLE users")
+                await holder.execute("LOCK TABLE wallets")
                 writer.write(request())
                 await blocked(database)
                 (connection,) = reached.server.server_state.connections
@@ -416,7 +416,7 @@ async def test_idle_time_counts_from_the_last_response(reached: Site, database: 
             connection.check_deadline()
             assert connection.timer is not None
         async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             writer.write(request())
             await blocked(database)
             connection.timeout_keep_alive = 0

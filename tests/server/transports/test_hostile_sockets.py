@@ -342,7 +342,7 @@ async def test_file_descriptors_run_out(settings: Settings, dsn: str, database: 
         working = await stack.enter_async_context(opened(reached))
         holder = await stack.enter_async_context(database.pool.acquire())
         async with holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             working.send(request())
             await blocked(database)
             silent = [await stack.enter_async_context(opened(reached))]
@@ -430,7 +430,7 @@ async def test_pipelined_requests_wait(reached: Site, database: Database, monkey
     count = 2**19 // len(LIVEZ)
     async with opened(reached) as client, database.pool.acquire() as holder:
         async with holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             client.send(request())
             await blocked(database)
             client.send(LIVEZ * count)
@@ -853,7 +853,7 @@ async def test_a_handshake_behind_a_request(reached: Site, database: Database) -
     """A WebSocket handshake sent before the last response is answered after it, and the socket works."""
     async with opened(reached) as client:
         async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("LOCK TABLE users")
+            await holder.execute("LOCK TABLE wallets")
             client.send(request() + HANDSHAKE + OFFER + b"\r\n")
             await blocked(database)
         assert (await client.receive())[::2] == (200, ANSWER)

@@ -59,7 +59,7 @@ async def test_requests_in_flight_are_finished(
     with command(tmp_path, JWT_SECRET=SECRET, DATABASE_URL=dsn) as server:
         async with httpx2.AsyncClient(timeout=30) as client:
             async with database.pool.acquire() as holder, holder.transaction():
-                await holder.execute("SELECT FROM users FOR UPDATE")
+                await holder.execute("SELECT FROM wallets FOR UPDATE")
                 document = {"query": MUTATIONS["createVideoData"], "variables": {"input": VIDEO}}
                 creation = asyncio.create_task(client.post(server.address, json=document, headers=headers("ann")))
                 await blocked(database)
@@ -114,7 +114,7 @@ async def test_requests_that_do_not_end(
         reader, writer = await asyncio.open_connection(url.host, url.port)
         with closing(writer):
             async with database.pool.acquire() as holder, holder.transaction():
-                await holder.execute("LOCK TABLE users")
+                await holder.execute("LOCK TABLE wallets")
                 query = request()
                 first = len(query) if whole else len(query) - 1
                 writer.write(query[:first])

@@ -161,7 +161,7 @@ async def test_a_stop(api: Api, dsn: str, database: Database, tmp_path: Path) ->
         assert credits_of(await client.receive()) == 10
         video = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
         async with database.pool.acquire() as holder, holder.transaction():
-            await holder.execute("SELECT FROM users FOR UPDATE")
+            await holder.execute("SELECT FROM wallets FOR UPDATE")
             await client.subscribe("create", MUTATIONS["createVideoData"], input=video)
             await blocked(database)
             served.process.send_signal(signal.SIGTERM)

@@ -186,7 +186,7 @@ async def test_a_locked_account_is_to_be_retried(api: Api, dsn: str, settings: S
         database.pool.acquire() as holder,
         holder.transaction(),
     ):
-        await holder.execute("SELECT FROM users FOR UPDATE")
+        await holder.execute("SELECT FROM wallets FOR UPDATE")
         assert_retry(await send(hurried, MUTATIONS["createVideoData"], input=VIDEO), log)
         await unblocked(database)  # Else the statement might still get the lock, which RETRY does not rule out.
     assert await every_row(database) == before
@@ -203,7 +203,7 @@ async def test_a_canceled_statement_is_to_be_retried(dsn: str, settings: Setting
         before = await every_row(database)
         log.read()
         async with holder.transaction():
-            await holder.execute("SELECT FROM users FOR UPDATE")
+            await holder.execute("SELECT FROM wallets FOR UPDATE")
             creation = asyncio.create_task(send(api, MUTATIONS["createVideoData"], input=VIDEO))
             while not creation.done():  # Canceled in a batch, it runs again by itself, and is canceled again.
                 await database.pool.fetchval(cancel)
@@ -219,7 +219,7 @@ async def test_a_locked_table_is_to_be_retried(api: Api, dsn: str, settings: Set
         database.pool.acquire() as holder,
         holder.transaction(),
     ):
-        await holder.execute("LOCK TABLE users")
+        await holder.execute("LOCK TABLE wallets")
         response = await send(hurried, "{ viewer { credits } }")
         assert response.json()["data"] == {"viewer": None}
         assert_retry(response, log)
@@ -273,7 +273,7 @@ async def test_a_statement_whose_connection_is_cut_happens_once(
     async with serving(gate.dsn, settings) as api, database.pool.acquire() as holder:
         await api.register()
         async with holder.transaction():
-            await holder.execute("SELECT FROM users FOR UPDATE")
+            await holder.execute("SELECT FROM wallets FOR UPDATE")
             creation = asyncio.create_task(api.create("key"))
             in_batch = await waiting(database)
             await waiting(database, besides=in_batch)

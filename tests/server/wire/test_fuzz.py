@@ -46,7 +46,7 @@ CODES = {"UNAUTHENTICATED", "FORBIDDEN", "BAD_USER_INPUT", "LIMIT_EXCEEDED", "RE
 INTERNALS = re.compile(
     r"Traceback|\.py\b|site-packages|asyncpg|strawberry|graphql\.|<class |object at 0x|set_int_max_str_digits|"
     r"SQLSTATE|pg_|\bSELECT\b|\bINSERT\b|\bUPDATE\b|relation |constraint|violates|"
-    r"video_data_|users_|video_events|credit_entries"
+    r"video_data_|users_|wallets_|video_events|credit_entries"
 )
 # Placeholders for ids of existing rows, which are created after the documents.
 ROWS = [f"<{owner} {kind}>" for owner in ("ann", "bob") for kind in ("user", "video", "entry", "event")]

@@ -11,7 +11,7 @@ import db.database
 import db.user
 from db import group_commit
 from db.database import Database, RetryLaterError
-from db.user_limit import UserLimit
+from db.wallet_limit import WalletLimit
 from resolvers.objects import required
 from tests.race import BLOCKED, Account
 
@@ -80,7 +80,7 @@ async def test_a_locked_users_calls_leave_the_connections_to_others(
     assert {answer.outcome for answer in await kinds} == {
         *("created", "adjusted", "replayed", "noted", "moved", "updated", "changed", "restarted")
     }
-    assert not limited._stuck_users  # noqa: SLF001 - it shows nowhere else
+    assert not limited._stuck_wallets  # noqa: SLF001 - it shows nowhere else
     await limited.close()
 
 
@@ -98,7 +98,7 @@ async def test_waiting_for_ones_share_ends_with_the_deadline(dsn: str, database:
 
 async def test_slots_are_given_in_order_and_forgotten() -> None:
     """Each user has so many slots, given in the order of arrival, also when a call that waits is cancelled."""
-    limit = UserLimit(2)
+    limit = WalletLimit(2)
     users = [UUID(int=1), UUID(int=2)]
     running: list[tuple[UUID, int]] = []
     most: Counter[UUID] = Counter()
