@@ -121,9 +121,9 @@ async def unfit_reason(connection: "asyncpg.Connection[asyncpg.Record]") -> str 
     shipped = shipped_revisions()
     if revision < shipped[0]:
         return (
-            f"The database is at migration {revision}, which was made before the first release and is not taken over: "
-            "give videocredits an empty database, or have `videocredits serve` begin another one by deleting its data "
-            "directory (VIDEOCREDITS_DATA_DIR)."
+            f"The database is at migration {revision}, of before the first release, and cannot be taken over: give "
+            "videocredits an empty database, or, if it is the one that `serve` brings, delete .videocredits (or what "
+            "VIDEOCREDITS_DATA_DIR names)."
         )
     if revision in shipped[:-1]:
         return f"The database is at migration {revision}, this code at {shipped[-1]}: run `videocredits migrate`."

@@ -328,7 +328,9 @@ async def test_a_change_that_ends_with_the_server_is_told(
             await viewer.any()
             async with database.pool.acquire() as holder, holder.transaction():
                 await holder.execute("SELECT FROM wallets FOR UPDATE")
-                creation = asyncio.create_task(stopping.create("key"))
+                video = {"title": "Whales", "videoStyle": "realistic", "idempotencyKey": "key"}
+                document = "mutation($input: CreateVideoDataInput!) { createVideoData(input: $input) { __typename } }"
+                creation = asyncio.create_task(stopping.query(document, input=video))
                 await blocked(database)
                 stop = asyncio.create_task(stack.aclose())
                 await asyncio.sleep(0.1)  # Longer than a stop takes that waits for nobody.

@@ -70,7 +70,7 @@ async def test_from_nothing(new_database: NewDatabase) -> None:
     """Migrating an empty database makes the tables, and records the newest revision."""
     dsn = await new_database()
     await migrate(dsn)
-    assert {"users", "credit_entries", "video_data", "video_events"} <= await relations(dsn)
+    assert {"wallets", "users", "credit_entries", "video_data", "video_events"} <= await relations(dsn)
     async with connected(dsn) as connection:
         assert await connection.fetchval("SELECT version_num FROM alembic_version") == shipped_revisions()[-1]
 
@@ -284,6 +284,15 @@ async def test_newer_database(
             assert f"at migration {newest}, too new for this code, which is at {shipped}" in sentence
             assert await unfit_reason(connection) == sentence
         assert await connection.fetchval("SELECT version_num FROM alembic_version") == newest
+
+
+async def test_a_database_of_before_the_first_release(new_database: NewDatabase) -> None:
+    """A database with migrations that were since made one is refused, and left as it is."""
+    dsn = await new_database()
+    async with connected(dsn) as connection:
+        await connection.execute("CREATE TABLE alembic_version AS SELECT '0008' AS version_num, '0008' AS oldest_code")
+        assert "delete .videocredits" in await refusal(dsn)
+    assert await relations(dsn) == {"alembic_version"}
 
 
 async def test_a_newer_database_that_does_not_say_who_may_use_it(new_database: NewDatabase) -> None:
