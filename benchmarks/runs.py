@@ -16,6 +16,7 @@ import benchmarks.pgbench
 from benchmarks.cases import Case
 from benchmarks.load import Answer, drive, ready
 from benchmarks.stage import Stage, cpu_seconds
+from resolvers.identity import Role
 from db.statement import statement
 
 ASYNCPG, PGBENCH = "asyncpg", "pgbench"
@@ -25,9 +26,9 @@ END_SECONDS = 0.1  # nor at its end, when they are closed.
 
 _PREPARE = """
 UPDATE video_data SET
-  status = $1, attempt = attempt + 1, render_progress = 0, queue_id = NULL,
+  status = $1, attempt = $4, render_progress = 0, queue_id = NULL,
   trashed_at = CASE WHEN $2 THEN now() END
-WHERE id < $3 AND (status, render_progress, trashed_at IS NOT NULL) IS DISTINCT FROM ($1, 0, $2)
+WHERE id < $3 AND (status, attempt, render_progress, trashed_at IS NOT NULL) IS DISTINCT FROM ($1, $4, 0, $2)
 """
 # Of the users who are called, and so soon told, however many others there are.
 _TOTALS = """
@@ -70,10 +71,15 @@ class Runner:
     connection: "asyncpg.Connection[asyncpg.Record]"
     generator: ProcessPoolExecutor
     _shapes: dict[str, Any] = field(default_factory=dict)  # of the answers to each case
+    _attempts: int = 1
 
     async def run(self, stage: Stage, case: Case, contender: str, run: str) -> Result:
         """Drive a case through a server, asyncpg or pgbench; ClickException if anything was not as it should be."""
-        await self.connection.execute(_PREPARE, case.status, case.trashed, UUID(f"{stage.video_count:032}"))
+        # Reports are about the first attempt; what charges or refunds one needs an attempt that no run had.
+        self._attempts += 1
+        attempt = 1 if case.role is Role.WORKER else self._attempts
+        ids_end = UUID(f"{stage.video_count:032}")
+        await self.connection.execute(_PREPARE, case.status, case.trashed, ids_end, attempt)
         users = [identity.user_id for identity in stage.identities]
         before = await self.connection.fetchrow(_TOTALS, users)
         if contender == PGBENCH:
