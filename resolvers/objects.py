@@ -1,6 +1,5 @@
 """Converts rows to GraphQL objects; no other module does."""
 
-from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import UUID
@@ -10,7 +9,7 @@ from db.user import UserRow
 from db.video_data import VideoDataRow
 from db.video_event import VideoEventRow
 from db.wallet import WalletRow
-from resolvers.row_object import object_from_row
+from resolvers.row_object import Computed, object_from_row
 from schema.credit_entry import CreditEntry, CreditEntryKind
 from schema.node import entry_id, event_id, user_id, video_id
 from schema.scalar import URL
@@ -37,38 +36,41 @@ _kind, _status = dict(CreditEntryKind.__members__).__getitem__, dict(VideoStatus
 user = object_from_row(User, UserRow, id=(user_id, "user_id"))
 
 
-class _Owner(NamedTuple):
-    """A user whom a mutation is about, the wallet that it changed, and where the rest is read from once selected."""
-
-    user_id: UUID
-    wallet: WalletRow
-    loaders: "Loaders"
-
-
 async def _read(column: str, user_id: UUID, loaders: "Loaders") -> object:
     return getattr(required(await loaders.user(user_id)), column)
 
 
-def _changed(column: str, user_id: UUID, wallet: WalletRow, loaders: "Loaders") -> object | Awaitable[object]:
-    """Return what the mutation left in the user's own wallet; what it left in another one is not the user's."""
-    return getattr(wallet, column) if wallet.wallet_id == user_id else _read(column, user_id, loaders)
+def _later(*columns: str, of: str) -> dict[str, Computed]:
+    return {column: (partial(_read, column), of, "loaders") for column in columns}
 
 
-_owner = object_from_row(
+_PROFILE = ("name", "email", "picture", "created_at")
+_MONEY = ("credits", "version", "first_purchased_at")
+
+
+class _Unread(NamedTuple):
+    user_id: UUID
+
+
+_own = object_from_row(
     User,
-    _Owner,
-    id=(user_id, "user_id"),
-    **{column: (partial(_read, column), "user_id", "loaders") for column in ("name", "email", "picture", "created_at")},
-    **{
-        column: (partial(_changed, column), "user_id", "wallet", "loaders")
-        for column in ("credits", "version", "first_purchased_at")
-    },
+    WalletRow,
+    beside=("loaders",),
+    id=(user_id, "wallet_id"),
+    user_id=(lambda own_id: own_id, "wallet_id"),
+    **_later(*_PROFILE, of="wallet_id"),
+)
+_unread = object_from_row(
+    User, _Unread, beside=("loaders",), id=(user_id, "user_id"), **_later(*_PROFILE, *_MONEY, of="user_id")
 )
 
 
 def owner(user_id: UUID, wallet: WalletRow, loaders: "Loaders") -> User:
-    """Return the user whom a mutation is about: the profile is read only if it is selected."""
-    return _owner(_Owner(user_id, wallet, loaders))
+    """Return the user whom a mutation is about, with what it left in the wallet if that is the user's own.
+
+    The rest, as the profile, is read only if it is selected.
+    """
+    return _own(wallet, loaders) if wallet.wallet_id == user_id else _unread(_Unread(user_id), loaders)
 
 
 credit_entry = object_from_row(

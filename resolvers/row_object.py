@@ -12,15 +12,17 @@ Row = TypeVar("Row", bound=tuple[Any, ...])
 Computed = tuple[Callable[..., object], *tuple[str, ...]]
 
 
-def object_from_row(type_: type[Object], row: type[Row], **computed: Computed) -> Callable[[Row], Object]:
-    """Return a function that wraps a row as an object of a GraphQL type.
+def object_from_row(
+    type_: type[Object], row: type[Row], *, beside: tuple[str, ...] = (), **computed: Computed
+) -> Callable[..., Object]:
+    """Return a function that wraps a row as an object of a GraphQL type; what is ``beside`` it follows as arguments.
 
     Fields in ``computed`` are computed on access, since most operations select few: computing all of them took a
     quarter of the time of a page of videos. Every other field is the row's column of the same name. The object is a
     subclass of the row: with the row as an attribute, reading a field took three times as long.
     """
     names = {field.name for field in fields(type_) if field.init}  # type: ignore[arg-type]  # as all of Strawberry's
-    available: tuple[str, ...] = getattr(row, "_fields", ())
+    available: tuple[str, ...] = (*getattr(row, "_fields", ()), *beside)
     read = (names - computed.keys()).union(*(columns for _, *columns in computed.values()))
     if unknown := read.difference(available) | (computed.keys() - names):
         raise TypeError(f"{type_.__name__} of {row.__name__}: {', '.join(sorted(unknown))}")
@@ -31,6 +33,8 @@ def object_from_row(type_: type[Object], row: type[Row], **computed: Computed) -
     }
     wrapper = type(type_.__name__, (row, type_), members)
     new: Any = tuple.__new__
+    if beside:
+        return lambda row, *more: new(wrapper, row + more)
     return lambda row: new(wrapper, row[:])  # A slice is a plain tuple, which is copied in half the time.
 
 
