@@ -28,6 +28,7 @@ class Varying(Enum):
     KEY = "a text that was not sent before"
     PROGRESS = "1 percent; one more each time that the videos start over"
     REQUEST = "a random number, the request's id"
+    PROFILE = "a profile in JSON, whose name was not sent before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +64,14 @@ def _mutation(field: str, shown: str, given: Mapping[str, object], *called: Any,
     )
 
 
-USER, VIDEO, KEY, PROGRESS, REQUEST = Varying
+USER, VIDEO, KEY, PROGRESS, REQUEST, PROFILE = Varying
 SCRIPT = "The blue whale is the largest animal that has ever lived, and yet it feeds on some of the smallest. " * 9
 _NEW = {"title": "Whales", "videoStyle": "realistic", "topic": "The sea", "script": SCRIPT, "createdBy": "ann"}
 _NEW_ROW = ("Whales", "realistic", "The sea", SCRIPT, '{"font": "bold"}', "v1", "Vera", "ann")
 CREATIONS_MAX, STORAGE_MAX = 2_147_483_647, 999_999_999_999_999  # What no benchmark reaches.
 _CAPTIONS = {"words": [{"text": "whale", "start": n / 2, "end": n / 2 + 0.4} for n in range(100)]}
 _HASH, _ACTOR = bytes(32), "USER:benchmark"
-_NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, False, None, False)
+_NEWEST = (UUID(int=2**128 - 1), UUID(int=0), 21, None, False)
 
 
 def _report(status: str | None = None, progress: Varying | None = None) -> tuple[Any, ...]:
@@ -107,7 +108,7 @@ CASES = (
     _mutation(
         *("adjustUserCredits", _BALANCE),
         {"userId": USER, "amount": 1, "kind": "PURCHASE", "memo": "1 credit", "idempotencyKey": KEY},
-        *(ADJUST_USER_CREDITS, USER, KEY, _HASH, USER, 1, "PURCHASE", _ACTOR, "1 credit"),
+        *(ADJUST_USER_CREDITS, USER, KEY, _HASH, USER, 1, False, "PURCHASE", _ACTOR, "1 credit"),
         role=Role.ADMIN,
         amount=1,
     ),
@@ -123,13 +124,13 @@ CASES = (
         postgraphile=f"{{ viewer {{ name wallet: walletByUserId {{ credits "
         f"videos: videoDataByWalletId(first: 20, orderBy: PRIMARY_KEY_DESC) {{ {_PAGE} }} }} }} }}",
         variables={},
-        statements=((GET_USERS, [USER]), (LIST_VIDEOS, [USER], *_NEWEST)),
+        statements=((GET_USERS, [USER]), (LIST_VIDEOS[False], [USER], *_NEWEST)),
         signs=20,
         rows=21,
     ),
     _mutation(
         *("registerUser", "user { id name credits version } replayed", {"name": KEY}),
-        *(REGISTER_USER, USER, "unused", KEY, None, None, 10, _ACTOR),
+        *(REGISTER_USER, USER, "unused", PROFILE, 10, _ACTOR),
         what=", new name",
     ),
     _mutation(

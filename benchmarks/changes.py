@@ -42,7 +42,7 @@ def change(stage: Stage, users: int, per_second: float, video: tuple[UUID, UUID]
                 return
             user_id = stage.identities[n % users].user_id
             row = await db.user.adjust_user_credits(
-                database, user_id, f"{run}-{n}", _HASH, user_id, 1, "PURCHASE", _ACTOR, "1 credit"
+                database, user_id, f"{run}-{n}", _HASH, user_id, 1, False, "PURCHASE", _ACTOR, "1 credit"
             )
             assert row.wallet is not None
             changed.append(Changed(n % users, row.wallet.version, time.monotonic()))

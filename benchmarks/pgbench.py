@@ -8,18 +8,20 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.cases import KEY, PROGRESS, REQUEST, USER, VIDEO, Case, Varying
+from benchmarks.cases import KEY, PROFILE, PROGRESS, REQUEST, USER, VIDEO, Case, Varying
 from benchmarks.load import Answer
 from benchmarks.stage import Stage
 from db.database import SESSION_SETTINGS
 
 # Digits are hexadecimal digits too, so a number makes a UUID.
+_KEY = ":run::text || '-' || lpad(:n::text, 9, '0')"
 _VARYING = {
     USER: ":user",
     VIDEO: "lpad(:video, 32, '0')",
-    KEY: ":run::text || '-' || lpad(:n::text, 9, '0')",
+    KEY: _KEY,
     PROGRESS: ":progress",
     REQUEST: ":request",
+    PROFILE: f"jsonb_build_object('name', {_KEY})::text",
 }
 _SCRIPT = r"""\if :k = 0
 \set number :client_id % :users

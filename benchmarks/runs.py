@@ -16,8 +16,8 @@ import benchmarks.pgbench
 from benchmarks.cases import Case
 from benchmarks.load import Answer, drive, ready
 from benchmarks.stage import Stage, cpu_seconds
-from resolvers.identity import Role
 from db.statement import statement
+from resolvers.identity import Role
 
 ASYNCPG, PGBENCH = "asyncpg", "pgbench"
 PGBENCH_CLIENTS_MAX = 16  # More of them slow each other down on few processors.

@@ -74,7 +74,8 @@ class Stage(NamedTuple):
         for n in self.numbers(connection):
             passes, number = divmod(n, self.video_count)
             video_id = UUID(f"{number:032}")
-            varying = (user_id, video_id, key(run, n), passes + 1, getrandbits(63))
+            name = key(run, n)
+            varying = (user_id, video_id, name, passes + 1, getrandbits(63), f'{{"name": "{name}"}}')
             yield dict(zip(Varying, varying, strict=True))
 
     def token(self, identity: Identity, role: Role = Role.USER) -> str:
@@ -207,9 +208,7 @@ async def _fill(dsn: str, identities: Sequence[Identity], video_count: int) -> N
             database,
             each.user_id,
             each.subject,
-            name=None,
-            email=None,
-            picture=None,
+            profile={},
             signup_credits=1_000_000_000,
             actor=each.actor,
         )

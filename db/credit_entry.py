@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from db.database import Database
-from db.statement import statement
+from db.statement import paged, statement
 
 
 class CreditEntryRow(NamedTuple):
@@ -19,6 +19,7 @@ class CreditEntryRow(NamedTuple):
     kind: str
     amount: int
     balance_after: int
+    uncovered: int
     user_id: UUID
     video_id: UUID | None
     attempt: int | None
@@ -30,8 +31,8 @@ class CreditEntryRow(NamedTuple):
 
 GET_CREDIT_ENTRIES = statement("get_credit_entries", credit_entries=CreditEntryRow)
 LIST_ADDED_CREDIT_ENTRIES = statement("list_added_credit_entries", page=CreditEntryRow)
-LIST_CREDIT_ENTRIES = statement("list_credit_entries", page=CreditEntryRow)
-LIST_CREDIT_ENTRIES_OF_VIDEO = statement("list_credit_entries_of_video", page=CreditEntryRow)
+LIST_CREDIT_ENTRIES = paged("list_credit_entries", page=CreditEntryRow)
+LIST_CREDIT_ENTRIES_OF_VIDEO = paged("list_credit_entries_of_video", page=CreditEntryRow)
 
 
 async def get_credit_entries(
@@ -57,7 +58,7 @@ async def list_credit_entries(
     database: Database, wallet_ids: Sequence[UUID], after: int, before: int, limit: int, backward: bool
 ) -> dict[UUID, list[CreditEntryRow]]:
     """Return a page of each wallet's entries, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_CREDIT_ENTRIES, wallet_ids, after, before, limit, backward)
+    records = await database.rows(LIST_CREDIT_ENTRIES[backward], wallet_ids, after, before, limit)
     found: dict[UUID, list[CreditEntryRow]] = {wallet_id: [] for wallet_id in wallet_ids}
     for wallet_id, rows in groupby(map(CreditEntryRow._make, records), attrgetter("wallet_id")):
         found[wallet_id].extend(rows)
@@ -70,6 +71,6 @@ async def list_credit_entries_of_video(
     """Return a page of each video's entries, newest first; ``backward``: oldest first."""
     wallet_ids, ids = [video[0] for video in videos], [video[1] for video in videos]
     found: dict[tuple[UUID, UUID], list[CreditEntryRow]] = {video: [] for video in videos}
-    for record in await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO, wallet_ids, ids, after, before, limit, backward):
+    for record in await database.rows(LIST_CREDIT_ENTRIES_OF_VIDEO[backward], wallet_ids, ids, after, before, limit):
         found[record["wallet_id"], record["video_id"]].append(CreditEntryRow._make(record))
     return found

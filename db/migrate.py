@@ -47,6 +47,17 @@ WHERE version_num = $1 AND NOT EXISTS (
     AND pg_get_function_arguments(oid) = arguments AND pg_get_function_result(oid) = results AND prosrc = body
 )
 """
+# A migration adds constraints as NOT VALID, which locks their tables for a moment only. The rows that there are,
+# however many, are looked at afterwards, under a lock that lets others read and write.
+VALIDATIONS = """
+SELECT CASE
+  WHEN contypid = 0 THEN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', conrelid::regclass, conname)
+  ELSE format('ALTER DOMAIN %s VALIDATE CONSTRAINT %I', contypid::regtype, conname)
+END
+FROM pg_constraint
+WHERE NOT convalidated AND conenforced AND connamespace = current_schema()::regnamespace
+ORDER BY conname
+"""
 # The last command of a migration, since it locks the table that `unfit_reason` reads.
 RECORD_OLDEST_CODE = """
 ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text;
@@ -64,7 +75,8 @@ class DatabaseUnfit(Exception):  # noqa: N818 - Unfit is what the database is; n
 async def migrate(dsn: str) -> None:
     """Bring the database up to this code, wholly or not at all.
 
-    Harmless when there is nothing to do, which costs a connection and two statements, and from many processes at once.
+    Harmless when there is nothing to do, which costs a connection and three statements, and from many processes at
+    once. Constraints that it adds are checked against the rows that there are only when it has been committed.
     There is nothing to do either when newer code has migrated the database, if this code may run on it.
     Servers go on working meanwhile: it waits for tables that they change, and a deadlock with them is no failure.
     Raises ``DatabaseUnfit`` when the database cannot be reached, or cannot be one of ours.
@@ -78,6 +90,7 @@ async def migrate(dsn: str) -> None:
                 await _upgrade_despite_deadlocks(connection)
                 if reason := await unfit_reason(connection):
                     raise DatabaseUnfit(reason)
+            await _validate(connection)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
         raise DatabaseUnfit(
             f"The role that videocredits connects as may not make its tables and functions here ({error.args[0]}): "
@@ -90,6 +103,11 @@ async def migrate(dsn: str) -> None:
     except asyncpg.DuplicateTableError as error:
         raise DatabaseUnfit(
             f"This database holds something else already ({error.args[0]}): give videocredits an empty one."
+        ) from error
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise DatabaseUnfit(
+            f"The database is migrated, but rows of before break a new rule ({error.constraint_name}): "
+            "run `videocredits verify`, correct them, and run `videocredits migrate` again."
         ) from error
     except asyncpg.LockNotAvailableError as error:
         raise DatabaseUnfit(
@@ -225,6 +243,13 @@ async def connecting() -> AsyncIterator[None]:
             f"{url} cannot be used{f' ({error})' if known else ''}: write it as "
             "postgresql://user:password@host:5432/database, with %40 %2F %3A %3F %23 for any @ / : ? # in the password."
         ) from None
+
+
+async def _validate(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    for row in await connection.fetch(VALIDATIONS):
+        async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute(row[0])
 
 
 async def _upgrade_despite_deadlocks(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

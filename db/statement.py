@@ -1,5 +1,6 @@
 """Reads live in files of their own, one statement each: ``queries/<name>.sql``."""
 
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -14,3 +15,14 @@ def statement(name: str, **rows: Any) -> str:
     for alias, row in rows.items():
         text = text.replace(f"{alias}.*", ", ".join(f"{alias}.{field}" for field in row._fields))
     return text
+
+
+def paged(name: str, **rows: Any) -> tuple[str, str]:
+    """Return a statement that lists rows, and the same statement in the other order, for pages from a list's end.
+
+    So ``backward`` picks one of them, and each walks its index in one direction.
+    """
+    forward = statement(name, **rows)
+    order = re.compile(r" (ASC|DESC)$", re.MULTILINE)
+    assert len(order.findall(forward)) == 1  # noqa: S101 - the file orders by one column, at the end of a line
+    return forward, order.sub(lambda found: " ASC" if found[1] == "DESC" else " DESC", forward)

@@ -1,6 +1,6 @@
 """Users and their balances: one function per query or mutation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -8,8 +8,9 @@ from uuid import UUID
 
 from db.credit_entry import CreditEntryRow
 from db.database import Database
+from db.json_text import json_text
 from db.mutation import Mutation
-from db.statement import statement
+from db.statement import paged, statement
 from db.wallet import WalletRow
 
 
@@ -29,7 +30,7 @@ class UserRow(NamedTuple):
 
 GET_USERS = statement("get_users", user_wallets=UserRow)
 GET_VIEWERS = statement("get_viewers", user_wallets=UserRow, entry=CreditEntryRow)
-LIST_USERS = statement("list_users", page=UserRow)
+LIST_USERS = paged("list_users", user_wallets=UserRow)
 REGISTER_USER = Mutation("register_user", account=UserRow, entry=CreditEntryRow)
 ADJUST_USER_CREDITS = Mutation("adjust_user_credits", wallet=WalletRow, entry=CreditEntryRow)
 
@@ -78,21 +79,22 @@ async def get_viewers(
 
 async def list_users(database: Database, after: UUID, before: UUID, limit: int, backward: bool) -> list[UserRow]:
     """Return users registered between ``before`` and ``after``, newest first; ``backward``: oldest first."""
-    return [UserRow._make(record) for record in await database.rows(LIST_USERS, after, before, limit, backward)]
+    return [UserRow._make(record) for record in await database.rows(LIST_USERS[backward], after, before, limit)]
 
 
 async def register_user(
     database: Database,
     user_id: UUID,
     subject: str,
-    name: str | None,
-    email: str | None,
-    picture: str | None,
+    profile: Mapping[str, str | None],
     signup_credits: int,
     actor: str,
 ) -> RegisterUserRow:
-    """Register a user, with a wallet that has the sign-up credits, or keep a registered one's profile current."""
-    answer = await database.answer(REGISTER_USER, user_id, subject, name, email, picture, signup_credits, actor)
+    """Register a user, with a wallet that has the sign-up credits, or keep a registered one's profile current.
+
+    Of ``name``, ``email`` and ``picture`` the profile has those that are given; None clears one.
+    """
+    answer = await database.answer(REGISTER_USER, user_id, subject, json_text(profile), signup_credits, actor)
     return RegisterUserRow(*answer)
 
 
@@ -103,15 +105,26 @@ async def adjust_user_credits(
     request_hash: bytes,
     user_id: UUID,
     amount: int,
+    take_available: bool,
     kind: str,
     actor: str,
     memo: str | None,
 ) -> AdjustUserCreditsRow:
     """Add a signed amount to a wallet's credits, once per key, unless that would leave 0 to 2,147,483,647.
 
-    ``user_id`` is for whom, of those who spend from the wallet.
+    ``user_id`` is for whom, of those who spend from the wallet. With ``take_available`` a negative amount takes what
+    there is, and the entry notes what was uncovered.
     """
     answer = await database.answer(
-        ADJUST_USER_CREDITS, wallet_id, idempotency_key, request_hash, user_id, amount, kind, actor, memo
+        ADJUST_USER_CREDITS,
+        wallet_id,
+        idempotency_key,
+        request_hash,
+        user_id,
+        amount,
+        take_available,
+        kind,
+        actor,
+        memo,
     )
     return AdjustUserCreditsRow(*answer)

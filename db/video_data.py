@@ -12,7 +12,7 @@ from db.credit_entry import CreditEntryRow
 from db.database import Database
 from db.json_text import json_argument
 from db.mutation import Mutation
-from db.statement import statement
+from db.statement import paged, statement
 from db.wallet import WalletRow
 
 
@@ -93,9 +93,9 @@ COUNT_VIDEO_DATA = statement("count_video_data")
 GET_QUEUE_POSITIONS = statement("get_queue_positions")
 GET_VIDEO_CONTENT = statement("get_video_content")
 GET_VIDEO_DATA = statement("get_video_data", video_data=VideoDataRow)
-LIST_ALL_VIDEOS = statement("list_all_videos", page=VideoDataRow)
-LIST_RENDER_QUEUE = statement("list_render_queue", page=VideoDataRow)
-LIST_VIDEOS = statement("list_videos", page=VideoDataRow)
+LIST_ALL_VIDEOS = paged("list_all_videos", video_data=VideoDataRow)
+LIST_RENDER_QUEUE = paged("list_render_queue", video_data=VideoDataRow)
+LIST_VIDEOS = paged("list_videos", page=VideoDataRow)
 
 CREATE_VIDEO_DATA = Mutation(
     "create_video_data", wallet=WalletRow, video=VideoDataRow, entry=CreditEntryRow, quota=QuotaRow
@@ -136,6 +136,7 @@ class UpdateVideoRecordStatusRow:
     outcome: Literal[
         "video_data_not_found",
         "stale_attempt",
+        "contradictory",
         "unchanged",
         "illegal_transition",
         "credits_out_of_range",
@@ -322,7 +323,7 @@ async def list_videos(
     trashed: bool | None,
 ) -> dict[UUID, list[VideoDataRow]]:
     """Return a page of each wallet's videos, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_VIDEOS, wallet_ids, after, before, limit, backward, statuses, trashed)
+    records = await database.rows(LIST_VIDEOS[backward], wallet_ids, after, before, limit, statuses, trashed)
     # As `_make`, in half the time: that is a function of Python's, and takes a record's columns one by one.
     new = tuple.__new__
     rows = [new(VideoDataRow, record[:]) for record in records]
@@ -344,7 +345,7 @@ async def list_all_videos(
     trashed: bool | None,
 ) -> list[VideoDataRow]:
     """Return a page of all videos, newest first; ``backward``: oldest first."""
-    records = await database.rows(LIST_ALL_VIDEOS, after, before, limit, backward, statuses, trashed)
+    records = await database.rows(LIST_ALL_VIDEOS[backward], after, before, limit, statuses, trashed)
     return [VideoDataRow._make(record) for record in records]
 
 
@@ -352,7 +353,7 @@ async def list_render_queue(
     database: Database, after: UUID, before: UUID, limit: int, backward: bool
 ) -> list[VideoDataRow]:
     """Return a page of the videos that wait to be rendered, longest waiting first; ``backward``: last."""
-    records = await database.rows(LIST_RENDER_QUEUE, after, before, limit, backward)
+    records = await database.rows(LIST_RENDER_QUEUE[backward], after, before, limit)
     return [VideoDataRow._make(record) for record in records]
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from db.database import Database
-from db.statement import statement
+from db.statement import paged, statement
 
 
 class VideoEventRow(NamedTuple):
@@ -23,7 +23,7 @@ class VideoEventRow(NamedTuple):
 
 
 GET_VIDEO_EVENTS = statement("get_video_events", video_events=VideoEventRow)
-LIST_VIDEO_EVENTS = statement("list_video_events", page=VideoEventRow)
+LIST_VIDEO_EVENTS = paged("list_video_events", page=VideoEventRow)
 
 
 async def get_video_events(
@@ -42,6 +42,6 @@ async def list_video_events(
     """Return a page of each video's events, newest first; ``backward``: oldest first."""
     wallet_ids, ids = [video[0] for video in videos], [video[1] for video in videos]
     found: dict[tuple[UUID, UUID], list[VideoEventRow]] = {video: [] for video in videos}
-    for record in await database.rows(LIST_VIDEO_EVENTS, wallet_ids, ids, after, before, limit, backward):
+    for record in await database.rows(LIST_VIDEO_EVENTS[backward], wallet_ids, ids, after, before, limit):
         found[record["wallet_id"], record["video_id"]].append(VideoEventRow._make(record))
     return found

@@ -54,7 +54,7 @@ class Window(Generic[Bound]):
 
     @property
     def bounds(self) -> tuple[Bound, Bound, int, bool]:
-        """The statement's parameters: after, before, limit, backward."""
+        """What the statement takes: after, before, limit, backward."""
         return self.after, self.before, self.size + 1, self.backward
 
 

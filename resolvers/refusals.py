@@ -18,7 +18,7 @@ from schema.error import (
     VideoDataNotFound,
 )
 from schema.limits import CREDITS_MAX
-from schema.video_mutation import IllegalTransition, StaleAttempt
+from schema.video_mutation import ContradictoryReport, IllegalTransition, StaleAttempt
 from schema.video_status import VideoStatus
 
 
@@ -98,6 +98,15 @@ def stale_attempt(video: VideoDataRow) -> StaleAttempt:
         message=f"The report is about another attempt: the video is in attempt {video.attempt}. "
         "Give the attempt that the report is about as `attempt`; left out, it is the first.",
         current_attempt=video.attempt,
+    )
+
+
+def contradictory_report(video: VideoDataRow) -> ContradictoryReport:
+    return ContradictoryReport(
+        code="CONTRADICTORY_REPORT",
+        message=f"The video is {video.status}, with {'another' if video.download_url else 'no'} download URL: "
+        "the first report of an end wins, and only what it left out may follow.",
+        video_data=objects.video_data(video),
     )
 
 

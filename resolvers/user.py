@@ -1,6 +1,7 @@
 """Users and their credits."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 from typing import Annotated, assert_never
 
 import strawberry
@@ -74,9 +75,7 @@ async def register_user(
         info.context.database,
         identity.user_id,
         identity.subject,
-        input.name,
-        input.email,
-        input.picture,
+        {name: value for name, value in asdict(input).items() if value is not strawberry.UNSET},
         info.context.terms.signup_credits,
         identity.actor,
     )
@@ -98,9 +97,16 @@ async def adjust_user_credits(
         info.context.database,
         key.user_id,
         input.idempotency_key,
-        request_hash("adjustUserCredits", amount=input.amount, kind=input.kind.name, memo=input.memo),
+        request_hash(
+            "adjustUserCredits",
+            amount=input.amount,
+            take_available=input.take_available,
+            kind=input.kind.name,
+            memo=input.memo,
+        ),
         key.user_id,
         input.amount,
+        input.take_available,
         input.kind.name,
         access.identity.actor,
         input.memo,

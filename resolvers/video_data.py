@@ -203,7 +203,7 @@ async def create_video_data(
             assert_never(row.outcome)
 
 
-async def update_video_record_status(
+async def update_video_record_status(  # noqa: PLR0911 - each outcome is answered in its own way
     info: Info, input: Annotated[UpdateVideoRecordStatusInput, strawberry.argument(description="The report.")]
 ) -> UpdateVideoRecordStatusResult:
     access = admit(info)
@@ -226,6 +226,8 @@ async def update_video_record_status(
             return refusals.video_data_not_found()
         case "stale_attempt":
             return refusals.stale_attempt(required(row.video))
+        case "contradictory":
+            return refusals.contradictory_report(required(row.video))
         case "illegal_transition":
             return refusals.illegal_transition(required(row.video), required(input.status))
         case "credits_out_of_range":
@@ -273,7 +275,7 @@ async def cancel_video_data(
                 entry=objects.credit_entry(required(row.entry)),
                 replayed=row.outcome == "unchanged",
             )
-        case "stale_attempt" | "noted":
+        case "stale_attempt" | "contradictory" | "noted":
             raise AssertionError(row.outcome)  # Neither an attempt nor a note was given.
         case _:
             assert_never(row.outcome)

@@ -46,6 +46,9 @@ class CreditEntry(Node):
     kind: CreditEntryKind = strawberry.field(description="Why the balance changed.")
     amount: int = strawberry.field(description="By how many credits; negative if they were taken.")
     balance_after: int = strawberry.field(description="The user's credits after this entry.")
+    uncovered: int = strawberry.field(
+        description="How many credits more were to be taken than there were, by `takeAvailable`; mostly 0."
+    )
     attempt: int | None = strawberry.field(
         description="Which attempt at the video was charged or refunded; null for entries without a video."
     )

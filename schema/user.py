@@ -83,11 +83,13 @@ class ViewerUpdate:
     )
 
 
-@strawberry.input(description="Your profile from the identity provider. Fields left out stay as they are.")
+@strawberry.input(
+    description="Your profile from the identity provider. Fields left out stay as they are; null clears one."
+)
 class RegisterUserInput(Limited):
-    name: str | None = text("The full name.", NAME_LENGTH_MAX, default=None)
-    email: str | None = text("The e-mail address.", NAME_LENGTH_MAX, default=None)
-    picture: URL | None = strawberry.field(description="A picture of the user.", default=None)
+    name: str | None = text("The full name.", NAME_LENGTH_MAX, default=strawberry.UNSET)
+    email: str | None = text("The e-mail address.", NAME_LENGTH_MAX, default=strawberry.UNSET)
+    picture: URL | None = strawberry.field(description="A picture of the user.", default=strawberry.UNSET)
 
 
 @strawberry.type(description="You are registered.")
@@ -110,6 +112,11 @@ class AdjustUserCreditsInput(Limited):
     user_id: strawberry.ID = strawberry.field(description="Whose balance.")
     amount: int = number(
         "By how many credits: positive to add, negative to take.", -CREDITS_MAX, CREDITS_MAX, not_zero=True
+    )
+    take_available: bool = strawberry.field(
+        description="Whether to take what there is, if the balance is less than a negative `amount` takes: for "
+        "chargebacks. The entry's `amount` says what was taken, and `uncovered` what was missing.",
+        default=False,
     )
     kind: AdjustmentKind = strawberry.field(description="Why.")
     memo: str | None = text("What to note with it: a reason, the amount paid and how.", MEMO_LENGTH_MAX, default=None)

@@ -56,6 +56,14 @@ class StaleAttempt(Error):
     current_attempt: int = strawberry.field(description="The attempt that the video is in.")
 
 
+@strawberry.type(
+    description="The report contradicts how the video ended. It has another download URL than the stored one, or one "
+    "for a video that was refunded. Nothing has changed."
+)
+class ContradictoryReport(Error):
+    video_data: VideoData = strawberry.field(description="The video as it is.")
+
+
 @strawberry.input(description="The voice that speaks a video's script.")
 class VoiceInput(Limited):
     voice_id: str = text("The voice provider's id of it.", NAME_LENGTH_MAX)
@@ -127,12 +135,14 @@ class UpdateVideoRecordStatusInput(Limited):
         description="The status that it takes on; left out, it keeps its own.", default=None
     )
     comments: JSON | None = strawberry.field(
-        description="What to say with it: mostly, why it failed. Kept when the status changes, or when none is given "
-        "and the video has not ended.",
+        description="What to say with it: mostly, why it failed. A new status comes with comments of its own, or with "
+        "none. Left out at the end, they may follow; the first ones stay.",
         default=None,
     )
     render_progress: int | None = number("How much is rendered, in percent.", 0, 100, default=None)
-    download_url: URL | None = strawberry.field(description="The finished video. Kept as `comments` are.", default=None)
+    download_url: URL | None = strawberry.field(
+        description="The finished video. Once the video has ended, it is stored only if there is none.", default=None
+    )
     attempt: int | None = number(
         "Which attempt the report is about: the video's `attempt` when the work began. Left out, it is the first, "
         "so that a late report from before a retry is refused.",
@@ -163,7 +173,12 @@ class UpdateVideoRecordStatusSuccess:
 
 
 UpdateVideoRecordStatusResult = Annotated[
-    UpdateVideoRecordStatusSuccess | VideoDataNotFound | StaleAttempt | IllegalTransition | OperationRefused,
+    UpdateVideoRecordStatusSuccess
+    | VideoDataNotFound
+    | StaleAttempt
+    | IllegalTransition
+    | ContradictoryReport
+    | OperationRefused,
     strawberry.union("UpdateVideoRecordStatusResult", description=f"What became of the report. {_ORDER}"),
 ]
 

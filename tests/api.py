@@ -26,7 +26,7 @@ VIDEO = """fragment video on VideoData {
   trashedAt attempt cost version createdAt updatedAt queuePosition
 }"""
 ENTRY = """fragment entry on CreditEntry {
-  id number kind amount balanceAfter attempt idempotencyKey actor memo createdAt
+  id number kind amount balanceAfter uncovered attempt idempotencyKey actor memo createdAt
 }"""
 REFUSAL = """fragment refusal on Error {
   code message
@@ -35,6 +35,7 @@ REFUSAL = """fragment refusal on Error {
   ... on CreditsOutOfRange { balance maximum }
   ... on IllegalTransition { currentStatus videoData { ...video } }
   ... on StaleAttempt { currentAttempt }
+  ... on ContradictoryReport { videoData { ...video } }
   ... on VersionConflict { expectedVersion currentVersion }
   ... on IdempotencyKeyReused { idempotencyKey }
 }"""

@@ -191,6 +191,18 @@ CORRUPTIONS: dict[str, tuple[str, list[Found]]] = {
         "UPDATE wallets SET entry_count = 1 WHERE wallet_id = {dan}",
         [Found("entry_counts", None, None, "entry_count is 1, the newest entry is number 0", "dan")],
     ),
+    "an entry that gave left something uncovered": (
+        LEDGER.format("uncovered = 2", 4),
+        [Found("entry_amounts", None, 4, "REWARD of 3 credits, 2 uncovered")],
+    ),
+    "an entry that did not take everything left something uncovered": (
+        LEDGER.format("uncovered = 2", 5),
+        [Found("entry_amounts", None, 5, "ADJUSTMENT of -8 credits, 2 uncovered")],
+    ),
+    "a charge left something uncovered": (
+        LEDGER.format("uncovered = 2", 16),
+        [Found("entry_amounts", "queued", 16, "CHARGE of -3 credits, 2 uncovered")],
+    ),
     "an entry is of no known kind": (
         LEDGER.format("kind = 'GIFT'", 4),
         [Found("entry_amounts", None, 4, "GIFT of 3 credits")],
@@ -845,7 +857,7 @@ DRIFTS: dict[str, tuple[str, list[str]]] = {
     ),
     "a constraint's function allows whatever has a null": (
         """
-          ALTER FUNCTION credit_entries_sound(text, integer, integer, integer, text, text, bigint, bytea, uuid)
+          ALTER FUNCTION credit_entries_sound(text, integer, integer, integer, text, text, bigint, bytea, integer, uuid)
           RETURNS NULL ON NULL INPUT
         """,
         ["function credit_entries_sound is not what was migrated"],

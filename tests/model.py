@@ -68,6 +68,7 @@ class User:
             "kind": kind,
             "amount": amount,
             "balanceAfter": self.shown["credits"],
+            "uncovered": 0,
             "attempt": None,
             "idempotencyKey": None,
             "actor": actor,
@@ -90,9 +91,8 @@ class Model:
         self._storage_max = storage_max
         self._queue_numbers = 0
 
-    def register(self, subject: str, name: str | None, email: str | None) -> Answer:
+    def register(self, subject: str, profile: Mapping[str, str | None]) -> Answer:
         identity = Identity(subject, Role.USER)
-        profile = {key: value for key, value in (("name", name), ("email", email)) if value is not None}
         user = self.users.get(identity.user_id)
         replayed = user is not None
         if user is None:
@@ -101,23 +101,26 @@ class Model:
             user = self.users[identity.user_id] = User(identity, {**nobody, **profile, **account})
             user.write("SIGNUP", self._signup_credits, identity.actor)
         elif not profile.items() <= user.shown.items():
-            user.shown |= profile
+            user.shown.update(profile)
             user.shown["version"] += 1
         return self._success("RegisterUser", user=user, entry=user.entries[0], replayed=replayed)
 
-    def adjust(self, subject: str, amount: int, kind: str, key: str, memo: str | None) -> Answer:
+    def adjust(
+        self, subject: str, amount: int, kind: str, key: str, memo: str | None, *, take_available: bool
+    ) -> Answer:
         user = self.users.get(Identity(subject, Role.USER).user_id)
         if user is None:
             return _refusal("UserNotFound", "USER_NOT_FOUND")
-        arguments = ("adjust", amount, kind, memo)
+        arguments = ("adjust", amount, kind, memo, take_available)
         if key in user.keys:
             return self._used("AdjustUserCredits", user, key, arguments)
         balance = user.shown["credits"]
-        if balance + amount < 0:
+        if balance + amount < 0 and not take_available:
             return _refusal("InsufficientCredits", "INSUFFICIENT_CREDITS", balance=balance, required=-amount)
         if balance + amount > CREDITS_MAX:
             return _refusal("CreditsOutOfRange", "CREDITS_OUT_OF_RANGE", balance=balance, maximum=CREDITS_MAX)
-        entry = user.write(kind, amount, "ADMIN:root", idempotencyKey=key, memo=memo)
+        taken = max(amount, -balance)
+        entry = user.write(kind, taken, "ADMIN:root", idempotencyKey=key, memo=memo, uncovered=taken - amount)
         user.shown["firstPurchasedAt"] |= kind == "PURCHASE" and amount > 0
         user.keys[key] = (arguments, entry, None)
         return self._success("AdjustUserCredits", user=user, entry=entry, replayed=False)
@@ -185,13 +188,18 @@ class Model:
                 return self._illegal(video)
             if status in REFUNDED and video.owner.shown["credits"] + shown["cost"] > CREDITS_MAX:
                 return _refusal("OperationRefused", "CREDITS_OUT_OF_RANGE")
-        said = {"comments": comments, "downloadUrl": url} if moves or status is None else {}
-        said = {name: value for name, value in said.items() if value is not None}
-        if progress is not None and progress > shown["renderProgress"]:
-            said["renderProgress"] = progress
-        changes = moves or (present not in FINAL and any(shown[name] != value for name, value in said.items()))
+        elif (
+            present in FINAL
+            and url not in {None, shown["downloadUrl"]}
+            and (shown["downloadUrl"] or present in REFUNDED)
+        ):
+            return _refusal("ContradictoryReport", "CONTRADICTORY_REPORT", videoData=self.show(video))
+        said = _news(
+            shown, {"comments": comments, "downloadUrl": url}, progress, is_repeated=not moves and status is not None
+        )
+        changes = moves or any(shown[name] != value for name, value in said.items())
         if changes:
-            shown |= said
+            shown |= ({"comments": None} if moves else {}) | said
             shown["version"] += 1
         if moves:
             assert status is not None
@@ -313,6 +321,18 @@ class Model:
         if user is not None:
             shown["user"] = user.shown
         return deepcopy(shown)
+
+
+def _news(shown: Answer, notes: Mapping[str, Any], progress: int | None, *, is_repeated: bool) -> Answer:
+    """Return what a report says beside its status and is stored."""
+    said = {name: value for name, value in notes.items() if value is not None}
+    if shown["status"] in FINAL:
+        return {name: value for name, value in said.items() if shown[name] is None}
+    if is_repeated:
+        said = {}
+    if progress is not None and progress > shown["renderProgress"]:
+        said["renderProgress"] = progress
+    return said
 
 
 def may_follow(present: str, following: str) -> bool:

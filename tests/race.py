@@ -71,17 +71,26 @@ class Account:
             self.database,
             self.user_id,
             str(self.user_id),
-            name=None,
-            email=None,
-            picture=None,
+            profile={},
             signup_credits=credits,
             actor="USER:racer",
         )
 
-    async def adjust(self, key: str, amount: int, kind: str = "ADJUSTMENT") -> AdjustUserCreditsRow:
-        arguments = request_hash("adjustUserCredits", amount=amount, kind=kind)
+    async def adjust(
+        self, key: str, amount: int, kind: str = "ADJUSTMENT", *, take_available: bool = False
+    ) -> AdjustUserCreditsRow:
+        arguments = request_hash("adjustUserCredits", amount=amount, take_available=take_available, kind=kind)
         return await db.user.adjust_user_credits(
-            self.database, self.wallet_id, key, arguments, self.user_id, amount, kind, actor="ADMIN:root", memo=None
+            self.database,
+            self.wallet_id,
+            key,
+            arguments,
+            self.user_id,
+            amount,
+            take_available,
+            kind,
+            "ADMIN:root",
+            memo=None,
         )
 
     async def create(

@@ -101,7 +101,7 @@ export const adjustUserCredits = async (input, identity) => {
   const { userId, amount, kind, memo, idempotencyKey } = input
   const hash = requestHash('adjustUserCredits', amount, kind, memo)
   const [id] = decodeId(userId)
-  const row = await answer('adjust_user_credits', [id, idempotencyKey, hash, id, amount, kind, identity.actor, memo])
+  const row = await answer('adjust_user_credits', [id, idempotencyKey, hash, id, amount, false, kind, identity.actor, memo])
   if (row.outcome !== 'adjusted' && row.outcome !== 'replayed') return refusal(row.outcome)
   return {
     __typename: 'AdjustUserCreditsSuccess',
@@ -125,7 +125,7 @@ export const viewer = async (identity) => {
 
 // Reads the newest videos of several users at once, as a loader does.
 export const videosOf = async (userIds) => {
-  const found = await rows('list_videos', [userIds, LAST_ID, FIRST_ID, PAGE_SIZE + 1, false, null, false])
+  const found = await rows('list_videos', [userIds, LAST_ID, FIRST_ID, PAGE_SIZE + 1, null, false])
   const pages = new Map(userIds.map((userId) => [userId, []]))
   for (const row of found) pages.get(row.wallet_id).push(row)
   return userIds.map((userId) => {

@@ -291,7 +291,7 @@ async def adjust_user_credits(info: Info, input: AdjustUserCreditsInput) -> Adju
         Role.ADMIN,
         ADJUST_USER_CREDITS,
         *(user_id, input.idempotency_key, hashed("adjustUserCredits", input.amount, input.kind, input.memo), user_id),
-        *(input.amount, input.kind, info.context.identity.actor, input.memo),
+        *(input.amount, False, input.kind, info.context.identity.actor, input.memo),
     )
     written = entry(row)
     if written is None or row["outcome"] not in {"adjusted", "replayed"}:
@@ -314,7 +314,7 @@ async def video_data(info: Info, id: strawberry.ID) -> VideoData | None:
 
 
 async def videos_of(pool: Pool, user_ids: list[UUID]) -> list[VideoConnection]:
-    rows = await pool.fetch(LIST_VIDEOS, user_ids, LAST_ID, FIRST_ID, PAGE_SIZE + 1, False, None, False)
+    rows = await pool.fetch(LIST_VIDEOS[False], user_ids, LAST_ID, FIRST_ID, PAGE_SIZE + 1, None, False)
     pages: dict[UUID, list[asyncpg.Record]] = {user_id: [] for user_id in user_ids}
     for row in rows:
         pages[row["wallet_id"]].append(row)

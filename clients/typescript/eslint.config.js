@@ -43,7 +43,7 @@ export default [
             types: [
               'PageInfo',
               // Refusals are answers, not objects.
-              ...['CreditsOutOfRange', 'IdempotencyKeyReused', 'IllegalTransition', 'InsufficientCredits'],
+              ...['ContradictoryReport', 'CreditsOutOfRange', 'IdempotencyKeyReused', 'IllegalTransition', 'InsufficientCredits'],
               ...['OperationRefused', 'QuotaExceeded', 'StaleAttempt', 'UserNotFound', 'VersionConflict', 'VideoDataNotFound'],
               // Values of a video, which come and go with it.
               ...['MusicTrack', 'VideoImage', 'Voice', 'Volume'],

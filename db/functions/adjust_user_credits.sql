@@ -1,23 +1,26 @@
 -- Add a signed amount to a wallet's credits, once per idempotency key, unless that would leave less than 0 or more than credits_max().
 -- It takes 1 to 64 calls, sorted by wallet, as arrays: wallet_id, idempotency_key, request_hash (SHA-256 of the canonical arguments),
--- user_id (for whom), amount, kind, actor, memo and request_id. It answers each call, by its place in the arrays, as if the calls ran
--- one after the other: outcome, and the wallet and the entry as far as they exist. Outcomes in order of precedence:
+-- user_id (for whom), amount, take_available (whether to take what there is if that is less), kind, actor, memo and request_id. It
+-- answers each call, by its place in the arrays, as if the calls ran one after the other: outcome, and the wallet and the entry as far as
+-- they exist. Outcomes in order of precedence:
 --   idempotency_key_reused, replayed, user_not_found, insufficient_credits, credits_out_of_range, adjusted.
 -- A refusal leaves nothing behind, and the key stays free. A rerun, whose first reply was lost, finds its request id on the entry and
 -- answers as the first run did, with the wallet as it is now.
 -- Race-free because each wallet is locked, in the order of their ids, when its balance is read and before its entries are: every later
 -- statement sees all that was committed before the lock. The balance changes by one guarded increment.
 CREATE OR REPLACE FUNCTION adjust_user_credits(
-  wallet_id_of uuid[], idempotency_key_of text[], request_hash_of bytea[], user_id_of uuid[], amount_of integer[], kind_of text[],
-  actor_of text[], memo_of text[], request_id_of bigint[]
+  wallet_id_of uuid[], idempotency_key_of text[], request_hash_of bytea[], user_id_of uuid[], amount_of integer[],
+  take_available_of boolean[], kind_of text[], actor_of text[], memo_of text[], request_id_of bigint[]
 ) RETURNS TABLE (place integer, outcome text, wallet wallets, entry credit_entries)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+  amount integer;
   judged integer := 0;
   keys text[];
   -- Of the calls that add their amount, in this order:
   calls integer[];
+  amounts integer[];
   changed_wallets wallets[];
   numbers bigint[];
   balances integer[];
@@ -25,6 +28,7 @@ DECLARE
 BEGIN
   WHILE judged < cardinality(wallet_id_of) LOOP
     calls := '{}';
+    amounts := '{}';
     changed_wallets := '{}';
     numbers := '{}';
     balances := '{}';
@@ -42,7 +46,7 @@ BEGIN
         WHEN entry.request_id = request_id_of[i] THEN 'adjusted'
         WHEN entry.number IS NOT NULL THEN 'replayed'
         WHEN wallet.wallet_id IS NULL THEN 'user_not_found'
-        WHEN wallet.credits::bigint + amount_of[i] < 0 THEN 'insufficient_credits'
+        WHEN wallet.credits::bigint + amount_of[i] < 0 AND NOT take_available_of[i] THEN 'insufficient_credits'
         WHEN wallet.credits::bigint + amount_of[i] > credits_max() THEN 'credits_out_of_range'
       END;
       IF outcome IS NOT NULL THEN
@@ -50,7 +54,8 @@ BEGIN
         RETURN NEXT;
         CONTINUE;
       END IF;
-      wallet.credits := wallet.credits + amount_of[i];
+      amount := greatest(amount_of[i], -wallet.credits);
+      wallet.credits := wallet.credits + amount;
       wallet.entry_count := wallet.entry_count + 1;
       wallet.version := wallet.version + 1;
       IF kind_of[i] = 'PURCHASE' AND amount_of[i] > 0 THEN
@@ -58,6 +63,7 @@ BEGIN
       END IF;
       keys := keys || idempotency_key_of[i];
       calls := calls || i;
+      amounts := amounts || amount;
       changed_wallets := changed_wallets || wallet;
       numbers := numbers || wallet.entry_count;
       balances := balances || wallet.credits;
@@ -65,23 +71,23 @@ BEGIN
     CONTINUE WHEN calls = '{}';
     RETURN QUERY
     WITH adjustment AS (
-      SELECT * FROM unnest(calls, numbers, balances) WITH ORDINALITY AS accepted (i, number, balance, nth)
+      SELECT * FROM unnest(calls, amounts, numbers, balances) WITH ORDINALITY AS accepted (i, taken, number, balance, nth)
     ),
 
     written AS (
       INSERT INTO credit_entries AS written (
-        wallet_id, number, kind, amount, balance_after, user_id, idempotency_key, request_hash, actor, memo, request_id
+        wallet_id, number, kind, amount, balance_after, uncovered, user_id, idempotency_key, request_hash, actor, memo, request_id
       )
       SELECT
-        wallet_id_of[i], number, kind_of[i], amount_of[i], balance, user_id_of[i], idempotency_key_of[i], request_hash_of[i],
-        actor_of[i], memo_of[i], request_id_of[i]
+        wallet_id_of[i], number, kind_of[i], taken, balance, taken - amount_of[i], user_id_of[i], idempotency_key_of[i],
+        request_hash_of[i], actor_of[i], memo_of[i], request_id_of[i]
       FROM adjustment
       RETURNING wallet_id, number, written AS entry
     ),
 
     total AS (
       SELECT
-        wallet_id_of[i] AS wallet_id, sum(amount_of[i]) AS amount, count(*) AS calls,
+        wallet_id_of[i] AS wallet_id, sum(taken) AS amount, count(*) AS calls,
         bool_or(kind_of[i] = 'PURCHASE' AND amount_of[i] > 0) AS purchased
       FROM adjustment
       GROUP BY wallet_id_of[i]

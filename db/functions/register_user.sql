@@ -1,19 +1,22 @@
 -- Register a user with a wallet, or keep a registered one's name, email and picture current; the sign-up credits are granted once.
--- It takes 1 to 64 calls, sorted by user, as arrays: user_id, subject, name, email, picture (null: as it was), signup_credits (0: none),
--- actor and request_id. It answers each call, by its place in the arrays, as if the calls ran one after the other: outcome (registered,
--- replayed), the user, and the SIGNUP entry, if there is one.
+-- It takes 1 to 64 calls, sorted by user, as arrays: user_id, subject, profile (a JSON object of name, email and picture: null clears one,
+-- and one that is left out stays), signup_credits (0: none), actor and request_id. It answers each call, by its place in the arrays, as if
+-- the calls ran one after the other: outcome (registered, replayed), the user, and the SIGNUP entry, if there is one.
 -- A rerun, whose first reply was lost, finds its request id on the user: it answers as the first run did, and leaves a profile alone that
 -- others may have changed since.
 -- Race-free because the wallet is locked before the user is read, and its primary key decides who is first: the others wait, and find it.
 CREATE OR REPLACE FUNCTION register_user(
-  user_id_of uuid[], subject_of text[], name_of text[], email_of text[], picture_of text[], signup_credits_of integer[],
-  actor_of text[], request_id_of bigint[]
+  user_id_of uuid[], subject_of text[], profile_of text[], signup_credits_of integer[], actor_of text[], request_id_of bigint[]
 ) RETURNS TABLE (place integer, outcome text, account user_wallets, entry credit_entries)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE
+  person users;
+  profile jsonb;
 BEGIN
   FOR i IN 1 .. cardinality(user_id_of) LOOP
     place := i;
+    profile := profile_of[i]::jsonb;
     LOOP
       outcome := 'replayed';
       PERFORM FROM wallets WHERE wallet_id = user_id_of[i] FOR NO KEY UPDATE;
@@ -24,7 +27,10 @@ BEGIN
     END LOOP;
     IF outcome = 'registered' THEN
       INSERT INTO users (user_id, subject, name, email, picture, request_id, request_ids)
-      VALUES (user_id_of[i], subject_of[i], name_of[i], email_of[i], picture_of[i], request_id_of[i], ARRAY[request_id_of[i]]);
+      VALUES (
+        user_id_of[i], subject_of[i], profile ->> 'name', profile ->> 'email', profile ->> 'picture', request_id_of[i],
+        ARRAY[request_id_of[i]]
+      );
       entry := NULL;
       IF signup_credits_of[i] > 0 THEN
         INSERT INTO credit_entries (wallet_id, number, kind, amount, balance_after, user_id, actor, request_id)
@@ -33,19 +39,19 @@ BEGIN
         UPDATE wallets SET credits = credits + signup_credits_of[i], entry_count = entry_count + 1 WHERE wallet_id = user_id_of[i];
       END IF;
     ELSE
-      SELECT 'registered' INTO outcome FROM users WHERE user_id = user_id_of[i] AND request_id = request_id_of[i];
-      outcome := coalesce(outcome, 'replayed');
+      SELECT * INTO person FROM users WHERE user_id = user_id_of[i];
+      IF person.request_id = request_id_of[i] THEN
+        outcome := 'registered';
+      END IF;
       SELECT * INTO entry FROM credit_entries WHERE wallet_id = user_id_of[i] AND number = 1 AND kind = 'SIGNUP';
-      UPDATE users SET
-        name = coalesce(name_of[i], name),
-        email = coalesce(email_of[i], email),
-        picture = coalesce(picture_of[i], picture),
-        request_ids = with_request_id(request_ids, request_id_of[i])
-      WHERE
-        user_id = user_id_of[i] AND request_id_of[i] <> ALL (request_ids)
-        AND (coalesce(name_of[i], name), coalesce(email_of[i], email), coalesce(picture_of[i], picture))
-        IS DISTINCT FROM (name, email, picture);
-      IF FOUND THEN
+      IF request_id_of[i] <> ALL (person.request_ids) AND jsonb_populate_record(person, profile) IS DISTINCT FROM person THEN
+        person := jsonb_populate_record(person, profile);
+        UPDATE users SET
+          name = person.name,
+          email = person.email,
+          picture = person.picture,
+          request_ids = with_request_id(request_ids, request_id_of[i])
+        WHERE user_id = user_id_of[i];
         UPDATE wallets SET version = version + 1 WHERE wallet_id = user_id_of[i];
       END IF;
     END IF;

@@ -4,10 +4,13 @@
 -- render_progress, download_url (null: as they are), attempt that the report is about (null: the present one), actor and request_id. It
 -- answers each call, by its place in the arrays, as if the calls ran one after the other: outcome, and the wallet, the video and the
 -- present attempt's REFUND entry as far as they exist. Outcomes in order of precedence:
---   video_data_not_found, stale_attempt, unchanged, noted (what is not the status), illegal_transition, credits_out_of_range, moved.
+--   video_data_not_found, stale_attempt, illegal_transition, credits_out_of_range, moved; without a move: contradictory (the attempt has
+--   ended otherwise), unchanged, noted (what is not the status).
+-- A move replaces the comments. Without a move, comments and a download URL are noted, after the end of an attempt only where there are
+-- none; the present status again, as of a second worker that would begin the same stage, brings no more than progress.
 -- A rerun, whose first reply was lost, finds its request id on the video and answers as the first run did, with the rows as they are now.
 -- (Only where the present status came with progress is it 'moved' instead of 'noted', between which clients see no difference.)
--- Race-free because the wallets who may get a refund and then all videos are locked, each in the order of their ids, before anything is
+-- Race-free because the wallets that may get a refund and then all videos are locked, each in the order of their ids, before anything is
 -- read: every later statement sees all that was committed before the locks. The balance changes by a guarded increment.
 CREATE OR REPLACE FUNCTION update_video_record_status(
   wallet_id_of uuid[], video_id_of uuid[], status_of text[], comments_of text[], render_progress_of integer[], download_url_of text[],
@@ -56,12 +59,20 @@ BEGIN
     changed AS (
       UPDATE video_data AS present SET
         status = coalesce(call.status, present.status),
-        comments = CASE WHEN call.status = present.status THEN present.comments ELSE coalesce(call.comments, present.comments) END,
+        comments = CASE
+          WHEN call.status <> present.status THEN call.comments
+          WHEN video_status_is_final(present.status) THEN coalesce(present.comments, call.comments)
+          WHEN call.status IS NULL THEN coalesce(call.comments, present.comments)
+          ELSE present.comments
+        END,
         download_url = CASE
-          WHEN call.status = present.status THEN present.download_url ELSE coalesce(call.download_url, present.download_url)
+          WHEN call.status = present.status AND NOT video_status_is_final(present.status) THEN present.download_url
+          ELSE coalesce(call.download_url, present.download_url)
         END,
         render_progress = CASE
-          WHEN call.status = 'COMPLETED' THEN 100 ELSE greatest(present.render_progress, call.render_progress)
+          WHEN video_status_is_final(present.status) THEN present.render_progress
+          WHEN call.status = 'COMPLETED' THEN 100
+          ELSE greatest(present.render_progress, call.render_progress)
         END,
         queue_id = CASE
           WHEN coalesce(call.status, present.status) = present.status THEN present.queue_id
@@ -83,23 +94,32 @@ BEGIN
         AND call.request_id <> ALL (present.request_ids)
         AND coalesce(call.attempt = present.attempt, TRUE)
         AND CASE
-          WHEN call.status IS NULL THEN
-            NOT video_status_is_final(present.status)
+          WHEN call.status <> present.status THEN
+            video_status_may_follow(present.status, call.status)
             AND (
-              coalesce(call.render_progress > present.render_progress, FALSE)
-              OR (call.comments IS NOT NULL AND call.comments IS DISTINCT FROM present.comments)
-              OR (call.download_url IS NOT NULL AND call.download_url IS DISTINCT FROM present.download_url)
+              NOT video_status_is_refunded(call.status)
+              OR (SELECT credits::bigint + present.cost <= credits_max() FROM wallets WHERE wallet_id = call.wallet_id)
             )
-          WHEN call.status = present.status THEN
-            NOT video_status_is_final(present.status) AND call.render_progress > present.render_progress
-          WHEN NOT video_status_may_follow(present.status, call.status) THEN FALSE
-          WHEN video_status_is_refunded(call.status) THEN
-            (SELECT credits::bigint + present.cost <= credits_max() FROM wallets WHERE wallet_id = call.wallet_id)
-          ELSE TRUE
+          WHEN video_status_is_final(present.status) THEN
+            video_end_contradicts(present.status, present.download_url, call.download_url) IS NOT TRUE
+            AND (
+              (present.comments IS NULL AND call.comments IS NOT NULL)
+              OR (present.download_url IS NULL AND call.download_url IS NOT NULL)
+            )
+          ELSE
+            coalesce(call.render_progress > present.render_progress, FALSE)
+            OR (
+              call.status IS NULL
+              AND (
+                (call.comments IS NOT NULL AND call.comments IS DISTINCT FROM present.comments)
+                OR (call.download_url IS NOT NULL AND call.download_url IS DISTINCT FROM present.download_url)
+              )
+            )
         END
       RETURNING
         call.place, call.actor, call.request_id, call.comments AS said, old.status <> new.status AS is_moved,
-        present.wallet_id, present.id, present.user_id, present.status, present.attempt, present.cost, present.event_count, present AS video
+        present.wallet_id, present.id, present.user_id, present.status, present.attempt, present.cost, present.event_count,
+        present AS video
     ),
 
     event AS (
@@ -116,7 +136,7 @@ BEGIN
         version = owner.version + 1
       FROM changed
       WHERE
-        owner.wallet_id = changed.wallet_id AND video_status_is_refunded(changed.status)
+        owner.wallet_id = changed.wallet_id AND changed.is_moved AND video_status_is_refunded(changed.status)
         AND owner.credits::bigint + changed.cost <= credits_max()
       RETURNING changed.place, owner.entry_count, owner.credits, owner AS wallet
     ),
@@ -134,7 +154,15 @@ BEGIN
 
     SELECT
       changed.place, CASE WHEN changed.is_moved THEN 'moved' ELSE 'noted' END, coalesce(refunded.wallet, owner), changed.video,
-      refund.entry
+      CASE
+        WHEN changed.is_moved OR NOT video_status_is_refunded(changed.status) THEN refund.entry
+        ELSE (
+          SELECT earlier FROM credit_entries AS earlier
+          WHERE
+            earlier.wallet_id = changed.wallet_id AND earlier.video_id = changed.id AND earlier.attempt = changed.attempt
+            AND earlier.kind = 'REFUND'
+        )
+      END
     FROM changed
     INNER JOIN wallets AS owner ON changed.wallet_id = owner.wallet_id
     LEFT JOIN refunded ON changed.place = refunded.place
@@ -146,9 +174,10 @@ BEGIN
         WHEN present.id IS NULL THEN 'video_data_not_found'
         WHEN call.request_id = ANY (present.request_ids) THEN CASE WHEN call.status IS NULL THEN 'noted' ELSE 'moved' END
         WHEN call.attempt <> present.attempt THEN 'stale_attempt'
-        WHEN call.status IS NULL OR call.status = present.status THEN 'unchanged'
-        WHEN NOT video_status_may_follow(present.status, call.status) THEN 'illegal_transition'
-        WHEN video_status_is_refunded(call.status) THEN 'credits_out_of_range'
+        WHEN call.status <> present.status THEN
+          CASE WHEN video_status_may_follow(present.status, call.status) THEN 'credits_out_of_range' ELSE 'illegal_transition' END
+        WHEN video_end_contradicts(present.status, present.download_url, call.download_url) THEN 'contradictory'
+        ELSE 'unchanged'
       END,
       owner, present, earlier
     FROM call

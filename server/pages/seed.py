@@ -64,9 +64,7 @@ async def seed(database: Database, terms: Terms) -> None:
         database,
         _USER.user_id,
         _USER.subject,
-        name=None,
-        email=None,
-        picture=None,
+        profile={},
         signup_credits=terms.signup_credits,
         actor=_USER.actor,
     )
@@ -77,6 +75,7 @@ async def seed(database: Database, terms: Terms) -> None:
         _REQUEST,
         _USER.user_id,
         min(VIDEOS_PAID_FOR * terms.video_cost, CREDITS_MAX),
+        False,
         "PURCHASE",
         _ADMIN.actor,
         "For development",

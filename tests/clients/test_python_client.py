@@ -289,6 +289,10 @@ async def test_every_refusal_has_its_type(open_client: Opener, served: Site, set
         client = open_client(url=f"http://{bounded.address}/graphql")
         over_quota = await client.create_video_data(**VIDEO, idempotency_key="second")
     refusals.append(over_quota)
+    url = "https://cdn.example/{}.mp4"
+    done = await worker.update_video_record_status(record_id=video.id, status="COMPLETED", download_url=url.format(1))
+    assert isinstance(done, answered.UpdateVideoRecordStatusSuccess)
+    refusals.append(await worker.update_video_record_status(record_id=video.id, download_url=url.format(2)))
     code, message = zip(*((refusal.code, refusal.message) for refusal in refusals), strict=True)
     words = iter([{"code": code[at], "message": message[at]} for at in range(len(code))])
     assert refusals == [
@@ -308,6 +312,7 @@ async def test_every_refusal_has_its_type(open_client: Opener, served: Site, set
             used=1,
             resets_at=over_quota.resets_at,
         ),
+        answered.ContradictoryReport(**next(words), video_data=done.video_data),
     ]
     assert {type(refusal) for refusal in refusals} == REFUSALS
 

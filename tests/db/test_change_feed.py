@@ -46,7 +46,8 @@ async def main():
     database = await db.database.connect(sys.argv[1], pool_size=1, timeout_seconds=60)
     database.on_change = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     user_id = Identity("ann", Role.USER).user_id
-    await db.user.adjust_user_credits(database, user_id, "gift", bytes(32), user_id, 5, "REWARD", "ADMIN:root", None)
+    gift = ("gift", bytes(32), user_id, 5, False, "REWARD", "ADMIN:root", None)
+    await db.user.adjust_user_credits(database, user_id, *gift)
 
 asyncio.run(main())
 """

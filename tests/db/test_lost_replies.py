@@ -114,7 +114,7 @@ async def check_shown(account: Account, answer: Told, expected: Told) -> None:
 
 async def register(account: Account, name: str) -> Told:
     return await db.user.register_user(
-        account.database, account.user_id, str(account.user_id), name, None, None, 5, "USER:racer"
+        account.database, account.user_id, str(account.user_id), {"name": name}, 5, "USER:racer"
     )
 
 

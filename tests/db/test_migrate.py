@@ -1,6 +1,7 @@
 """Migrations: from nothing, twice, from many processes at once; and every database that is refused says why."""
 
 import asyncio
+import re
 import socket
 import sys
 import traceback
@@ -120,6 +121,67 @@ async def test_next_revision(new_database: NewDatabase, ship: Callable[..., None
         await migrate(dsn)
         assert await unfit_reason(connection) is None
         assert await connection.fetchval("SELECT obj_description('more'::regclass)") == "of $$two$$ commands"
+
+
+async def test_a_new_constraint_is_validated_afterwards(new_database: NewDatabase, ship: Callable[..., None]) -> None:
+    """A constraint that a migration adds as NOT VALID is checked against the rows once it is committed."""
+    dsn = await new_database()
+    await migrate(dsn)
+    ship("ALTER TABLE wallets ADD CONSTRAINT wallets_few CHECK (credits < 100) NOT VALID")
+    validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'wallets_few'"
+    async with connected(dsn) as connection:
+        await migrate(dsn)
+        assert await connection.fetchval(validated)
+        await connection.execute(
+            "ALTER TABLE wallets DROP CONSTRAINT wallets_few; SET session_replication_role = replica"
+        )
+        await connection.execute("INSERT INTO wallets (wallet_id, credits) VALUES (uuidv7(), 100)")
+        await connection.execute("ALTER TABLE wallets ADD CONSTRAINT wallets_few CHECK (credits < 100) NOT VALID")
+        assert "rows of before break a new rule (wallets_few)" in await refusal(dsn)
+        assert not await connection.fetchval(validated)
+        await connection.execute("UPDATE wallets SET credits = 99")
+        await migrate(dsn)  # It goes on where it had stopped.
+        assert await connection.fetchval(validated)
+
+
+async def test_rows_can_be_written_while_a_constraint_is_validated(
+    new_database: NewDatabase, ship: Callable[..., None]
+) -> None:
+    """While a new constraint is checked against the rows, others read and write them."""
+    dsn = await new_database()
+    await migrate(dsn)
+    ship(
+        """
+        CREATE FUNCTION slow(wallet_id uuid) RETURNS boolean LANGUAGE plpgsql AS
+        $$ BEGIN
+          IF pg_backend_pid()::text <> coalesce(current_setting('tests.pid', TRUE), '') THEN
+            PERFORM pg_sleep(600);
+          END IF;
+          RETURN TRUE;
+        END $$;
+        ALTER TABLE wallets ADD CONSTRAINT wallets_slow CHECK (slow(wallet_id)) NOT VALID
+        """
+    )
+    async with asyncio.timeout(60), connected(dsn) as connection:
+        await connection.execute("SELECT set_config('tests.pid', pg_backend_pid()::text, FALSE)")
+        await connection.execute("INSERT INTO wallets (wallet_id) VALUES (uuidv7())")
+        migrating = asyncio.create_task(migrate(dsn))
+        at_work = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        while await connection.fetchrow(at_work) is None:
+            pass
+        await connection.execute(
+            "INSERT INTO wallets (wallet_id) VALUES (uuidv7()); UPDATE wallets SET version = version + 1"
+        )
+        migrating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await migrating
+
+
+def test_migrations_validate_afterwards() -> None:
+    """No migration but the first adds a constraint that would be checked under its lock."""
+    for path in sorted((module.MIGRATIONS / "versions").glob("*.sql"))[1:]:
+        added = re.findall(r"ADD CONSTRAINT.*?[,;]", path.read_text("utf-8"), re.DOTALL)
+        assert [each for each in added if "NOT VALID" not in each] == [], path.name
 
 
 async def test_statement_timeout(new_database: NewDatabase, ship: Callable[..., None]) -> None:

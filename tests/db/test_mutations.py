@@ -73,7 +73,7 @@ async def test_parameters_are_the_functions(database: Database, name: str) -> No
     async with database.pool.acquire() as connection:
         parameters = (await connection.prepare(MUTATIONS[name].text)).get_parameters()
     types = [PYTHON_TYPES[kind.name.removesuffix("[]")] for kind in parameters]
-    json = {"caption", "comments", "stored"}
+    json = {"caption", "comments", "profile", "stored"}
     assert types == [*(str if each in json else without_none(hint) for each, hint in hints.items()), int]
 
 

@@ -42,7 +42,7 @@ async def answer_after(
 async def test_creation_meets_purchase(api: Api, rival: Connection) -> None:
     """A creation that waited for the purchase of its credit is charged that credit."""
     await api.register(credits=0)
-    purchase = (ANN, "payment", bytes(32), ANN, 1, "PURCHASE", "ADMIN:payments", None, 1)
+    purchase = (ANN, "payment", bytes(32), ANN, 1, False, "PURCHASE", "ADMIN:payments", None, 1)
     created = await answer_after(rival, api.create("click"), ADJUST_USER_CREDITS, *purchase)
     assert (created["__typename"], created["user"]["credits"]) == ("CreateVideoDataSuccess", 0)
 
@@ -50,7 +50,7 @@ async def test_creation_meets_purchase(api: Api, rival: Connection) -> None:
 async def test_adjustment_meets_purchase(api: Api, rival: Connection) -> None:
     """An adjustment that takes what a purchase brings while it waits is made."""
     user_id = await api.register(credits=0)
-    purchase = (ANN, "payment", bytes(32), ANN, 1, "PURCHASE", "ADMIN:payments", None, 1)
+    purchase = (ANN, "payment", bytes(32), ANN, 1, False, "PURCHASE", "ADMIN:payments", None, 1)
     adjusted = await answer_after(rival, api.adjust(user_id, -1, "mistake"), ADJUST_USER_CREDITS, *purchase)
     assert (adjusted["__typename"], adjusted["user"]["credits"]) == ("AdjustUserCreditsSuccess", 0)
 
@@ -61,7 +61,7 @@ async def test_retry_meets_purchase(api: Api, rival: Connection) -> None:
     video = (await api.create("click"))["videoData"]["id"]
     await api.report(video, status="FAILED")
     await api.adjust(user_id, -1, "mistake")
-    purchase = (ANN, "payment", bytes(32), ANN, 1, "PURCHASE", "ADMIN:payments", None, 1)
+    purchase = (ANN, "payment", bytes(32), ANN, 1, False, "PURCHASE", "ADMIN:payments", None, 1)
     retry = api.mutate("retryVideoData", recordId=video, idempotencyKey="again")
     retried = await answer_after(rival, retry, ADJUST_USER_CREDITS, *purchase)
     assert (retried["__typename"], retried["user"]["credits"]) == ("RetryVideoDataSuccess", 0)

@@ -81,12 +81,14 @@ PYTHON_TYPES: dict[str, object] = {
 
 
 MODULES = [import_module(f"db.{each.name}") for each in pkgutil.iter_modules(db.__path__)]
-TEXTS: dict[str, str] = {
-    constant.lower(): text
+# A list's statement is there in two orders.
+ORDERS: dict[str, tuple[str, ...]] = {
+    constant.lower(): (texts,) if isinstance(texts, str) else texts
     for module in MODULES
-    for constant, text in vars(module).items()
+    for constant, texts in vars(module).items()
     if constant.isupper() and constant.lower() in NAMES
 }
+TEXTS = {name: texts[0] for name, texts in ORDERS.items()}
 
 
 def functions() -> Iterator[tuple[FunctionType, set[str]]]:
@@ -175,7 +177,9 @@ def parameter_types(annotation: object) -> list[object]:
 async def test_parameters_are_the_functions(connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
     """A function's parameters are its query's, in order and of the annotated types."""
     (function,) = RUN_BY[name]
-    hints = {name: hint for name, hint in get_type_hints(function).items() if name not in {"database", "return"}}
+    hints = {
+        name: hint for name, hint in get_type_hints(function).items() if name not in {"database", "backward", "return"}
+    }
     expected = [part for hint in hints.values() for part in parameter_types(hint)]
     parameters = (await connection.prepare(TEXTS[name])).get_parameters()
     types = [(kind.kind, PYTHON_TYPES[kind.name.removesuffix("[]")]) for kind in parameters]

@@ -79,9 +79,7 @@ async def live(dsn: str) -> None:
         await api.register("cyd")
     database = await db.database.connect(dsn, pool_size=1, timeout_seconds=60)
     dan = Identity("dan", Role.USER)
-    await db.user.register_user(
-        database, dan.user_id, dan.subject, name=None, email=None, picture=None, signup_credits=0, actor=dan.actor
-    )
+    await db.user.register_user(database, dan.user_id, dan.subject, profile={}, signup_credits=0, actor=dan.actor)
     await database.close()
     async with calling(dsn, video_cost=3) as api:
         for subject in ["ann", "bob"]:

@@ -56,6 +56,10 @@ stored = st.fixed_dictionaries(
     },
 ).filter(bool)
 
+profiles = st.fixed_dictionaries(
+    {}, optional={"name": st.none() | st.sampled_from(["Ann", "Anna"]), "email": st.none() | st.just("ann@example.com")}
+)
+
 # Every outcome of each mutation: the calls must reach all of them, or the test proves little.
 EVERY_RESULT = {
     (mutation, typename)
@@ -63,7 +67,10 @@ EVERY_RESULT = {
         "registerUser": (),
         "adjustUserCredits": ("IdempotencyKeyReused", "UserNotFound", "InsufficientCredits", "CreditsOutOfRange"),
         "createVideoData": ("IdempotencyKeyReused", "UserNotFound", "QuotaExceeded", "InsufficientCredits"),
-        "updateVideoRecordStatus": ("VideoDataNotFound", "StaleAttempt", "IllegalTransition", "OperationRefused"),
+        "updateVideoRecordStatus": (
+            *("VideoDataNotFound", "StaleAttempt", "IllegalTransition", "OperationRefused"),
+            "ContradictoryReport",
+        ),
         "cancelVideoData": ("VideoDataNotFound", "IllegalTransition", "OperationRefused"),
         "retryVideoData": (
             *("IdempotencyKeyReused", "VideoDataNotFound", "IllegalTransition", "QuotaExceeded"),
@@ -150,7 +157,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize(target=videos)
     def begin(self) -> MultipleResults[str]:
-        self.register("ann", None, None)
+        self.register("ann", {})
         self.create("ann", "key 1", "Whales")
         self.create("ann", "key 2", "Whales")
         never_was = encode_id(VideoKey(Identity(self.subject("ann"), Role.USER).user_id, UUID(int=7)))
@@ -160,15 +167,10 @@ class Lifecycle(RuleBasedStateMachine):
     def change_price(self, cost: int) -> None:
         self.cost = cost
 
-    @rule(who=people, name=st.none() | st.sampled_from(["Ann", "Anna"]), email=st.none() | st.just("ann@example.com"))
-    def register(self, who: str, name: str | None, email: str | None) -> None:
+    @rule(who=people, profile=profiles)
+    def register(self, who: str, profile: dict[str, str | None]) -> None:
         subject = self.subject(who)
-        self.call(
-            "registerUser",
-            {"name": name, "email": email},
-            lambda _: self.model.register(subject, name, email),
-            subject=subject,
-        )
+        self.call("registerUser", profile, lambda _: self.model.register(subject, profile), subject=subject)
 
     @rule(
         who=people,
@@ -176,14 +178,22 @@ class Lifecycle(RuleBasedStateMachine):
         kind=st.sampled_from(["PURCHASE", "REWARD", "ADJUSTMENT"]),
         key=keys,
         memo=st.none() | st.just("sorry"),
+        take_available=st.sampled_from([False, False, False, True]),
     )
-    def adjust(self, who: str, amount: int, kind: str, key: str, memo: str | None) -> None:
+    def adjust(self, who: str, amount: int, kind: str, key: str, memo: str | None, take_available: bool) -> None:
         subject = self.subject(who)
         user_id = encode_id(UserKey(Identity(subject, Role.USER).user_id))
         self.call(
             "adjustUserCredits",
-            {"userId": user_id, "amount": amount, "kind": kind, "idempotencyKey": key, "memo": memo},
-            lambda _: self.model.adjust(subject, amount, kind, key, memo),
+            {
+                "userId": user_id,
+                "amount": amount,
+                "takeAvailable": take_available,
+                "kind": kind,
+                "idempotencyKey": key,
+                "memo": memo,
+            },
+            lambda _: self.model.adjust(subject, amount, kind, key, memo, take_available=take_available),
             subject="root",
             role=Role.ADMIN,
         )
@@ -192,7 +202,7 @@ class Lifecycle(RuleBasedStateMachine):
     def adjust_to(self, balance: int, key: str) -> None:
         user = self.model.users[Identity(self.subject("ann"), Role.USER).user_id]
         if amount := balance - user.shown["credits"]:
-            self.adjust("ann", amount, "ADJUSTMENT", key, None)
+            self.adjust("ann", amount, "ADJUSTMENT", key, None, take_available=False)
 
     @rule(target=videos, who=people, key=keys, title=st.sampled_from(["Whales", "Whales", "Wales"]))
     def create(self, who: str, key: str, title: str) -> MultipleResults[str]:

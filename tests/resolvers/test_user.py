@@ -1,17 +1,21 @@
 """Users and their credits, through HTTP: one test for each outcome."""
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from db.database import Database
+from db.user import AdjustUserCreditsRow
+from db.video_data import CreateVideoDataRow
 from resolvers.identity import Identity, Role
 from schema.limits import CREDITS_MAX
 from schema.node import EntryKey, UserKey, encode_id
 from server.process.settings import Settings
-from tests.api import Api, serving
+from tests.api import MUTATIONS, Api, serving
+from tests.race import Account, check_verified
 
 ANN = encode_id(UserKey(Identity("ann", Role.USER).user_id))
 
@@ -50,8 +54,19 @@ async def test_registration_keeps_the_profile_current(api: Api) -> None:
     first = await api.mutate("registerUser", name="Ann", email="ann@old.example", picture=picture)
     moved = await api.mutate("registerUser", email="ann@new.example")
     assert moved["user"] == first["user"] | {"email": "ann@new.example", "version": first["user"]["version"] + 1}
-    same = await api.mutate("registerUser", name="Ann", email=None, picture=picture)
+    same = await api.mutate("registerUser", name="Ann", picture=picture)
     assert same["user"] == moved["user"]
+
+
+async def test_registration_clears_what_is_null(api: Api) -> None:
+    """Null clears a field of the profile, once; a field that is left out stays."""
+    given: dict[str, Any] = {"name": "Ann", "email": "ann@example.com", "picture": "https://img.example/ann.png"}
+    first = (await api.mutate("registerUser", **given))["user"]
+    for number, name in enumerate(given, start=1):
+        cleared = (await api.query(MUTATIONS["registerUser"], input={name: None}))["registerUser"]["user"]
+        assert cleared[name] is None
+        assert cleared["version"] == first["version"] + number
+    assert (await api.mutate("registerUser", name=None))["user"] == cleared
 
 
 async def test_registering_many_times_at_once_grants_once(api: Api, database: Database) -> None:
@@ -211,3 +226,35 @@ async def test_the_same_payment_in_parallel_counts_once(api: Api, database: Data
     assert {answer["user"]["credits"] for answer in answers} == {50}
     assert len({answer["entry"]["id"] for answer in answers}) == 1
     assert [row[2] for row in await ledger(database)][-1] == 50
+
+
+async def test_a_chargeback_takes_what_is_there(api: Api, dsn: str) -> None:
+    """With `takeAvailable` an adjustment takes what there is, down to nothing, and notes what was uncovered."""
+    user_id = await api.register(credits=5)
+    taken = await api.adjust(user_id, -20, "chargeback", "PURCHASE", takeAvailable=True)
+    assert (taken["entry"]["amount"], taken["entry"]["uncovered"], taken["entry"]["balanceAfter"]) == (-5, 15, 0)
+    assert (taken["user"]["credits"], taken["user"]["firstPurchasedAt"]) == (0, None)
+    again = await api.adjust(user_id, -20, "chargeback", "PURCHASE", takeAvailable=True)
+    assert again == taken | {"replayed": True}
+    assert (await api.adjust(user_id, -20, "chargeback", "PURCHASE"))["__typename"] == "IdempotencyKeyReused"
+    nothing = await api.adjust(user_id, -1, "another", takeAvailable=True)
+    assert (nothing["entry"]["amount"], nothing["entry"]["uncovered"], nothing["user"]["credits"]) == (0, 1, 0)
+    added = await api.adjust(user_id, 8, "bought", "PURCHASE", takeAvailable=True)
+    covered = await api.adjust(user_id, -8, "covered", takeAvailable=True)
+    assert (added["entry"]["uncovered"], covered["entry"]["uncovered"], covered["user"]["credits"]) == (0, 0, 0)
+    await check_verified(dsn)
+
+
+async def test_chargebacks_meet_creations(database: Database, dsn: str) -> None:
+    """Creations and chargebacks of the same moment never take more than there is, and every credit is accounted for."""
+    for _ in range(20):
+        account = await Account.open(database, 10)
+        calls: list[Coroutine[Any, Any, CreateVideoDataRow | AdjustUserCreditsRow]] = [
+            *(account.create(f"video {number}") for number in range(8)),
+            *(account.adjust(f"chargeback {number}", -6, take_available=True) for number in range(3)),
+        ]
+        answers = await asyncio.gather(*calls)
+        taken = [answer.entry for answer in answers if answer.entry is not None]
+        assert -sum(entry.amount for entry in taken) + (await account.wallet()).credits == 10
+        assert sum(entry.uncovered - entry.amount for entry in taken if entry.kind == "ADJUSTMENT") == 18
+    await check_verified(dsn)

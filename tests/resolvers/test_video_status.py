@@ -11,6 +11,7 @@ from schema.limits import CREDITS_MAX
 from schema.node import VideoKey, encode_id
 from schema.video_status import VideoStatus
 from tests.api import Api
+from tests.race import check_verified
 from tests.rows import every_row
 
 STAGES = [
@@ -101,7 +102,7 @@ async def test_the_first_report_of_a_failure_wins(api: Api, database: Database) 
     video_id = await api.video()
     first = await api.report(video_id, subject="render-1", status="FAILED", comments="timed out")
     before = await every_row(database)
-    for more in ({"comments": "Render Failed"}, {}, {"renderProgress": 90}, {"downloadUrl": "https://cdn.example/v"}):
+    for more in ({"comments": "Render Failed"}, {}, {"renderProgress": 90}):
         later = await api.report(video_id, subject="upload", status="FAILED", **more)
         assert later == first | {"replayed": True}
     assert await every_row(database) == before
@@ -132,13 +133,17 @@ async def test_a_late_failure_is_refused(api: Api, database: Database, status: s
 
 
 async def test_a_repeated_success(api: Api, database: Database) -> None:
-    """A success webhook delivered again changes nothing: the first download URL stays."""
+    """A success webhook delivered again changes nothing; one with another download URL is refused."""
     await api.register()
     video_id = await api.video()
     first = await api.report(video_id, status="COMPLETED", downloadUrl="https://cdn.example/1.mp4")
     before = await every_row(database)
-    again = await api.report(video_id, status="COMPLETED", downloadUrl="https://cdn.example/2.mp4", renderProgress=50)
+    again = await api.report(video_id, status="COMPLETED", downloadUrl="https://cdn.example/1.mp4", renderProgress=50)
     assert again == first | {"replayed": True}
+    for status in ("COMPLETED", None):
+        other = await api.report(video_id, status=status, downloadUrl="https://cdn.example/2.mp4")
+        assert (other["__typename"], other["code"]) == ("ContradictoryReport", "CONTRADICTORY_REPORT")
+        assert other["videoData"] == first["videoData"]
     assert await every_row(database) == before
 
 
@@ -182,17 +187,42 @@ async def test_a_completed_video_has_full_progress(api: Api) -> None:
 
 
 @pytest.mark.parametrize("status", ["COMPLETED", *REFUNDED])
-async def test_an_ended_video_ignores_notes(api: Api, database: Database, status: str) -> None:
-    """Once a video has ended, progress, comments and download URL without a status change nothing."""
+async def test_an_ended_video_ignores_progress_and_later_comments(api: Api, database: Database, status: str) -> None:
+    """Once a video has ended, progress and further comments change nothing: the first ones stay."""
     await api.register()
     video_id = await api.video(status=status, comments="first", renderProgress=7)
     before = await every_row(database)
-    for report in ({"renderProgress": 99}, {"comments": "second"}, {"downloadUrl": "https://cdn.example/v"}):
+    for report in ({"renderProgress": 99}, {"comments": "second"}, {"status": status, "comments": "third"}):
         answer = await api.report(video_id, **report)
         assert (answer["__typename"], answer["replayed"]) == ("UpdateVideoRecordStatusSuccess", True)
         assert (answer["videoData"]["status"], answer["videoData"]["comments"]) == (status, "first")
         assert (answer["entry"] is None) is (status == "COMPLETED")
     assert await every_row(database) == before
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+@pytest.mark.parametrize("status", ["COMPLETED", *REFUNDED])
+async def test_what_an_end_left_out_may_follow(api: Api, status: str, repeated: bool, dsn: str) -> None:
+    """Comments, and of a completed video the URL, that the last report left out are stored, once, without an event."""
+    await api.register(credits=10)
+    video_id = await api.video("earlier", status="RENDERING", comments="on it")
+    ended = await api.report(video_id, status=status)
+    assert ended["videoData"]["comments"] is None
+    said = {"status": status} if repeated else {}
+    noted = await api.report(video_id, **said, comments="why", renderProgress=3)
+    assert (noted["videoData"]["comments"], noted["replayed"]) == ("why", False)
+    assert (noted["entry"], noted["user"]["credits"]) == (ended["entry"], ended["user"]["credits"])
+    assert noted["videoData"]["renderProgress"] == ended["videoData"]["renderProgress"]
+    later = await api.report(video_id, **said, downloadUrl="https://cdn.example/v.mp4")
+    if status == "COMPLETED":
+        assert (later["videoData"]["downloadUrl"], later["replayed"]) == ("https://cdn.example/v.mp4", False)
+        again = await api.report(video_id, **said, downloadUrl="https://cdn.example/v.mp4", comments="other words")
+        assert again == later | {"replayed": True}
+    else:
+        assert (later["__typename"], later["videoData"]["downloadUrl"]) == ("ContradictoryReport", None)
+    assert [event["comments"] for event in await api.history(video_id)] == [None, "on it", None]
+    assert await api.balance() == (9 if status == "COMPLETED" else 10)
+    await check_verified(dsn)
 
 
 async def test_notes_without_a_move(api: Api) -> None:
@@ -205,8 +235,8 @@ async def test_notes_without_a_move(api: Api) -> None:
     assert (noted["replayed"], noted["videoData"]["version"]) == (False, 3)
     assert await api.report(video_id, **report) == noted | {"replayed": True}
     assert len(await api.history(video_id)) == 2
-    moved = await api.report(video_id, status="COMPLETED")
-    assert report.items() <= moved["videoData"].items()
+    moved = await api.report(video_id, status="COMPLETED")  # A new status comes with comments of its own, or none.
+    assert (report | {"comments": None}).items() <= moved["videoData"].items()
 
 
 async def test_repeating_a_status_keeps_the_first_notes(api: Api, database: Database) -> None:

@@ -102,7 +102,7 @@ def test_a_mutation_takes_one_input_and_returns_a_union(name: str) -> None:
 REFUSALS = {
     "registerUser": [],
     "createVideoData": ["IdempotencyKeyReused", "UserNotFound", "QuotaExceeded", "InsufficientCredits"],
-    "updateVideoRecordStatus": ["VideoDataNotFound", "StaleAttempt", "IllegalTransition"],
+    "updateVideoRecordStatus": ["VideoDataNotFound", "StaleAttempt", "IllegalTransition", "ContradictoryReport"],
     "updateVideoData": ["VideoDataNotFound", "VersionConflict", "QuotaExceeded"],
     "cancelVideoData": ["VideoDataNotFound", "IllegalTransition"],
     "retryVideoData": [

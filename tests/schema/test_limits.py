@@ -29,7 +29,14 @@ INT_MAX, INT_MIN = 2**31 - 1, -(2**31)
 # An input of each mutation with every field, except ids and keys, which are added later.
 FULL: dict[str, dict[str, Any]] = {
     "registerUser": {"name": "Ann", "email": "ann@example.com", "picture": URL},
-    "adjustUserCredits": {"userId": "", "amount": 1, "kind": "REWARD", "memo": "why", "idempotencyKey": ""},
+    "adjustUserCredits": {
+        "userId": "",
+        "amount": 1,
+        "takeAvailable": True,
+        "kind": "REWARD",
+        "memo": "why",
+        "idempotencyKey": "",
+    },
     "createVideoData": {
         "title": "Whales",
         "videoStyle": "realistic",
@@ -187,6 +194,9 @@ def samples(place: Place) -> tuple[list[Any], list[Any]]:
         case "JSON":
             right = [{}, [], "", 0, False, None, 1.5, {"": [None]}]
             wrong = ["\0", ["\ud83d"], {"a": {"b\0": 1}}, float("-inf")]
+        case "Boolean":
+            right = [True, False]
+            wrong = ["true", 1, [True], {}]
         case "VideoStatus" | "AdjustmentKind":
             wrong = ["", "queued", 7, "SIGNUP", "QUEUED\0", True]
         case "ID":

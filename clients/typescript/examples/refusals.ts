@@ -54,6 +54,8 @@ export function telling(result: Result): string {
       return `The video is ${result.currentStatus} by now: ${result.videoData.renderProgress} percent.`
     case 'StaleAttempt':
       return `The video is in attempt ${result.currentAttempt} by now.`
+    case 'ContradictoryReport':
+      return `The video is ${result.videoData.status}, and was reported otherwise.`
     case 'VersionConflict':
       return `Somebody saved version ${result.currentVersion}; you changed version ${result.expectedVersion}.`
     case 'IdempotencyKeyReused':

@@ -33,6 +33,13 @@ IMMUTABLE LANGUAGE sql
 RETURN NOT video_status_is_final(present)
 AND (video_status_is_refunded(following) OR coalesce(video_status_rank(following) > video_status_rank(present), FALSE));
 
+-- Whether a report contradicts the end of an attempt: another download URL than the stored one, or any for what was refunded.
+-- (Comments contradict nothing: of several reporters of a failure each has words of its own, and the first one's stay.)
+CREATE FUNCTION video_end_contradicts(status text, download_url text, reported_download_url text) RETURNS boolean
+IMMUTABLE LANGUAGE sql
+RETURN video_status_is_final(status) AND reported_download_url IS NOT NULL
+AND (reported_download_url <> download_url OR (download_url IS NULL AND video_status_is_refunded(status)));
+
 CREATE DOMAIN video_status AS text
 CONSTRAINT video_status_known CHECK (video_status_rank(value) IS NOT NULL OR video_status_is_refunded(value));
 
@@ -96,14 +103,14 @@ $$;
 -- (A balance before the entry that is too large to be one is an overflow, which is refused as such.)
 CREATE FUNCTION credit_entries_sound(
   actor text, amount integer, attempt integer, balance_after integer, idempotency_key text, kind text, number bigint,
-  request_hash bytea, video_id uuid
+  request_hash bytea, uncovered integer, video_id uuid
 ) RETURNS boolean
 IMMUTABLE LANGUAGE plpgsql AS $$
 DECLARE
   broken CONSTANT text := CASE
     WHEN actor = '' THEN 'credit_entries_actor_not_empty'
     WHEN
-      NOT CASE WHEN kind = 'CHARGE' THEN amount < 0 WHEN kind IN ('REFUND', 'SIGNUP') THEN amount > 0 ELSE amount <> 0 END
+      NOT CASE WHEN kind = 'CHARGE' THEN amount < 0 WHEN kind IN ('REFUND', 'SIGNUP') THEN amount > 0 ELSE amount <> 0 OR uncovered > 0 END
       THEN 'credit_entries_amount_sign'
     WHEN (video_id IS NULL) <> (attempt IS NULL) THEN 'credit_entries_attempt_of_video'
     WHEN
@@ -115,6 +122,9 @@ DECLARE
     WHEN number <= 0 THEN 'credit_entries_number_positive'
     WHEN (idempotency_key IS NULL) <> (request_hash IS NULL) OR octet_length(request_hash) <> 32
       THEN 'credit_entries_request_hash_of_key'
+    WHEN
+      uncovered < 0 OR (uncovered > 0 AND (amount > 0 OR balance_after > 0 OR kind IN ('CHARGE', 'REFUND', 'SIGNUP')))
+      THEN 'credit_entries_uncovered_of_taking'
     WHEN (kind IN ('CHARGE', 'REFUND')) <> (video_id IS NOT NULL) THEN 'credit_entries_video_id_of_kind'
   END;
 BEGIN
@@ -263,6 +273,7 @@ CREATE TABLE credit_entries (
   kind credit_entry_kind NOT NULL,
   amount integer NOT NULL,
   balance_after integer NOT NULL,
+  uncovered integer NOT NULL DEFAULT 0, -- how many credits more were to be taken than there were
   user_id uuid NOT NULL, -- for whom, of those who spend from the wallet
   video_id uuid,
   attempt integer,
@@ -275,10 +286,10 @@ CREATE TABLE credit_entries (
   CONSTRAINT credit_entries_number_once PRIMARY KEY (wallet_id, number),
   CONSTRAINT credit_entries_wallet_id_exists FOREIGN KEY (wallet_id) REFERENCES wallets (wallet_id),
   CONSTRAINT credit_entries_video_id_exists FOREIGN KEY (wallet_id, video_id) REFERENCES video_data (wallet_id, id),
-  CONSTRAINT credit_entries_idempotency_key_once UNIQUE (wallet_id, idempotency_key),
+  CONSTRAINT credit_entries_idempotency_key_once UNIQUE (idempotency_key, wallet_id), -- so that no entry is looked for by wallet in it
   CONSTRAINT credit_entries_sound CHECK (
     credit_entries_sound(
-      actor, amount, attempt, balance_after, idempotency_key, kind, number, request_hash, video_id
+      actor, amount, attempt, balance_after, idempotency_key, kind, number, request_hash, uncovered, video_id
     )
   )
 );
@@ -334,7 +345,7 @@ BEGIN
     RETURN NULL;
   END IF;
   PERFORM FROM credit_entries AS newest
-  LEFT JOIN credit_entries AS before ON before.wallet_id = newest.wallet_id AND before.number = newest.number - 1
+  LEFT JOIN credit_entries AS before ON before.wallet_id = NEW.wallet_id AND before.number = NEW.entry_count - 1
   WHERE newest.wallet_id = NEW.wallet_id AND newest.number = NEW.entry_count AND newest.balance_after = NEW.credits
     AND newest.balance_after - newest.amount = CASE WHEN newest.number = 1 THEN 0 ELSE before.balance_after END;
   IF NOT FOUND THEN

@@ -281,6 +281,14 @@ _ILLEGAL_TRANSITION = """fragment IllegalTransition on IllegalTransition {
   }
 }"""
 
+_CONTRADICTORY_REPORT = """fragment ContradictoryReport on ContradictoryReport {
+  code
+  message
+  videoData {
+    ...VideoData
+  }
+}"""
+
 _UPDATE_VIDEO_DATA_SUCCESS = """fragment UpdateVideoDataSuccess on UpdateVideoDataSuccess {
   videoData {
     ...VideoData
@@ -741,6 +749,7 @@ UPDATE_VIDEO_RECORD_STATUS: Operation[UpdateVideoRecordStatusResult] = Operation
     ...VideoDataNotFound
     ...StaleAttempt
     ...IllegalTransition
+    ...ContradictoryReport
     ...OperationRefused
     ... on Error {
       code
@@ -758,6 +767,7 @@ UPDATE_VIDEO_RECORD_STATUS: Operation[UpdateVideoRecordStatusResult] = Operation
         _VIDEO_DATA_NOT_FOUND,
         _STALE_ATTEMPT,
         _ILLEGAL_TRANSITION,
+        _CONTRADICTORY_REPORT,
         _OPERATION_REFUSED,
     ),
     ("updateVideoRecordStatus",),

@@ -600,6 +600,18 @@ class IllegalTransition(Refusal):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContradictoryReport(Refusal):
+    """The report contradicts how the video ended.
+
+    It has another download URL than the stored one, or one for a video that was refunded. Nothing has
+    changed.
+    """
+
+    video_data: VideoData
+    """The video as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateVideoDataSuccess:
     """What was given is stored."""
 
@@ -758,7 +770,12 @@ UpdateVideoDataResult = UpdateVideoDataSuccess | VideoDataNotFound | VersionConf
 """What became of the update. If several refusals apply, the first in this order is answered."""
 
 UpdateVideoRecordStatusResult = (
-    UpdateVideoRecordStatusSuccess | VideoDataNotFound | StaleAttempt | IllegalTransition | OperationRefused
+    UpdateVideoRecordStatusSuccess
+    | VideoDataNotFound
+    | StaleAttempt
+    | IllegalTransition
+    | ContradictoryReport
+    | OperationRefused
 )
 """What became of the report. If several refusals apply, the first in this order is answered."""
 
@@ -830,6 +847,10 @@ class AdjustUserCreditsInput(TypedDict):
     amount: int
     """By how many credits: positive to add, negative to take. -2,147,483,647 to 2,147,483,647, but not 0."""
 
+    take_available: NotRequired[bool]
+    """Whether to take what there is, if the balance is less than a negative `amount` takes: for chargebacks.
+    The entry's `amount` says what was taken, and `uncovered` what was missing."""
+
     kind: AdjustmentKind
     """Why."""
 
@@ -887,7 +908,7 @@ class CreateVideoDataInput(TypedDict):
 class RegisterUserInput(TypedDict):
     """Your profile from the identity provider.
 
-    Fields left out stay as they are.
+    Fields left out stay as they are; None clears one.
     """
 
     name: NotRequired[str | None]
@@ -991,14 +1012,14 @@ class UpdateVideoRecordStatusInput(TypedDict):
     """The status that it takes on; left out, it keeps its own."""
 
     comments: NotRequired[Any]
-    """What to say with it: mostly, why it failed. Kept when the status changes, or when none is given and the
-    video has not ended."""
+    """What to say with it: mostly, why it failed. A new status comes with comments of its own, or with none.
+    Left out at the end, they may follow; the first ones stay."""
 
     render_progress: NotRequired[int | None]
     """How much is rendered, in percent. 0 to 100."""
 
     download_url: NotRequired[str | None]
-    """The finished video. Kept as `comments` are."""
+    """The finished video. Once the video has ended, it is stored only if there is none."""
 
     attempt: NotRequired[int | None]
     """Which attempt the report is about: the video's `attempt` when the work began. Left out, it is the first,
