@@ -29,13 +29,16 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
 from strawberry.types.field import StrawberryField
 
+if TYPE_CHECKING:
+    from executor.columns import Functions
+
 # Where a value stands in the response, as in graphql-core's Path, but cheaper to make: what it stands in, its key or
 # index, and the type that has the field.
 Place = tuple[Any, str | int, str | None]
 # A generated function: it makes the answer for an object at a place.
 ObjectFunction = Callable[["Execution", Any, Place | None], Any]
-# Finds the function for an object by its class.
-Find = Callable[[type], ObjectFunction | None]
+# The same for all objects of a list, of which nothing is awaitable.
+ListFunction = Callable[[Sequence[Any]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,9 +201,17 @@ async def later(x: Execution, completed: Awaitable[Any], position: Position, pla
         return fail(x, error, position, place)
 
 
-def items(x: Execution, values: list[Any], position: Position, item: Position, find: Find, place: Place | None) -> Any:
+def items(
+    x: Execution, values: list[Any], position: Position, item: Position, table: "Functions", place: Place | None
+) -> Any:
     """Complete a list of objects, each by its own function; leave any other list to graphql-core."""
-    functions: list[Any] = [None if hasattr(value, TYPE_CAST_ATTRIBUTE) else find(type(value)) for value in values]
+    classes = set(map(type, values))
+    if len(classes) == 1 and classes <= table.lists.keys():
+        try:
+            return table.lists[type(values[0])](values)
+        except Exception:  # noqa: BLE001, S110 - The functions below make the right errors of it.
+            pass
+    functions: list[Any] = [None if hasattr(value, TYPE_CAST_ATTRIBUTE) else table[type(value)] for value in values]
     if None in functions:
         return complete(x, values, position, place)
     own_place = (place, position.key, position.parent.name)

@@ -5,13 +5,10 @@ one, if anything in it is awaitable: then all of it is begun before any of it is
 tasks of graphql-core, so that loaders gather, and errors come, as they do there.
 """
 
-import datetime
 from dataclasses import replace
-from decimal import Decimal
 from inspect import iscoroutinefunction
 from keyword import iskeyword
 from typing import Any
-from uuid import UUID
 
 import strawberry
 from graphql import (
@@ -43,16 +40,13 @@ from strawberry.types.fields.resolver import StrawberryResolver
 from strawberry.types.scalar import identity
 
 from executor import execution
+from executor.columns import PLAIN, Functions, Outline, is_plain
 from executor.execution import ObjectFunction, Operation, Position, Selection
 from executor.inputs import argument_values, converted_arguments
 
 # Each takes 2 KB, and some 0.1 ms to generate.
 FIELDS_MAX = 300
 
-# What is no error, no awaitable and no null; what scalars make of values is looked at no further if it is of these.
-PLAIN = frozenset(
-    {str, int, float, bool, bytes, dict, list, tuple, datetime.datetime, datetime.date, datetime.time, Decimal, UUID}
-)
 # When a value is what it is serialized to.
 AS_IT_IS: dict[Any, str] = {
     GraphQLString: "type(v)is str",
@@ -81,7 +75,6 @@ RESOLVERS = {
 }
 UNION_RESOLVER = "StrawberryUnion.get_type_resolver.<locals>._resolve_union_type"
 DEFINITION = "strawberry-definition"
-ATTRIBUTE = "__strawberry_definition__"
 # Arguments of these names Strawberry confuses with its own.
 NAMES_TAKEN = {"info", "_source"}
 
@@ -99,7 +92,7 @@ class Program:
         self._schema: Schema = _strawberry_schema(operation)
         self._lines: list[str] = []
         self._names: dict[str, Any] = dict(CALLED)
-        self._objects: dict[tuple[str, tuple[int, ...]], str] = {}
+        self._objects: dict[tuple[str, tuple[int, ...]], tuple[str, Outline | None]] = {}
         self._filled: list[tuple[dict[Any, Any], Any, str]] = []
         self.fields = 0  # how many have been generated
 
@@ -228,8 +221,7 @@ class Program:
         table = self._table(position, get_nullable_type(type_.of_type))
         if not is_non_null_type(type_.of_type):
             table[type(None)] = execution.nothing
-        find = self._bind(table.__getitem__)
-        completed = [f" v=items(x,v,{at},{item},{find},p)", f" if type(v)is not list:{later}"]
+        completed = [f" v=items(x,v,{at},{item},{self._bind(table)},p)", f" if type(v)is not list:{later}"]
         return ["if type(v)is list:", *completed, otherwise]
 
     def _leaf(self, type_: Any) -> list[str]:
@@ -243,28 +235,29 @@ class Program:
         class_ = getattr(type_, "wrapped_cls", None)
         if class_ is None:
             return [f"u={self._bind(serialize)}(v)if type(v)in plain else None", "if type(u)in plain:v=u"]
-        if not _is_plain(class_):
+        if not is_plain(class_):
             return ["if False:pass"]
         names = self._bind({member.name: serialize(member) for member in class_}.get)
         return [f"u={names}(v._name_)if type(v)is {self._bind(class_)} else None", "if u is not None:v=u"]
 
-    def _table(self, position: Position, declared: Any) -> "_Functions":
+    def _table(self, position: Position, declared: Any) -> Functions:
         """Compile functions for every type that an object may have, by Python class."""
-        table = _Functions()
+        table = Functions()
         if is_list_type(declared):
             self._table(position, get_nullable_type(declared.of_type))
         elif not is_leaf_type(declared):
             schema = self._operation.schema
             types = schema.get_possible_types(declared) if is_abstract_type(declared) else [declared]
             for type_ in types:
-                function = self._object(type_, position.selection)
+                function, outline = self._object(type_, position.selection)
                 self._filled.append((position.selection.functions, type_.name, function))
                 class_ = _class(declared, type_, schema)
-                if class_ is not None and _is_plain(class_):
+                if class_ is not None and is_plain(class_):
                     self._filled.append((table, class_, function))
+                    table.outlines[class_] = outline
         return table
 
-    def _object(self, type_: GraphQLObjectType, selection: Selection) -> str:
+    def _object(self, type_: GraphQLObjectType, selection: Selection) -> tuple[str, Outline | None]:
         key = (type_.name, tuple(id(each.node) for each in selection))
         if key not in self._objects:
             operation = self._operation
@@ -276,22 +269,25 @@ class Program:
                 type_,
                 selection,
             ).grouped_field_set
-            self._objects[key] = self._parallel(type_, fields)
+            self._objects[key] = self._parallel(type_, fields), self._outline(type_, fields)
         return self._objects[key]
 
-
-class _Functions(dict[type, ObjectFunction | None]):
-    """The functions for objects, by their classes; None if they are left to graphql-core."""
-
-    def __missing__(self, class_: type) -> ObjectFunction | None:
-        """Find the one for a class whose base has one: its objects are of the base's type unless it is of another."""
-        found = None
-        for base in class_.__mro__[1:] if _is_plain(class_) else ():
-            if base in self and getattr(class_, ATTRIBUTE, None) is getattr(base, ATTRIBUTE):
-                found = self[base]
-                break
-        self[class_] = found
-        return found
+    def _outline(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> Outline | None:
+        """Outline the answer for an object all of whose selected fields are scalars or enums without resolvers."""
+        outline: Outline = []
+        for key, (first, *_) in fields.items():
+            name = first.node.name.value
+            if name == "__typename":
+                outline.append((key, None, parent.name))
+                continue
+            definition = self._operation.schema.get_field(parent, name)
+            if definition is None or not is_leaf_type(get_nullable_type(definition.type)):
+                return None
+            field = _strawberry_field(definition)
+            if field.base_resolver or field.is_subscription:
+                return None
+            outline.append((key, field.python_name, definition.type))
+        return outline
 
 
 def _indented(lines: list[str]) -> list[str]:
@@ -347,10 +343,3 @@ def _class(declared: GraphQLNamedType, type_: GraphQLObjectType, schema: Any) ->
     interface: Any = declared.extensions.get(DEFINITION)
     resolved = schema.get_type(definition.name) is type_ and not interface.resolve_type
     return definition.origin if resolved and issubclass(definition.origin, interface.origin) else None
-
-
-def _is_plain(class_: type) -> bool:
-    """Return whether instances of a class are neither errors nor awaitable, nor can become so."""
-    # That of objects and of tuples is Python's own way to read an attribute.
-    own = {name for each in class_.__mro__ if each not in {object, tuple} for name in vars(each)}
-    return not issubclass(class_, Exception) and own.isdisjoint({"__await__", "__getattr__", "__getattribute__"})

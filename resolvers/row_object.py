@@ -1,7 +1,8 @@
 """GraphQL objects made of rows, which compute fields on access."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from inspect import iscoroutinefunction
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -19,7 +20,8 @@ def object_from_row(
 
     Fields in ``computed`` are computed on access, since most operations select few: computing all of them took a
     quarter of the time of a page of videos. Every other field is the row's column of the same name. The object is a
-    subclass of the row: with the row as an attribute, reading a field took three times as long.
+    subclass of the row: with the row as an attribute, reading a field took three times as long. By its `__columns__`
+    the executor makes answers of it.
     """
     names = {field.name for field in fields(type_) if field.init}  # type: ignore[arg-type]  # as all of Strawberry's
     available: tuple[str, ...] = (*getattr(row, "_fields", ()), *beside)
@@ -31,11 +33,22 @@ def object_from_row(
         name: property(_getter(compute, *map(available.index, columns)))
         for name, (compute, *columns) in computed.items()
     }
-    wrapper = type(type_.__name__, (row, type_), members)
+    wrapper = type(type_.__name__, (row, type_), {**members, "__columns__": _columns(names, available, computed)})
     new: Any = tuple.__new__
     if beside:
         return lambda row, *more: new(wrapper, row + more)
     return lambda row: new(wrapper, row[:])  # A slice is a plain tuple, which is copied in half the time.
+
+
+def _columns(
+    names: set[str], available: tuple[str, ...], computed: Mapping[str, Computed]
+) -> dict[str, tuple[Callable[..., object] | None, *tuple[int, ...]]]:
+    """Say how fields are made of a row. What is computed asynchronously is none of them."""
+    return {
+        name: (compute, *map(available.index, columns))
+        for name, (compute, *columns) in {**{name: (None, name) for name in names}, **computed}.items()
+        if not iscoroutinefunction(compute)
+    }
 
 
 def _getter(compute: Callable[..., object], *at: int) -> Callable[[tuple[Any, ...]], object]:

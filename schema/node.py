@@ -55,7 +55,9 @@ def user_id(user_id: UUID) -> str:
 
 def video_id(wallet_id: UUID, video_id: UUID) -> str:
     """Return a video's global id."""
-    return "video_" + base64url(wallet_id.bytes + video_id.bytes)
+    # As `base64url` has it: without the call a page of videos takes a hundredth less.
+    packed = b2a_base64(wallet_id.bytes + video_id.bytes, newline=False)
+    return "video_" + packed.translate(_URL_SAFE, b"=").decode()
 
 
 def entry_id(wallet_id: UUID, number: int) -> str:

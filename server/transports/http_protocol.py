@@ -375,7 +375,7 @@ class Protocol(asyncio.Protocol):
                 self.transport.close()
             raise
         finally:  # Not by a callback of the task, which takes the event loop a microsecond of 65 for a small query.
-            self.tasks.discard(current_task())
+            self.tasks.discard(current_task(self.loop))  # Without the loop it costs a call of the system.
         if request.gone:
             return
         if self._defaults is not self.server_state.default_headers:  # Uvicorn makes new ones each second: the date.

@@ -91,7 +91,11 @@ def serving(data_dir: Path, **settings: str) -> Iterator[Served]:
     ) as process:
         assert process.stdout is not None
         try:
-            output = "".join(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+            output = ""
+            for line in process.stdout:  # It ends, too, if the server does.
+                output += line
+                if line == "Ctrl-C stops it.\n":
+                    break
             address = re.search(r"http://\S+/graphql", output)
             assert address is not None, output
             tokens = re.findall(r"^(USER|WORKER|ADMIN) +(\S+)$", output, re.MULTILINE)

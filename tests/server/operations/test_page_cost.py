@@ -19,9 +19,9 @@ from schema.connection import Page
 from schema.node import VideoKey, decode_id
 from server.operations.document_limits import LIMITS
 from tests.api import Api
-from tests.db.test_statements import TEXTS
+from tests.db.test_statements import ORDERS
 
-NAMES = {text: name for name, text in TEXTS.items()}
+NAMES = {text: name for name, texts in ORDERS.items() for text in texts}
 LARGE = list(CONTENT_COLUMNS)
 Ran = list[tuple[str, tuple[Any, ...]]]
 
