@@ -14,6 +14,12 @@ from db.statement import statement
 STATEMENTS = tuple(path.name.removesuffix(".sql") for path in (files("db") / "queries" / "verify").iterdir())
 TABLES = "tables"  # That tables, constraints, triggers and functions are what this code's migrations made, and its own.
 INVARIANTS = (*sorted(STATEMENTS), TABLES)
+# For a transaction that reads whole tables, however long that takes.
+UNHURRIED = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL transaction_timeout = 0;"
+    "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL jit = off;"
+    "SET LOCAL work_mem = '64MB'; SET LOCAL timezone = 'UTC'"
+)
 BROKEN_ROWS_MAX = 100  # Of each invariant: whatever breaks it more often has been shown well enough.
 
 
@@ -44,11 +50,7 @@ async def verify(
     cuts it short. What belongs to no wallet (tables, triggers, functions) is checked when all wallets are.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute(
-            "SET LOCAL statement_timeout = 0; SET LOCAL transaction_timeout = 0;"
-            "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL jit = off;"
-            "SET LOCAL work_mem = '64MB'; SET LOCAL timezone = 'UTC'"
-        )
+        await connection.execute(UNHURRIED)
         for invariant in INVARIANTS:
             if invariant != TABLES:
                 yield await _check(connection, invariant, wallet_id)

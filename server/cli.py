@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, token, schema, verify, demo."""
+"""The command line: serve, migrate, token, schema, verify, export, erase, demo."""
 # ruff: noqa: PLC0415 - what a command needs is imported when it runs, so that `token` and `--help` are quick.
 
 import asyncio
@@ -8,12 +8,13 @@ import re
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from types import FrameType
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 from uuid import UUID
 
 import click
@@ -21,6 +22,9 @@ import click
 from resolvers.identity import Identity, Role
 from server.auth.development import IDENTITIES, development_token
 from server.process.settings import JWKS_URL, JWT_SECRET, JWT_SECRET_FILE, PREFIX, VARIABLES, Settings, StartError
+
+if TYPE_CHECKING:
+    from db.person import Person
 
 
 def main() -> None:
@@ -86,6 +90,24 @@ class _UserId(click.ParamType[UUID]):
         if not isinstance(key, UserKey):
             self.fail("It must be a user's id, such as user_AAAAAAAAAAAAAAAAAAAAAA, or a UUID.", param, ctx)
         return key.user_id
+
+
+class _Subject(click.ParamType[Identity]):
+    name = "subject"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Identity:
+        try:
+            return Identity(str(value), Role.USER)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_of_person = click.option(
+    "--subject",
+    type=_Subject(),
+    required=True,
+    help="Whose: the `sub` of the person's tokens, as the identity provider has it.",
+)
 
 
 @click.group(context_settings={"max_content_width": 120})
@@ -218,6 +240,58 @@ def verify(user: UUID | None) -> None:
     sys.exit(0 if all_kept else 1)
 
 
+@commands.command(
+    cls=_Command,
+    examples=["videocredits export --subject 'auth0|5f7c8ec7' > person.jsonl"],
+    settings=["DATABASE_URL", "DATA_DIR"],
+)
+@_of_person
+def export(subject: Identity) -> None:
+    """Print everything that is stored about a person, as JSON Lines: each row with the name of its table.
+
+    Of rows that are about others, only that the person wrote them. All is read as of one moment; the server may go on
+    meanwhile. The exit code is 1 when nothing is stored.
+    """
+    with _database(Settings.from_environment(os.environ), shared=True) as dsn:
+        if not asyncio.run(_export(dsn, subject)):
+            raise StartError(f"Nothing is stored about {subject.subject}.")
+
+
+@commands.command(
+    cls=_Command,
+    examples=[
+        "videocredits erase --subject 'auth0|5f7c8ec7' --dry-run",
+        "videocredits erase --subject 'auth0|5f7c8ec7' --yes",
+    ],
+    settings=["DATABASE_URL", "DATA_DIR"],
+)
+@_of_person
+@click.option("--dry-run", is_flag=True, help="Only count what would be erased.")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def erase(subject: Identity, dry_run: bool, yes: bool) -> None:
+    """Erase a person for good, and keep every number.
+
+    Profile, texts, memos, comments and idempotency keys go; where the subject stood, a pseudonym stands. Amounts,
+    balances, times and statuses stay. Running videos are canceled first, with their refund, and the person's own wallet
+    is closed until the person registers again. Revoke the person's tokens before: one that is still valid could write
+    on. Backups and logs are yours to erase. It may be interrupted, and repeated: then it erases what is left.
+    """
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise StartError("Nothing was erased: give --yes to erase without being asked.")
+    with _database(Settings.from_environment(os.environ), shared=True) as dsn:
+        if dry_run or not yes:
+            found = asyncio.run(_erase(dsn, subject, dry_run=True))
+            if dry_run or not found:
+                return
+        if not yes:
+            click.confirm(f"Erase {subject.subject} for good?", abort=True)
+        if asyncio.run(_erase(dsn, subject, dry_run=False))["videos not canceled"]:
+            raise StartError(
+                "Some videos still run, since their refund would make more credits than a wallet can have: take "
+                "some away with adjustUserCredits, and run this again."
+            )
+
+
 @commands.command(cls=_Command, examples=["videocredits demo", "videocredits demo --users 10 --seed 7"])
 @click.option("--users", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many users play.")
 @click.option("--seed", type=int, default=1, show_default=True, help="What decides who does what when.")
@@ -289,6 +363,61 @@ async def _verify(dsn: str, wallet_id: UUID | None) -> bool:
                 click.echo(f"{'':<8}  and {checked.more} more")
             all_kept = all_kept and not checked.broken
     return all_kept
+
+
+async def _export(dsn: str, subject: Identity) -> bool:
+    """Print what is stored about a person, and return whether anything is."""
+    import db.migrate
+    import db.person
+
+    found = False
+    async with db.migrate.connected(dsn) as connection:
+        if reason := await db.migrate.unfit_reason(connection):
+            raise StartError(reason)
+        async for table, row in db.person.export(connection, _person(subject)):
+            click.echo(f'{{"table": "{table}", "row": {row}}}')
+            found = True
+    return found
+
+
+async def _erase(dsn: str, subject: Identity, *, dry_run: bool) -> Counter[str]:
+    """Erase a person, or count what would be erased, and print and return how many rows of each table."""
+    import asyncpg
+
+    import db.database
+    import db.migrate
+    import db.person
+
+    counts: Counter[str] = Counter()
+    async with db.migrate.connected(dsn) as connection:
+        if reason := await db.migrate.unfit_reason(connection):
+            raise StartError(reason)
+        database = await db.database.connect(dsn, pool_size=2, timeout_seconds=60)
+        try:
+            actor = Identity("videocredits erase", Role.ADMIN).actor
+            async for step in db.person.erase(connection, database, _person(subject), actor, dry_run=dry_run):
+                counts[step.what] += step.rows
+                if sys.stderr.isatty():
+                    click.echo(f"\r{counts.total():,} rows …", err=True, nl=False)
+        except (db.database.RetryLaterError, asyncpg.PostgresError) as error:
+            raise StartError(
+                f"The database broke off ({error}): run this again, and it erases what is left."
+            ) from error
+        finally:
+            await database.close()
+    if not counts:
+        click.echo(f"Nothing is stored about {subject.subject} that could be erased.")
+        return counts
+    click.echo(f"{'To erase' if dry_run else 'Erased'} of {subject.subject}:")
+    for what, rows in counts.items():
+        click.echo(f"{rows:>12,}  {what.replace('_', ' ')}")
+    return counts
+
+
+def _person(subject: Identity) -> "Person":
+    from db.person import Person
+
+    return Person(subject.user_id, [Identity(subject.subject, role).actor for role in Role])
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

@@ -802,11 +802,15 @@ DRIFTS: dict[str, tuple[str, list[str]]] = {
     ),
     "an append-only trigger is disabled": (
         "ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_append_only",
-        [f"{LEDGERS}BEFORE DELETE OR UPDATE OR TRUNCATE ON credit_entries {REFUSE} DISABLED"],
+        [f"{LEDGERS}BEFORE DELETE OR TRUNCATE ON credit_entries {REFUSE} DISABLED"],
+    ),
+    "the trigger that lets erasure through alone is dropped": (
+        "DROP TRIGGER video_events_erased_only ON video_events",
+        ["trigger video_events_erased_only is missing"],
     ),
     "a trigger fires for replicas only": (
         "ALTER TABLE video_events ENABLE REPLICA TRIGGER video_events_append_only",
-        [f"{EVENTS}BEFORE DELETE OR UPDATE OR TRUNCATE ON video_events {REFUSE} DISABLED"],
+        [f"{EVENTS}BEFORE DELETE OR TRUNCATE ON video_events {REFUSE} DISABLED"],
     ),
     "a foreign key's triggers are disabled": (
         "ALTER TABLE video_events DISABLE TRIGGER ALL; ALTER TABLE video_events ENABLE TRIGGER USER",
@@ -825,10 +829,10 @@ DRIFTS: dict[str, tuple[str, list[str]]] = {
     ),
     "a trigger lets deletions through": (
         """
-          CREATE OR REPLACE TRIGGER credit_entries_append_only BEFORE UPDATE OR TRUNCATE ON credit_entries
+          CREATE OR REPLACE TRIGGER credit_entries_append_only BEFORE TRUNCATE ON credit_entries
           FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
         """,
-        [f"{LEDGERS}BEFORE UPDATE OR TRUNCATE ON credit_entries {REFUSE}"],
+        [f"{LEDGERS}BEFORE TRUNCATE ON credit_entries {REFUSE}"],
     ),
     "a trigger has a condition": (
         """

@@ -45,7 +45,7 @@ BEGIN
         WHEN entry.request_hash <> request_hash_of[i] THEN 'idempotency_key_reused'
         WHEN entry.request_id = request_id_of[i] THEN 'adjusted'
         WHEN entry.number IS NOT NULL THEN 'replayed'
-        WHEN wallet.wallet_id IS NULL THEN 'user_not_found'
+        WHEN wallet.wallet_id IS NULL OR wallet.closed_at IS NOT NULL THEN 'user_not_found'
         WHEN wallet.credits::bigint + amount_of[i] < 0 AND NOT take_available_of[i] THEN 'insufficient_credits'
         WHEN wallet.credits::bigint + amount_of[i] > credits_max() THEN 'credits_out_of_range'
       END;

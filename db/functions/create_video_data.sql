@@ -66,7 +66,7 @@ BEGIN
       wallet.creations := creations_today(wallet.creations_day, wallet.creations);
       wallet.creations_day := utc_today();
       outcome := CASE
-        WHEN wallet.wallet_id IS NULL THEN 'user_not_found'
+        WHEN wallet.wallet_id IS NULL OR wallet.closed_at IS NOT NULL THEN 'user_not_found'
         WHEN wallet.creations >= creations_max_of[i] THEN 'creations_exceeded'
         WHEN wallet.stored_bytes + stored_bytes > storage_max_of[i] THEN 'storage_exceeded'
         WHEN wallet.credits < cost_of[i] THEN 'insufficient_credits'

@@ -1,4 +1,5 @@
--- Register a user with a wallet, or keep a registered one's name, email and picture current; the sign-up credits are granted once.
+-- Register a user with a wallet, or keep a registered one's name, email and picture current; the sign-up credits are granted once. A user
+-- who was erased is registered again with the same wallet.
 -- It takes 1 to 64 calls, sorted by user, as arrays: user_id, subject, profile (a JSON object of name, email and picture: null clears one,
 -- and one that is left out stays), signup_credits (0: none), actor and request_id. It answers each call, by its place in the arrays, as if
 -- the calls ran one after the other: outcome (registered, replayed), the user, and the SIGNUP entry, if there is one.
@@ -44,15 +45,19 @@ BEGIN
         outcome := 'registered';
       END IF;
       SELECT * INTO entry FROM credit_entries WHERE wallet_id = user_id_of[i] AND number = 1 AND kind = 'SIGNUP';
-      IF request_id_of[i] <> ALL (person.request_ids) AND jsonb_populate_record(person, profile) IS DISTINCT FROM person THEN
+      IF
+        request_id_of[i] <> ALL (person.request_ids)
+        AND jsonb_populate_record(person, profile || jsonb_build_object('subject', subject_of[i])) IS DISTINCT FROM person
+      THEN
         person := jsonb_populate_record(person, profile);
         UPDATE users SET
+          subject = subject_of[i],
           name = person.name,
           email = person.email,
           picture = person.picture,
           request_ids = with_request_id(request_ids, request_id_of[i])
         WHERE user_id = user_id_of[i];
-        UPDATE wallets SET version = version + 1 WHERE wallet_id = user_id_of[i];
+        UPDATE wallets SET version = version + 1, closed_at = NULL WHERE wallet_id = user_id_of[i];
       END IF;
     END IF;
     SELECT * INTO account FROM user_wallets WHERE user_id = user_id_of[i];

@@ -26,7 +26,7 @@ BEGIN
       WHEN entry.request_hash <> request_hash_of[i] THEN 'idempotency_key_reused'
       WHEN entry.request_id = request_id_of[i] THEN 'restarted'
       WHEN entry.number IS NOT NULL THEN 'replayed'
-      WHEN video.id IS NULL THEN 'video_data_not_found'
+      WHEN video.id IS NULL OR wallet.closed_at IS NOT NULL THEN 'video_data_not_found'
       WHEN NOT video_status_is_refunded(video.status) THEN 'illegal_transition'
       WHEN creations_today(wallet.creations_day, wallet.creations) >= creations_max_of[i] THEN 'creations_exceeded'
       WHEN wallet.credits < cost_of[i] THEN 'insufficient_credits'

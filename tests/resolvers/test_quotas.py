@@ -47,7 +47,7 @@ def tomorrow() -> str:
 async def yesterday(database: Database) -> None:
     """Move all charges so far to the previous day."""
     await database.pool.execute(
-        """ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_append_only;
+        """ALTER TABLE credit_entries DISABLE TRIGGER credit_entries_erased_only;
            UPDATE credit_entries SET created_at = created_at - interval '1 day';
            UPDATE wallets SET creations_day = creations_day - 1;"""
     )

@@ -1,6 +1,7 @@
 """The command line does what its help says, stops everything it starts, and explains a failed start in a sentence."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -120,6 +121,52 @@ def test_the_first_start(served: Served) -> None:
     assert served.query("{ renderQueue { nodes { id } } }", served.tokens["WORKER"])
     assert len(served.query("{ users { nodes { id } } }", served.tokens["ADMIN"])["users"]["nodes"]) == 1
     assert "server" not in httpx2.get(served.address.replace("graphql", "livez")).headers
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Iterator[Served]:
+    """Run a server that one test changes."""
+    with serving(tmp_path / "data") as server:
+        yield server
+        server.stop(signal.SIGTERM)
+
+
+def test_a_person_is_exported_and_erased(changed: Served) -> None:
+    """`export` prints JSON Lines about a person; `erase` counts, asks, erases, and the second time finds nothing."""
+    token = run(changed.data_dir, "token", "--role", "USER", "--subject", "auth0|ann").stdout.strip()
+    changed.query('mutation { registerUser(input: { name: "Ann Lee" }) { __typename } }', token)
+    given = '{ title: "Whales", videoStyle: "realistic", idempotencyKey: "once" }'
+    changed.query(f"mutation {{ createVideoData(input: {given}) {{ __typename }} }}", token)
+    of_ann = ("--subject", "auth0|ann")
+
+    exported = run(changed.data_dir, "export", *of_ann)
+    lines = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert [line["table"] for line in lines[:3]] == ["users", "wallets", "video_data"]
+    assert lines[0]["row"]["name"] == "Ann Lee"
+    assert (exported.stderr, exported.returncode) == ("", 0)
+
+    assert "give --yes" in refusal(changed.data_dir, "erase", *of_ann)
+    counted = run(changed.data_dir, "erase", *of_ann, "--dry-run")
+    assert counted.stdout.splitlines()[0] == "To erase of auth0|ann:"
+    assert "Ann Lee" in run(changed.data_dir, "export", *of_ann).stdout
+    done = run(changed.data_dir, "erase", *of_ann, "--yes")
+    assert re.sub(r"^ +", "", done.stdout, flags=re.MULTILINE).splitlines() == [
+        "Erased of auth0|ann:",
+        "1  users",
+        "1  videos canceled",
+        "1  video data",
+        "2  credit entries",
+        "1  video events",
+    ]
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert changed.query("{ viewer { name credits } }", token)["viewer"]["name"] is None
+    again = run(changed.data_dir, "erase", *of_ann, "--yes")
+    assert (again.stdout, again.returncode) == ("Nothing is stored about auth0|ann that could be erased.\n", 0)
+    assert "Ann Lee" not in run(changed.data_dir, "export", *of_ann).stdout
+
+    assert "Nothing is stored about nobody." in refusal(changed.data_dir, "export", "--subject", "nobody")
+    assert run(changed.data_dir, "erase", "--subject", "a\x01b").returncode == 2
+    assert run(changed.data_dir, "verify").returncode == 0
 
 
 def test_token_prints_only_the_token(served: Served) -> None:

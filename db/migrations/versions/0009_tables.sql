@@ -164,6 +164,7 @@ CREATE TABLE wallets (
   stored_bytes bigint NOT NULL DEFAULT 0, -- what all of the wallet's videos hold, by video_stored_bytes
   creations_day date, -- the day of the newest CHARGE
   creations integer NOT NULL DEFAULT 0, -- how many CHARGEs were written on it, since the last one of another day
+  closed_at timestamptz, -- since when its user has been erased, and nothing is charged or added (docs/decisions/0022-erasure.md)
   CONSTRAINT wallets_wallet_id_once PRIMARY KEY (wallet_id),
   CONSTRAINT wallets_sound CHECK (wallets_sound(credits, entry_count, version))
 ) WITH (fillfactor = 70); -- room for HOT updates: credits change often
@@ -316,7 +317,8 @@ COMMENT ON CONSTRAINT video_data_sound ON video_data IS 'Many rules in one, as w
 COMMENT ON CONSTRAINT credit_entries_sound ON credit_entries IS 'Many rules in one, as wallets_sound.';
 COMMENT ON CONSTRAINT video_events_sound ON video_events IS 'Many rules in one, as wallets_sound.';
 
--- The ledger and the history are append-only: what was written stays.
+-- The ledger and the history are append-only: what was written stays. Only a person can be erased from them
+-- (docs/decisions/0022-erasure.md): texts become null, keys and the subjects of actors become pseudonyms, and nothing else changes.
 CREATE FUNCTION refuse_change() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -325,13 +327,55 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION is_pseudonym(value text) RETURNS boolean
+IMMUTABLE LANGUAGE sql
+RETURN value ~ '^erased:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$';
+
+-- Whether a column's value is what erasure makes of an earlier one.
+CREATE FUNCTION is_erased(name text, earlier text, value text) RETURNS boolean
+IMMUTABLE LANGUAGE sql
+RETURN CASE name
+  WHEN 'actor' THEN starts_with(value, split_part(earlier, ':', 1) || ':') AND is_pseudonym(substr(value, strpos(value, ':') + 1))
+  WHEN 'idempotency_key' THEN earlier IS NOT NULL AND coalesce(is_pseudonym(value), FALSE)
+  WHEN 'request_hash' THEN earlier IS NOT NULL AND coalesce(value ~ '^\\x0+$', FALSE)
+  ELSE value IS NULL
+END;
+
+-- The arguments of the trigger are the columns that can be erased.
+CREATE FUNCTION refuse_all_but_erasure() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF
+    to_jsonb(NEW) - TG_ARGV <> to_jsonb(OLD) - TG_ARGV
+    OR EXISTS (
+      SELECT FROM unnest(TG_ARGV) AS erasable (name)
+      WHERE
+        to_jsonb(NEW) ->> name IS DISTINCT FROM to_jsonb(OLD) ->> name
+        AND NOT is_erased(name, to_jsonb(OLD) ->> name, to_jsonb(NEW) ->> name)
+    )
+  THEN
+    RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP
+      USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME;
+  END IF;
+  RETURN NEW;
+END
+$$;
+
 CREATE TRIGGER credit_entries_append_only
-BEFORE UPDATE OR DELETE OR TRUNCATE ON credit_entries
+BEFORE DELETE OR TRUNCATE ON credit_entries
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+CREATE TRIGGER credit_entries_erased_only
+BEFORE UPDATE ON credit_entries
+FOR EACH ROW EXECUTE FUNCTION refuse_all_but_erasure('actor', 'memo', 'idempotency_key', 'request_hash');
+
 CREATE TRIGGER video_events_append_only
-BEFORE UPDATE OR DELETE OR TRUNCATE ON video_events
+BEFORE DELETE OR TRUNCATE ON video_events
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER video_events_erased_only
+BEFORE UPDATE ON video_events
+FOR EACH ROW EXECUTE FUNCTION refuse_all_but_erasure('actor', 'comments');
 
 -- No balance changes but by entries that explain it (docs/decisions/0003-explained-credits.md): when the statement ends, the newest entry
 -- has the balance, and each entry that the statement numbered has the balance of the one before plus its amount. By induction the ledger
