@@ -8,7 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.cases import KEY, PROFILE, PROGRESS, REQUEST, USER, VIDEO, Case, Varying
+from benchmarks.cases import COLUMNS, KEY, PROGRESS, REQUEST, USER, VIDEO, Case, Varying
 from benchmarks.load import Answer
 from benchmarks.stage import Stage
 from db.database import SESSION_SETTINGS
@@ -21,7 +21,7 @@ _VARYING = {
     KEY: _KEY,
     PROGRESS: ":progress",
     REQUEST: ":request",
-    PROFILE: f"jsonb_build_object('name', {_KEY})::text",
+    COLUMNS: f"jsonb_build_object('name', {_KEY}, 'caption_json', {_KEY})::text",
 }
 _SCRIPT = r"""\if :k = 0
 \set number :client_id % :users

@@ -75,7 +75,14 @@ class Stage(NamedTuple):
             passes, number = divmod(n, self.video_count)
             video_id = UUID(f"{number:032}")
             name = key(run, n)
-            varying = (user_id, video_id, name, passes + 1, getrandbits(63), f'{{"name": "{name}"}}')
+            varying = (
+                user_id,
+                video_id,
+                name,
+                passes + 1,
+                getrandbits(63),
+                json.dumps({"name": name, "caption_json": name}),
+            )
             yield dict(zip(Varying, varying, strict=True))
 
     def token(self, identity: Identity, role: Role = Role.USER) -> str:
