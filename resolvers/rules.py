@@ -41,15 +41,12 @@ RULES: dict[str, dict[Role, Reach]] = {
     "adjustUserCredits": {ADMIN: ANY},
     "createVideoData": {USER: OWN, ADMIN: ANY},
     "updateVideoRecordStatus": {WORKER: ANY, ADMIN: ANY},
-    "updateVideoData": {USER: OWN, WORKER: ANY, ADMIN: ANY},
+    "updateVideoData": {USER: OWN, WORKER: ANY, ADMIN: ANY},  # A USER none of `WORKERS_COLUMNS`, which its input names.
     "cancelVideoData": {USER: OWN, ADMIN: ANY},
     "retryVideoData": {USER: OWN, ADMIN: ANY},
     "trashVideoData": {USER: OWN, ADMIN: ANY},
     "restoreVideoData": {USER: OWN, ADMIN: ANY},
 }
-
-# Columns that `updateVideoData` stores only for workers: the render farm's handles and results.
-WORKERS_COLUMNS = frozenset({"audio_url", "download_url", "render_id", "bucket_name"})
 
 
 class Access(NamedTuple):

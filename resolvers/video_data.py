@@ -18,7 +18,7 @@ from resolvers.idempotency import request_hash
 from resolvers.identity import Role
 from resolvers.loaders import Loaders
 from resolvers.objects import required
-from resolvers.rules import WORKERS_COLUMNS, Access, admit, quotas_of
+from resolvers.rules import Access, admit, quotas_of
 from resolvers.states import Seen, states
 from resolvers.video_filter import wanted
 from schema.connection import After, Before, Connection, First, Last, Page
@@ -26,6 +26,7 @@ from schema.error import RequestError, VideoDataNotFound
 from schema.node import UserKey, VideoKey, decode_id
 from schema.video_data import VideoData, VideoDataStats, VideoFilter
 from schema.video_mutation import (
+    WORKERS_COLUMNS,
     CancelVideoDataInput,
     CancelVideoDataResult,
     CancelVideoDataSuccess,
@@ -349,7 +350,7 @@ async def update_video_data(
 ) -> UpdateVideoDataResult:
     access = admit(info)
     stored = _columns(input)
-    if access.identity.role is Role.USER and (forbidden := WORKERS_COLUMNS & stored.keys()):
+    if access.identity.role is Role.USER and (forbidden := stored.keys() & WORKERS_COLUMNS):
         names = ", ".join(f"`{to_camel_case(name)}`" for name in sorted(forbidden))
         raise RequestError("FORBIDDEN", f"Only workers store {names}: leave it out.")
     key = _within_reach(access, input.record_id)
@@ -379,21 +380,17 @@ async def update_video_data(
 
 def _columns(input: UpdateVideoDataInput) -> dict[str, Any]:
     """Return the columns that the input sets. Null clears one, except a volume, which has defaults."""
-    columns: dict[str, Any] = {
-        "script": input.script,
-        "images": input.images and [asdict(image) for image in input.images],
-        "caption_json": input.caption_json,
-        "config": input.config,
-        "audio_url": input.audio_url,
-        "download_url": input.download_url,
-        "render_id": input.render_id,
-        "bucket_name": input.bucket_name,
-    }
-    if input.music_track is not strawberry.UNSET:
-        columns["music_track_name"] = input.music_track and input.music_track.name
-        columns["music_track_url"] = input.music_track and input.music_track.url
-    if input.volume is not strawberry.UNSET:
-        volume = input.volume or VolumeInput()
+    columns = {name: value for name, value in vars(input).items() if value is not strawberry.UNSET}
+    for name in ("record_id", "expected_version"):
+        columns.pop(name, None)
+    if columns.get("images"):
+        columns["images"] = [asdict(image) for image in columns["images"]]
+    if "music_track" in columns:
+        music_track = columns.pop("music_track")
+        columns["music_track_name"] = music_track and music_track.name
+        columns["music_track_url"] = music_track and music_track.url
+    if "volume" in columns:
+        volume = columns.pop("volume") or VolumeInput()
         columns["volume_background_music"] = volume.background_music
         columns["volume_voice"] = volume.voice
-    return {column: value for column, value in columns.items() if value is not strawberry.UNSET}
+    return columns

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import strawberry
 from strawberry.scalars import JSON
+from strawberry.utils.str_converters import to_camel_case
 
 from schema.credit_entry import CreditEntry
 from schema.error import (
@@ -262,9 +263,14 @@ RestoreVideoDataResult = Annotated[
 ]
 
 
+# What `updateVideoData` stores only for workers: the render farm's handles and results.
+WORKERS_COLUMNS = ("audio_url", "download_url", "render_id", "bucket_name")
+_FOR_WORKERS = ", ".join(f"`{to_camel_case(name)}`" for name in WORKERS_COLUMNS)
+
+
 @strawberry.input(
     description="What to store with a video. Only the fields that are given change; null empties one. "
-    "`audioUrl`, `downloadUrl`, `renderId` and `bucketName` are for workers."
+    f"For workers alone: {_FOR_WORKERS}."
 )
 class UpdateVideoDataInput(Limited):
     record_id: strawberry.ID = strawberry.field(description=_RECORD_ID)

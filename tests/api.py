@@ -4,9 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx2
+from graphql import GraphQLObjectType, build_schema, get_named_type, is_leaf_type
 from starlette.applications import Starlette
 
 from resolvers.identity import Identity, Role
@@ -19,26 +21,41 @@ from server.wire.request import GraphQLRequest
 
 SECRET = "a secret for tests, of more than 32 bytes"
 
-USER = "fragment user on User { id name email picture credits version firstPurchasedAt createdAt }"
-VIDEO = """fragment video on VideoData {
-  id title videoStyle topic voice { voiceId name } musicTrack { name url } volume { backgroundMusic voice }
-  audioUrl downloadUrl createdBy status comments renderProgress renderId bucketName queuedAt renderStartedAt
-  trashedAt attempt cost version createdAt updatedAt queuePosition
-}"""
-ENTRY = """fragment entry on CreditEntry {
-  id number kind amount balanceAfter uncovered attempt idempotencyKey actor memo createdAt
-}"""
-REFUSAL = """fragment refusal on Error {
-  code message
-  ... on InsufficientCredits { balance required }
-  ... on QuotaExceeded { quota limit used resetsAt }
-  ... on CreditsOutOfRange { balance maximum }
-  ... on IllegalTransition { currentStatus videoData { ...video } }
-  ... on StaleAttempt { currentAttempt }
-  ... on ContradictoryReport { videoData { ...video } }
-  ... on VersionConflict { expectedVersion currentVersion }
-  ... on IdempotencyKeyReused { idempotencyKey }
-}"""
+SCHEMA = build_schema((Path(__file__).parents[1] / "schema.graphql").read_text(encoding="utf-8"))
+LARGE = {"script", "caption", "captionJson", "config", "images"}  # what the tests of content select
+
+
+def named(name: str) -> Any:
+    """Return a type that has fields."""
+    return SCHEMA.type_map[name]
+
+
+def fields(name: str) -> str:
+    """Select all of a type but what is large, has arguments, or is another object with an id."""
+    selected = []
+    for key, field in named(name).fields.items():
+        type_ = get_named_type(field.type)
+        if is_leaf_type(type_) and not field.args and key not in LARGE:
+            selected.append(key)
+        elif isinstance(type_, GraphQLObjectType) and not field.args and "id" not in type_.fields and key not in LARGE:
+            selected.append(f"{key} {{ {fields(type_.name)} }}")
+    return " ".join(selected)
+
+
+def refusals() -> str:
+    """Select all details of every refusal."""
+    parts = []
+    for type_ in SCHEMA.get_possible_types(named("Error")):
+        video = " videoData { ...video }" if "videoData" in type_.fields else ""
+        parts.append(f"... on {type_.name} {{ {fields(type_.name)}{video} }}")
+    return " ".join(parts)
+
+
+USER, VIDEO, ENTRY = (
+    f"fragment {name} on {kind} {{ {fields(kind)} }}"
+    for name, kind in (("user", "User"), ("video", "VideoData"), ("entry", "CreditEntry"))
+)
+REFUSAL = f"fragment refusal on Error {{ {refusals()} }}"
 
 
 def mutation(name: str, *shown: str) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from resolvers.identity import Identity, Role
 from schema.node import EntryKey, UserKey, VideoKey, decode_id, encode_id
+from tests.api import VIDEO, named
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -139,19 +140,7 @@ class Model:
             return _insufficient(user, cost)
         assert new_id is not None
         assert new_id not in self.videos
-        shown: Answer = dict.fromkeys(
-            (
-                "topic",
-                "voice",
-                "musicTrack",
-                "audioUrl",
-                "downloadUrl",
-                "createdBy",
-                "comments",
-                "renderId",
-                "bucketName",
-            )
-        )
+        shown: Answer = dict.fromkeys(name for name in named("VideoData").fields if name in VIDEO.split())
         shown |= {"id": new_id, "title": title, "videoStyle": "realistic", "renderProgress": 0, "cost": cost}
         shown |= {"attempt": 1, "version": 1, "volume": {"backgroundMusic": 0.4, "voice": 1.0}}
         shown |= dict.fromkeys(("queuedAt", "renderStartedAt", "trashedAt"), False)

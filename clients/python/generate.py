@@ -117,12 +117,27 @@ class Generator:
                 self._complete(self.fragments[name])
 
     def _whole(self, type_: GraphQLObjectType) -> FragmentDefinitionNode:
+        """Select all fields but those that fragments add to this one."""
+
+        def adds(fragment: FragmentDefinitionNode) -> bool:
+            spread = {
+                node.name.value for node in fragment.selection_set.selections if isinstance(node, FragmentSpreadNode)
+            }
+            return type_.name in spread or any(adds(self.fragments[name]) for name in spread & self.fragments.keys())
+
+        added = {
+            node.name.value
+            for fragment in self.fragments.values()
+            if adds(fragment)
+            for node in fragment.selection_set.selections
+            if isinstance(node, FieldNode)
+        }
         selected = " ".join(
             f"{name} {{ ...{named.name} }}"
             if isinstance(named := get_named_type(field.type), GraphQLObjectType)
             else name
             for name, field in type_.fields.items()
-            if not field.args
+            if not field.args and name not in added
         )
         text = f"fragment {type_.name} on {type_.name} {{ {selected} }}"
         return cast(FragmentDefinitionNode, parse(text).definitions[0])

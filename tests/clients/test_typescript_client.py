@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphql import FieldNode, GraphQLObjectType, TypeInfo, TypeInfoVisitor, Visitor, parse, visit
 
 from resolvers.identity import Role
 from server.process.settings import Settings
-from tests.api import SECRET, Api, headers
+from tests.api import SCHEMA, SECRET, Api, headers
 from tests.node import install, node, npm, programs
 from tests.server.test_cli import serving
 from tests.sockets import Site
@@ -225,3 +226,31 @@ async def test_a_new_refusal_does_not_typecheck(tmp_path: Path) -> None:
 async def test_the_schema_is_linted() -> None:
     """graphql-eslint accepts schema.graphql and the client's operations."""
     await npm(CLIENT, "run", "lint")
+
+
+# What no page of the app that the operations are written for shows.
+NOT_SHOWN = {"CreditEntry.user"}
+
+
+def test_every_field_is_asked_for() -> None:
+    """Each field of an object is in one of the operations, so that none is forgotten when it is added."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (CLIENT / "operations").glob("*.graphql"))
+    types = TypeInfo(SCHEMA)
+    asked: set[str] = set()
+
+    class Asked(Visitor):
+        def enter_field(self, node: FieldNode, *_: object) -> None:
+            parent = types.get_parent_type()
+            assert parent is not None
+            asked.add(f"{parent.name}.{node.name.value}")
+
+    visit(parse(text), TypeInfoVisitor(types, Asked()))
+    shown = {each.partition(".")[0] for each in asked}
+    offered = {
+        f"{type_.name}.{name}"
+        for type_ in SCHEMA.type_map.values()
+        if isinstance(type_, GraphQLObjectType) and type_.name in shown
+        for name, field in type_.fields.items()
+        if not field.args and name not in {"code", "message", "nodes"}  # of every refusal, and beside `edges`
+    }
+    assert offered - asked == NOT_SHOWN

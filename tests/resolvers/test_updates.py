@@ -4,11 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from strawberry.utils.str_converters import to_camel_case
 
 from db.database import Database
 from resolvers.identity import Identity, Role
 from schema.node import VideoKey, encode_id
-from tests.api import MUTATIONS, Api
+from schema.video_mutation import WORKERS_COLUMNS
+from tests.api import MUTATIONS, Api, fields, named
 from tests.rows import every_row
 
 UNKNOWN_VIDEO = encode_id(VideoKey(Identity("ann", Role.USER).user_id, Identity("bob", Role.USER).user_id))
@@ -38,15 +40,14 @@ STORED: dict[str, tuple[Any, Any, Any]] = {
     "renderId": ("r-1", "r-2", None),
     "bucketName": ("b-1", "b-2", None),
 }
-WORKERS_FIELDS = ["audioUrl", "downloadUrl", "renderId", "bucketName"]
+WORKERS_FIELDS = [to_camel_case(name) for name in sorted(WORKERS_COLUMNS)]
 
 
 async def stored(api: Api, video_id: str) -> dict[str, Any]:
     """Read every field that an update can store."""
-    document = """query($id: ID!) { videoData(id: $id) {
-      script musicTrack { name url } images { image start duration } captionJson config volume { backgroundMusic voice }
-      audioUrl downloadUrl renderId bucketName
-    } }"""
+    parts = {"musicTrack": "MusicTrack", "images": "VideoImage", "volume": "Volume"}
+    selected = " ".join(f"{name} {{ {fields(parts[name])} }}" if name in parts else name for name in STORED)
+    document = f"query($id: ID!) {{ videoData(id: $id) {{ {selected} }} }}"
     video: dict[str, Any] = (await api.query(document, id=video_id))["videoData"]
     return video
 
@@ -62,6 +63,11 @@ async def trash(api: Api, video_id: str) -> dict[str, Any]:
 
 async def restore(api: Api, video_id: str) -> dict[str, Any]:
     return await api.mutate("restoreVideoData", recordId=video_id)
+
+
+def test_every_field_is_stored_here() -> None:
+    """Whatever an update can store is among the values that are stored here."""
+    assert STORED.keys() == named("UpdateVideoDataInput").fields.keys() - {"recordId", "expectedVersion"}
 
 
 async def test_an_update_stores_what_it_is_given(api: Api) -> None:

@@ -20,6 +20,7 @@ from resolvers.identity import Role
 from schema.limits import CREDITS_MAX, NODES_MAX
 from server.operations.root_fields import build_schema
 from tests.api import MUTATIONS, Api
+from tests.resolvers.test_updates import STORED
 
 pytestmark = pytest.mark.usefixtures("fast_path_and_asgi")
 
@@ -59,16 +60,9 @@ FULL: dict[str, dict[str, Any]] = {
     "updateVideoData": {
         "recordId": "",
         "expectedVersion": None,
-        "script": "Once.",
-        "musicTrack": {"name": "Calm", "url": URL},
-        "images": [{"image": URL, "start": 0.5, "duration": 1.5}],
+        **{name: value for name, (value, *_) in STORED.items()},
         "captionJson": {},
         "config": {},
-        "volume": {"backgroundMusic": 0.5, "voice": 0.5},
-        "audioUrl": URL,
-        "downloadUrl": URL,
-        "renderId": "r-1",
-        "bucketName": "b-1",
     },
     "cancelVideoData": {"recordId": ""},
     "retryVideoData": {"recordId": "", "idempotencyKey": ""},

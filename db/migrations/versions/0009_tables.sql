@@ -420,6 +420,41 @@ AFTER UPDATE ON wallets
 FOR EACH ROW WHEN (old.credits <> new.credits OR old.entry_count <> new.entry_count)
 EXECUTE FUNCTION require_explained_credits();
 
+-- The columns of videos that hold what people wrote or what was made of it: all of text and JSON but the idempotency key. Those that are
+-- added are among them, so that they are erased with a person.
+CREATE FUNCTION video_texts() RETURNS TABLE (name text, is_required boolean)
+STABLE LANGUAGE sql
+BEGIN ATOMIC
+  SELECT
+    attname::text,
+    attnotnull
+  FROM pg_attribute
+  WHERE
+    attrelid = 'video_data'::regclass AND atttypid IN ('text'::regtype, 'jsonb'::regtype)
+    AND attname <> 'idempotency_key' AND NOT attisdropped;
+END;
+
+CREATE FUNCTION erase_video_texts(wallet_ids uuid[], ids uuid[]) RETURNS SETOF video_data
+LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY EXECUTE format(
+    $sql$
+      UPDATE video_data SET %s, version = video_data.version + 1, updated_at = now()
+      FROM (
+        SELECT wallet_id, id
+        FROM unnest($1, $2) AS given (wallet_id, id) INNER JOIN video_data USING (wallet_id, id)
+        WHERE video_status_is_final(status)
+        ORDER BY wallet_id, id
+        FOR NO KEY UPDATE OF video_data
+      ) AS ended
+      WHERE video_data.wallet_id = ended.wallet_id AND video_data.id = ended.id
+      RETURNING video_data.*
+    $sql$,
+    (SELECT string_agg(format('%I = %s', name, CASE WHEN is_required THEN quote_literal('erased') ELSE 'NULL' END), ', ') FROM video_texts())
+  ) USING wallet_ids, ids;
+END
+$$;
+
 -- What the functions of mutations (db/functions) share.
 
 -- What a function answers with when a quota refuses: how much of it is used, and when it resets (null: never).

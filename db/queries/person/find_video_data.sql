@@ -9,10 +9,8 @@ WHERE
   AND (
     NOT video_status_is_final(video.status)
     OR content.video_id IS NOT NULL
-    OR video.title <> 'erased'
-    OR video.video_style <> 'erased'
-    OR num_nonnulls(
-      video.topic, video.voice_id, video.music_track_name, video.audio_url, video.download_url, video.created_by, video.comments,
-      video.render_id, video.bucket_name
-    ) > 0
+    OR EXISTS (
+      SELECT FROM video_texts() AS texts
+      WHERE coalesce(to_jsonb(video) ->> texts.name, 'erased') <> 'erased'
+    )
   )

@@ -115,6 +115,7 @@ _CREDIT_ENTRY = """fragment CreditEntry on CreditEntry {
   kind
   amount
   balanceAfter
+  uncovered
   attempt
   idempotencyKey
   actor
@@ -131,6 +132,9 @@ _CREDIT_ENTRY_DETAILS = """fragment CreditEntryDetails on CreditEntry {
   ...CreditEntry
   videoData {
     ...VideoReference
+  }
+  user {
+    ...User
   }
 }"""
 
@@ -410,6 +414,7 @@ VIEWER_CREDIT_ENTRIES: Operation[Page[CreditEntryDetails] | None] = Operation(
 }""",
         _CREDIT_ENTRY,
         _VIDEO_REFERENCE,
+        _USER,
         _CREDIT_ENTRY_DETAILS,
         _PAGE_INFO,
     ),
@@ -484,6 +489,7 @@ USER_CREDIT_ENTRIES: Operation[Page[CreditEntryDetails] | None] = Operation(
 }""",
         _CREDIT_ENTRY,
         _VIDEO_REFERENCE,
+        _USER,
         _CREDIT_ENTRY_DETAILS,
         _PAGE_INFO,
     ),

@@ -307,6 +307,9 @@ class CreditEntry:
     balance_after: int
     """The user's credits after this entry."""
 
+    uncovered: int
+    """How many credits more were to be taken than there were, by `take_available`; mostly 0."""
+
     attempt: int | None
     """Which attempt at the video was charged or refunded; None for entries without a video."""
 
@@ -344,6 +347,9 @@ class CreditEntryDetails(CreditEntry):
 
     video_data: VideoReference | None
     """The video that was charged or refunded; None for entries without one."""
+
+    user: User
+    """For whom it was written: the user who was charged, or got the credits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -956,8 +962,8 @@ class TrashVideoDataInput(TypedDict):
 class UpdateVideoDataInput(TypedDict):
     """What to store with a video.
 
-    Only the fields that are given change; None empties one. `audio_url`, `download_url`, `render_id` and
-    `bucket_name` are for workers.
+    Only the fields that are given change; None empties one. For workers alone: `audio_url`, `download_url`,
+    `render_id`, `bucket_name`.
     """
 
     record_id: str
