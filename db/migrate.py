@@ -50,12 +50,9 @@ WHERE version_num = $1 AND NOT EXISTS (
 # A migration adds constraints as NOT VALID, which locks their tables for a moment only. The rows that there are,
 # however many, are looked at afterwards, under a lock that lets others read and write.
 VALIDATIONS = """
-SELECT CASE
-  WHEN contypid = 0 THEN format('ALTER TABLE %s VALIDATE CONSTRAINT %I', conrelid::regclass, conname)
-  ELSE format('ALTER DOMAIN %s VALIDATE CONSTRAINT %I', contypid::regtype, conname)
-END
+SELECT format('ALTER TABLE %s VALIDATE CONSTRAINT %I', conrelid::regclass, conname)
 FROM pg_constraint
-WHERE NOT convalidated AND conenforced AND connamespace = current_schema()::regnamespace
+WHERE NOT convalidated AND conenforced AND contypid = 0 AND connamespace = current_schema()::regnamespace
 ORDER BY conname
 """
 # The last command of a migration, since it locks the table that `unfit_reason` reads.

@@ -79,15 +79,7 @@ def mutation(name: str, *shown: str) -> str:
 
 
 MUTATIONS = {
-    "registerUser": mutation("registerUser", "user", "entry", "replayed"),
-    "adjustUserCredits": mutation("adjustUserCredits", "user", "entry", "replayed"),
-    "createVideoData": mutation("createVideoData", "videoData", "user", "entry", "replayed"),
-    "updateVideoRecordStatus": mutation("updateVideoRecordStatus", "videoData", "user", "entry", "replayed"),
-    "updateVideoData": mutation("updateVideoData", "videoData"),
-    "cancelVideoData": mutation("cancelVideoData", "videoData", "user", "entry", "replayed"),
-    "retryVideoData": mutation("retryVideoData", "videoData", "user", "entry", "replayed"),
-    "trashVideoData": mutation("trashVideoData", "videoData", "replayed"),
-    "restoreVideoData": mutation("restoreVideoData", "videoData", "replayed"),
+    name: mutation(name, *named(f"{name[0].upper()}{name[1:]}Success").fields) for name in named("Mutation").fields
 }
 
 

@@ -178,10 +178,31 @@ async def test_rows_can_be_written_while_a_constraint_is_validated(
 
 
 def test_migrations_validate_afterwards() -> None:
-    """No migration but the first adds a constraint that would be checked under its lock."""
+    """No migration but the first adds a constraint that would be checked under its lock, as a domain's always is."""
     for path in sorted((module.MIGRATIONS / "versions").glob("*.sql"))[1:]:
         added = re.findall(r"ADD CONSTRAINT.*?[,;]", path.read_text("utf-8"), re.DOTALL)
         assert [each for each in added if "NOT VALID" not in each] == [], path.name
+        assert "ALTER DOMAIN" not in path.read_text("utf-8"), "A domain's rule is a function: replace that."
+
+
+async def test_rows_can_be_written_while_a_domains_rule_changes(
+    new_database: NewDatabase, ship: Callable[..., None]
+) -> None:
+    """A kind of entry is added without a lock on the ledger: by replacing a function, which new connections use."""
+    dsn = await new_database()
+    await migrate(dsn)
+    ship(
+        "CREATE OR REPLACE FUNCTION credit_entry_kind_is_known(kind text) RETURNS boolean "
+        "IMMUTABLE LANGUAGE sql RETURN kind IN ('SIGNUP', 'GRANT')"
+    )
+    async with asyncio.timeout(60), connected(dsn) as connection, connected(dsn) as writer:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.fetchval("SELECT 'GRANT'::credit_entry_kind")
+        async with writer.transaction():
+            await writer.execute("LOCK TABLE credit_entries IN ROW EXCLUSIVE MODE")
+            await migrate(dsn)
+    async with connected(dsn) as connection:
+        assert await connection.fetchval("SELECT 'GRANT'::credit_entry_kind") == "GRANT"
 
 
 async def test_statement_timeout(new_database: NewDatabase, ship: Callable[..., None]) -> None:

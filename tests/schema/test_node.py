@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from resolvers.identity import Role
 from schema.node import EntryKey, EventKey, Key, UserKey, VideoKey, decode_id, encode_id
 from tests.api import Api
+from tests.schema.test_limits import FULL
 
 UUIDS = st.uuids()
 KEYS: st.SearchStrategy[Key] = st.one_of(
@@ -121,13 +122,10 @@ async def test_an_unknown_id_is_null(api: Api) -> None:
     assert found["nodes"] == [None] * len(ids)
 
 
-RECORD_MUTATIONS: dict[str, dict[str, str]] = {
-    "updateVideoRecordStatus": {"status": "FAILED"},
-    "updateVideoData": {"script": "mine"},
-    "cancelVideoData": {},
-    "retryVideoData": {"idempotencyKey": "key"},
-    "trashVideoData": {},
-    "restoreVideoData": {},
+RECORD_MUTATIONS = {
+    name: {field: value or "key" if field == "idempotencyKey" else value for field, value in given.items()}
+    for name, given in FULL.items()
+    if "recordId" in given
 }
 
 
@@ -142,7 +140,7 @@ async def test_any_text_as_an_id(api: Api, text: str) -> None:
     body = await api.post(queries, {"id": text}, subject="root", role=Role.ADMIN)
     assert body == {"data": {"node": None, "nodes": [None, None], "user": None, "videoData": None}}
     for mutation, more in RECORD_MUTATIONS.items():
-        refused = await api.mutate(mutation, subject="root", role=Role.ADMIN, recordId=text, **more)
+        refused = await api.mutate(mutation, subject="root", role=Role.ADMIN, **more | {"recordId": text})
         assert refused["__typename"] == "VideoDataNotFound"
     assert (await api.adjust(text, 1, "key"))["__typename"] == "UserNotFound"
     created = await api.mutate(
