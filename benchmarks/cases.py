@@ -106,7 +106,15 @@ CASES = (
     ),
     _mutation(
         *("adjustUserCredits", _BALANCE),
-        {"userId": USER, "amount": 1, "kind": "PURCHASE", "memo": "1 credit", "idempotencyKey": KEY},
+        # What has a default is given, too: Mercurius' compiler asks for it.
+        {
+            "userId": USER,
+            "amount": 1,
+            "takeAvailable": False,
+            "kind": "PURCHASE",
+            "memo": "1 credit",
+            "idempotencyKey": KEY,
+        },
         *(ADJUST_USER_CREDITS, USER, KEY, _HASH, USER, 1, False, "PURCHASE", _ACTOR, "1 credit"),
         role=Role.ADMIN,
         amount=1,

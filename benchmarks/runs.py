@@ -125,6 +125,8 @@ class Runner:
 
 def _shape(value: Any) -> Any:
     match value:
+        case {"wallet": dict(wallet), **rest}:  # An object of its own in PostGraphile.
+            return _shape({**rest, **wallet})
         case dict():
             return {name: _shape(each) for name, each in value.items()}
         case list():

@@ -98,10 +98,10 @@ export const updateVideoRecordStatus = async (input, identity) => {
 
 export const adjustUserCredits = async (input, identity) => {
   allow(identity, 'ADMIN')
-  const { userId, amount, kind, memo, idempotencyKey } = input
-  const hash = requestHash('adjustUserCredits', amount, kind, memo)
+  const { userId, amount, takeAvailable, kind, memo, idempotencyKey } = input
+  const hash = requestHash('adjustUserCredits', amount, takeAvailable, kind, memo)
   const [id] = decodeId(userId)
-  const row = await answer('adjust_user_credits', [id, idempotencyKey, hash, id, amount, false, kind, identity.actor, memo])
+  const row = await answer('adjust_user_credits', [id, idempotencyKey, hash, id, amount, takeAvailable, kind, identity.actor, memo])
   if (row.outcome !== 'adjusted' && row.outcome !== 'replayed') return refusal(row.outcome)
   return {
     __typename: 'AdjustUserCreditsSuccess',

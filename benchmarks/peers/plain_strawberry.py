@@ -178,6 +178,7 @@ class UpdateVideoRecordStatusInput:
 class AdjustUserCreditsInput:
     user_id: strawberry.ID
     amount: int
+    take_available: bool
     kind: str
     idempotency_key: str
     memo: str | None = None
@@ -290,8 +291,13 @@ async def adjust_user_credits(info: Info, input: AdjustUserCreditsInput) -> Adju
         info,
         Role.ADMIN,
         ADJUST_USER_CREDITS,
-        *(user_id, input.idempotency_key, hashed("adjustUserCredits", input.amount, input.kind, input.memo), user_id),
-        *(input.amount, False, input.kind, info.context.identity.actor, input.memo),
+        *(
+            user_id,
+            input.idempotency_key,
+            hashed("adjustUserCredits", input.amount, input.take_available, input.kind, input.memo),
+            user_id,
+        ),
+        *(input.amount, input.take_available, input.kind, info.context.identity.actor, input.memo),
     )
     written = entry(row)
     if written is None or row["outcome"] not in {"adjusted", "replayed"}:

@@ -64,6 +64,7 @@ const typeDefs = /* GraphQL */ `
   input AdjustUserCreditsInput {
     userId: ID!
     amount: Int!
+    takeAvailable: Boolean!
     kind: String!
     memo: String
     idempotencyKey: String!
