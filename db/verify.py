@@ -38,7 +38,7 @@ class Checked:
 
     invariant: str
     broken: list[BrokenRow]
-    more: int  # How many broken rows there are beyond the BROKEN_ROWS_MAX that are told.
+    more: int  # How many broken rows there are beyond the BROKEN_ROWS_MAX that are listed.
 
 
 async def verify(

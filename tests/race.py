@@ -28,7 +28,7 @@ from db.wallet import WalletRow
 from resolvers.idempotency import request_hash
 
 Answer = TypeVar("Answer")
-Told = (
+MutationRow = (
     AdjustUserCreditsRow
     | CreateVideoDataRow
     | RegisterUserRow
@@ -241,7 +241,7 @@ async def charged(account: Account) -> None:
             await asyncio.sleep(0.002)
 
 
-def check_told(answers: Iterable[Told]) -> None:
+def check_answers_agree(answers: Iterable[MutationRow]) -> None:
     """Check that all answers agree on each version of a user, wallet or video, and on each entry."""
     seen: dict[tuple[object, ...], UserRow | WalletRow | VideoDataRow | CreditEntryRow] = {}
     for answer in answers:

@@ -17,7 +17,16 @@ from db.video_data import (
     UpdateVideoRecordStatusRow,
 )
 from tests.api import Api
-from tests.race import REFUNDED, Account, Told, at_once, check_told, check_verified, deadlocks, run_alone
+from tests.race import (
+    REFUNDED,
+    Account,
+    MutationRow,
+    at_once,
+    check_answers_agree,
+    check_verified,
+    deadlocks,
+    run_alone,
+)
 
 CALLERS = 50
 BLOCK_BYTES = 65_536
@@ -47,7 +56,7 @@ async def test_creations_share_the_credits(database: Database, rounds: Rounds, c
             account, [account.create(f"key {caller}", cost=cost) for caller in range(CALLERS)], held=held
         )
         assert Counter(answer.outcome for answer in answers) == {"created": 30, "insufficient_credits": 20}
-        check_told(answers)
+        check_answers_agree(answers)
         refused = [answer for answer in answers if answer.outcome == "insufficient_credits"]
         assert {(answer.wallet and answer.wallet.credits, answer.video, answer.entry) for answer in refused} == {
             (cost - 1, None, None)
@@ -72,7 +81,7 @@ async def test_creations_share_the_quota_of_a_day(database: Database, rounds: Ro
         calls = [account.create(f"key {caller}", creations_max=12) for caller in range(CALLERS)]
         answers = await at_once(account, calls, held=held)
         assert Counter(answer.outcome for answer in answers) == {"created": 10, "creations_exceeded": 40}
-        check_told(answers)
+        check_answers_agree(answers)
         refused = [answer for answer in answers if answer.outcome == "creations_exceeded"]
         assert {(answer.quota and answer.quota.used, answer.video, answer.entry) for answer in refused} == {
             (12, None, None)
@@ -110,7 +119,7 @@ async def test_retries_share_the_quota_of_a_day(database: Database, rounds: Roun
         calls = [account.retry(each, f"{number} {each}", creations_max=begun) for each in videos]
         answers = await at_once(account, calls, held=held)
         assert Counter(answer.outcome for answer in answers) == {"restarted": 10, "creations_exceeded": 40}
-        check_told(answers)
+        check_answers_agree(answers)
         assert Counter(each.status for each in await account.videos()) == {"QUEUED": 10, "FAILED": 40}
         for each in await account.videos():
             await account.report(each.id, "FAILED")
@@ -125,7 +134,7 @@ async def test_updates_share_the_storage(database: Database, rounds: Rounds, dsn
         grow = [account.store(each, None, (CALLERS + 10) * BLOCK_BYTES, script="x" * 65_537) for each in videos]
         answers = await at_once(account, grow, held=held)
         assert Counter(answer.outcome for answer in answers) == {"updated": 10, "storage_exceeded": 40}
-        check_told(answers)
+        check_answers_agree(answers)
         refused = [answer for answer in answers if answer.outcome == "storage_exceeded"]
         assert {answer.quota for answer in refused} == {QuotaRow((CALLERS + 10) * BLOCK_BYTES, None)}
         shrink = [account.store(each, None, 0, script="x", config=[number]) for each in videos]
@@ -153,7 +162,7 @@ async def test_whatever_races_is_counted(database: Database, dsn: str) -> None:
     account = await Account.open(database, 1_000)
     videos = [await video(account, f"video {number}") for number in range(8)]
 
-    def call(chance: Random, key: str) -> Coroutine[Any, Any, Told]:
+    def call(chance: Random, key: str) -> Coroutine[Any, Any, MutationRow]:
         each, script = chance.choice(videos), "x" * chance.choice([1, 70_000, 140_000])
         match chance.randrange(5):
             case 0:
@@ -169,7 +178,7 @@ async def test_whatever_races_is_counted(database: Database, dsn: str) -> None:
 
     for number in range(10):
         chance = Random(number)
-        check_told(await asyncio.gather(*(call(chance, f"{number} {caller}") for caller in range(CALLERS))))
+        check_answers_agree(await asyncio.gather(*(call(chance, f"{number} {caller}") for caller in range(CALLERS))))
     await check_verified(dsn)
 
 
@@ -238,7 +247,7 @@ async def test_success_and_failure_exclude_each_other(database: Database, rounds
         statuses = ["FAILED"] * 40 + ["COMPLETED"] * 10
         Random(number).shuffle(statuses)
         answers = await at_once(account, [account.report(video_id, status, status) for status in statuses], held=held)
-        check_told(answers)
+        check_answers_agree(answers)
         (final,) = await account.videos()
         assert all(answer.video == final for answer in answers)
         same, other = statuses.count(final.status), CALLERS - statuses.count(final.status)
@@ -259,7 +268,7 @@ async def test_cancels_and_retries_among_reporters(database: Database, rounds: R
         account = await Account.open(database, 6)
         video_id = await video(account)
         await account.report(video_id, "RENDERING", progress=5)
-        calls: list[Coroutine[Any, Any, Told]] = [
+        calls: list[Coroutine[Any, Any, MutationRow]] = [
             *(account.report(video_id, "FAILED", f"words {caller}") for caller in range(15)),
             *(account.report(video_id, "FAILED", f"old words {caller}", attempt=1) for caller in range(10)),
             *(account.report(video_id, "CANCELED") for _ in range(8)),
@@ -269,7 +278,7 @@ async def test_cancels_and_retries_among_reporters(database: Database, rounds: R
         ]
         Random(number).shuffle(calls)
         answers = await at_once(account, calls, held=held)
-        check_told(answers)
+        check_answers_agree(answers)
         (final,) = await account.videos()
         outcomes = Counter(answer.outcome for answer in answers)
         kinds = Counter((entry.kind, entry.attempt) for entry in await account.ledger())
@@ -302,7 +311,7 @@ async def test_duplicate_creations(
         _, charge = await account.ledger()
         replays = [answer for answer in answers if answer.outcome != "idempotency_key_reused"]
         assert {(answer.video and answer.video.id, answer.entry) for answer in replays} == {(created.id, charge)}
-        check_told(replays)
+        check_answers_agree(replays)
 
 
 async def test_duplicate_creations_over_http(api: Api) -> None:
@@ -322,7 +331,7 @@ async def test_duplicate_retries(database: Database, rounds: Rounds, credits: in
         await account.report(video_id, "FAILED")
         answers = await at_once(account, [account.retry(video_id, "retry") for _ in range(CALLERS)], held=held)
         assert Counter(answer.outcome for answer in answers) == {"restarted": 1, "replayed": CALLERS - 1}
-        check_told(answers)
+        check_answers_agree(answers)
         *_, charge = await account.ledger()
         assert (charge.number, charge.kind, charge.attempt) == (4, "CHARGE", 2)
         assert {answer.entry for answer in answers} == {charge}
@@ -353,7 +362,7 @@ async def test_duplicate_adjustments(database: Database, rounds: Rounds, credits
         calls = [account.adjust("transaction", amount, "PURCHASE") for _ in range(CALLERS)]
         answers = await at_once(account, calls, held=held)
         assert Counter(answer.outcome for answer in answers) == {"adjusted": 1, "replayed": CALLERS - 1}
-        check_told(answers)
+        check_answers_agree(answers)
         *_, entry = await account.ledger()
         assert {(answer.wallet and answer.wallet.credits, answer.entry) for answer in answers} == {
             (credits + amount, entry)
@@ -366,14 +375,14 @@ async def test_one_key_for_different_mutations(database: Database, rounds: Round
         account = await Account.open(database, 9)
         video_id = await video(account, "another key")
         await account.report(video_id, "FAILED")
-        calls: list[Coroutine[Any, Any, Told]] = [
+        calls: list[Coroutine[Any, Any, MutationRow]] = [
             *(account.create("key") for _ in range(20)),
             *(account.adjust("key", 5) for _ in range(20)),
             *(account.retry(video_id, "key") for _ in range(10)),
         ]
         Random(number).shuffle(calls)
         answers = await at_once(account, calls, held=held)
-        check_told(answers)
+        check_answers_agree(answers)
         *before, entry = await account.ledger()
         assert len(before) == 3
         outcomes = Counter(answer.outcome for answer in answers)
@@ -443,7 +452,7 @@ async def test_a_mixed_load(database: Database, dsn: str, operations: int) -> No
         Account(Database(ConnectionPool(database.pool, 0), timeout_seconds=60), account.user_id) for account in accounts
     ]
     videos: dict[UUID, list[UUID]] = {account.user_id: [uuid4()] for account in accounts}
-    answers: dict[UUID, list[Told]] = {account.user_id: [] for account in accounts}
+    answers: dict[UUID, list[MutationRow]] = {account.user_id: [] for account in accounts}
 
     async def caller(number: int) -> None:
         random = Random(number)
@@ -458,7 +467,7 @@ async def test_a_mixed_load(database: Database, dsn: str, operations: int) -> No
     assert set[str]().union(*(outcomes(told) for told in answers.values())) == DESIGNED_OUTCOMES
     for account in accounts:
         told = answers[account.user_id]
-        check_told(told)
+        check_answers_agree(told)
         counted = outcomes(told)
         ledger = await account.ledger()
         kinds = Counter(entry.kind for entry in ledger)
@@ -482,18 +491,18 @@ DESIGNED_OUTCOMES = {
 }
 
 
-def outcomes(answers: Iterable[Told]) -> Counter[str]:
+def outcomes(answers: Iterable[MutationRow]) -> Counter[str]:
     return Counter(answer.outcome for answer in answers)
 
 
-def some_call(random: Random, account: Account, videos: list[UUID]) -> Coroutine[Any, Any, Told]:
+def some_call(random: Random, account: Account, videos: list[UUID]) -> Coroutine[Any, Any, MutationRow]:
     """Make a call at random, mostly about one of the newest videos, under a key that may have been used before."""
     key = f"key {random.randrange(400)}"
     cost = random.randint(1, 3)
     video_id = random.choice(videos[-8:])
     attempt = random.choice([None, None, 1, 2])
     forward = random.choice(["GENERATING_AUDIO", "READY", "RENDER_QUEUED", "RENDERING", "RENDERING", "COMPLETED"])
-    calls: list[tuple[int, Callable[[], Coroutine[Any, Any, Told]]]] = [
+    calls: list[tuple[int, Callable[[], Coroutine[Any, Any, MutationRow]]]] = [
         (24, lambda: account.create(key, random.choice(["Whales"] * 9 + ["Wales"]), cost)),
         (10, lambda: account.adjust(key, random.choice([-9, -2, -1, 1, 2, 8]))),
         (8, lambda: account.retry(video_id, key, cost)),

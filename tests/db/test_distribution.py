@@ -14,7 +14,7 @@ from db.migrate import MIGRATIONS, migrate
 from db.verify import TABLES, verify
 from tests.conftest import NewDatabase
 from tests.db.test_statements import NAMES, TEXTS
-from tests.race import Account, at_once, check_told
+from tests.race import Account, at_once, check_answers_agree
 
 # Each table with the column that routes its rows: a user's own wallet has the user's id.
 ROUTED_BY = {
@@ -140,7 +140,7 @@ async def test_the_ledger_and_the_history_can_be_partitioned(partitioned: str) -
         for _ in range(5):
             account = await Account.open(database, 10)
             answers = await at_once(account, [account.create(f"key {each}") for each in range(30)], held=held)
-            check_told(answers)
+            check_answers_agree(answers)
             videos = [answer.video.id for answer in answers if answer.outcome == "created" and answer.video]
             assert len(videos) == 10
             ended = await at_once(account, [account.report(video, "FAILED") for video in videos * 3], held=held)

@@ -26,7 +26,17 @@ from db.wallet import WalletRow
 from db.wallet_limit import WALLET_CONNECTIONS_FRACTION
 from resolvers.objects import required
 from tests.db.test_interleaving import Unfinished
-from tests.race import Account, Told, blocked, charged, check_told, check_verified, deadlocks, run_alone, waiting
+from tests.race import (
+    Account,
+    MutationRow,
+    blocked,
+    charged,
+    check_answers_agree,
+    check_verified,
+    deadlocks,
+    run_alone,
+    waiting,
+)
 
 Answer = TypeVar("Answer")
 STATUSES = [None, "FAILED", "GENERATING_AUDIO", "GENERATING_IMAGES", "READY", "RENDER_QUEUED", "RENDERING", "COMPLETED"]
@@ -191,7 +201,7 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(  # noqa: C
             for video in videos[account.user_id]:
                 await account.report(video.id, "FAILED")
 
-    def calls(those: list[Account]) -> Iterator[tuple[tuple[int, int], Callable[[], Coroutine[Any, Any, Told]]]]:
+    def calls(those: list[Account]) -> Iterator[tuple[tuple[int, int], Callable[[], Coroutine[Any, Any, MutationRow]]]]:
         random = Random(seed)
         for each in range(60):
             key = f"key {each if ample else random.randrange(30)}"
@@ -233,7 +243,7 @@ async def test_a_batch_means_what_its_calls_mean_one_after_the_other(  # noqa: C
     answers = await batches.together(database, [call() for _, call in calls(accounts)])
     assert (batches.sizes[60], batches.failed) == (1, 0)
     ordered = list(calls(twins))
-    expected: list[Told | None] = [None] * len(ordered)
+    expected: list[MutationRow | None] = [None] * len(ordered)
     for place in sorted(range(len(ordered)), key=lambda place: ordered[place][0]):
         expected[place] = await ordered[place][1]()
     assert [told(answer) for answer in answers] == [told(answer) for answer in expected]
@@ -252,7 +262,7 @@ async def test_a_failure_is_refunded_in_a_batch_too(database: Database, batches:
     answers = await batches.together(database, [account.report(video, "FAILED") for account, video in videos])
     assert (batches.sizes[6], batches.failed) == (1, 0)
     assert [answer.outcome for answer in answers] == ["moved"] * 6
-    check_told(answers)
+    check_answers_agree(answers)
     assert [(await account.user()).credits for account in accounts] == [10] * 3
     assert [(await account.ledger())[-1].kind for account in accounts] == ["REFUND"] * 3
 
@@ -341,7 +351,7 @@ async def test_two_first_attempts_under_one_key_in_two_batches(database: Databas
         answers: list[AdjustUserCreditsRow] = await asyncio.gather(
             *(each.adjust(f"{number}: {key}", 1) for key in range(20) for each in (account, twin))
         )
-        check_told(answers)
+        check_answers_agree(answers)
         assert Counter(answer.outcome for answer in answers) == {"adjusted": 20, "replayed": 20}
         assert (await account.user()).credits == 70
     await other.close()
@@ -579,7 +589,7 @@ async def test_processes_do_not_wait_for_each_other_in_a_circle(database: Databa
     videos = [(each, required((await each.create(key)).video).id) for each in accounts for key in ("1", "2", "3")]
     random = Random(0)
     for number in range(ROUNDS):
-        calls: list[Callable[[], Coroutine[Any, Any, Told]]] = []
+        calls: list[Callable[[], Coroutine[Any, Any, MutationRow]]] = []
         for process in processes:
             for each, video in random.sample(videos, len(videos)):
                 account, key = Account(process, each.user_id), f"{number}: {random.randrange(10)}"
@@ -596,7 +606,7 @@ async def test_processes_do_not_wait_for_each_other_in_a_circle(database: Databa
                     ],
                     3,
                 )
-        check_told(await asyncio.gather(*(call() for call in calls)))
+        check_answers_agree(await asyncio.gather(*(call() for call in calls)))
     for process in processes[1:]:
         await process.close()
     await check_verified(dsn)

@@ -23,9 +23,9 @@ from db.user import UserRow
 from db.video_data import UpdateVideoRecordStatusRow, VideoDataRow
 from db.wallet import WalletRow
 from resolvers.objects import required
-from tests.race import Account, Told, check_verified, waiting
+from tests.race import Account, MutationRow, check_verified, waiting
 
-Call: TypeAlias = Callable[[Account, UUID], Awaitable[Told]]
+Call: TypeAlias = Callable[[Account, UUID], Awaitable[MutationRow]]
 
 CREDITS_MAX = 2**31 - 1
 
@@ -148,7 +148,7 @@ async def at_state(database: Database, state: str) -> tuple[Account, UUID]:
     return account, created.video.id
 
 
-def shown(answer: Told) -> list[Any]:
+def shown(answer: MutationRow) -> list[Any]:
     """Return of an answer what clients are shown, without what differs between twins.
 
     A report that has nothing to do with credits may show the wallet of a moment before, as the wallet's version tells.

@@ -19,7 +19,7 @@ from server.process.settings import Settings
 from tests.api import serving
 from tests.db.test_interleaving import CALLS, STATES, Call, at_state, everything, plain
 from tests.gate import Gate
-from tests.race import Account, Told, check_verified, run_alone
+from tests.race import Account, MutationRow, check_verified, run_alone
 
 ANN = Identity("ann", Role.USER).user_id
 ROUNDS = 3  # of each mutation, over a connection that is really cut
@@ -61,7 +61,7 @@ async def nothing() -> None:
     """Let nothing happen between a lost reply and the rerun."""
 
 
-def outcome(answer: Told) -> str:
+def outcome(answer: MutationRow) -> str:
     """Return the outcome as clients see it: they are shown 'noted' and 'moved' alike."""
     return "moved" if answer.outcome == "noted" else answer.outcome
 
@@ -102,7 +102,7 @@ async def test_a_rerun_answers_as_the_first_run_did(database: Database, dsn: str
     await check_verified(dsn)
 
 
-async def check_shown(account: Account, answer: Told, expected: Told) -> None:
+async def check_shown(account: Account, answer: MutationRow, expected: MutationRow) -> None:
     """Check that the rows of an answer are as they are now, and that its entry is the one that it wrote."""
     if (user := getattr(answer, "user", None)) is not None:
         assert user == await account.user()
@@ -112,7 +112,7 @@ async def check_shown(account: Account, answer: Told, expected: Told) -> None:
         assert plain(getattr(answer, "entry", None)) == plain(entry)
 
 
-async def register(account: Account, name: str) -> Told:
+async def register(account: Account, name: str) -> MutationRow:
     return await db.user.register_user(
         account.database, account.user_id, str(account.user_id), {"name": name}, 5, "USER:racer"
     )

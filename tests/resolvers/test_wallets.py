@@ -12,7 +12,7 @@ from resolvers.objects import required
 from schema.node import VideoKey, encode_id
 from tests.api import Api
 from tests.live import VIDEO, following
-from tests.race import Account, check_told, check_verified, statistics
+from tests.race import Account, check_answers_agree, check_verified, statistics
 
 ANN, BOB = Identity("ann", Role.USER).user_id, Identity("bob", Role.USER).user_id
 SHOWN = """query($id: ID!) {
@@ -112,7 +112,7 @@ async def test_members_share_one_balance(api: Api, database: Database, dsn: str)
     ann, bob = await team(api, database, 30)
     answers = await asyncio.gather(*((ann, bob)[number % 2].create(f"key {number}") for number in range(50)))
     assert Counter(answer.outcome for answer in answers) == {"created": 30, "insufficient_credits": 20}
-    check_told(answers)
+    check_answers_agree(answers)
     assert (await ann.wallet()).credits == 0
     members = Counter((await for_whom(database, ann.wallet_id))[1:])
     assert members == Counter(required(answer.video).user_id for answer in answers if answer.outcome == "created")
