@@ -48,7 +48,7 @@ async def create(database: Database, wallet_id: UUID, owner: Identity, by: Ident
         database,
         wallet_id,
         f"{text} {key}",
-        bytes(32),
+        b"h" * 32,
         owner.user_id,
         1,
         by.actor,
@@ -225,6 +225,24 @@ async def test_nothing_of_a_person_is_left(database: Database, dsn: str) -> None
 
     assert await erased(dsn, database) == {}
     assert await rows(database) == after
+
+
+async def test_what_looks_erased_is_erased(database: Database, dsn: str) -> None:
+    """A client's key and a provider's subject that look like pseudonyms leave no hash and no profile behind."""
+    odd = Identity(f"erased:{uuid4()}", Role.USER)
+    await db.user.register_user(database, odd.user_id, odd.subject, {}, 10, odd.actor)
+    await db.user.adjust_user_credits(
+        database, odd.user_id, f"erased:{uuid4()}", b"h" * 32, odd.user_id, 1, False, "REWARD", odd.actor, None
+    )
+    connection = await asyncpg.connect(dsn)
+    person = Person(odd.user_id, [odd.actor])
+    counts = Counter([step.what async for step in erase(connection, database, person, ERASER)])
+    await connection.close()
+    assert counts == {"users": 1, "credit_entries": 1}
+    assert odd.subject not in await dump(dsn)
+    hashes = await database.pool.fetch("SELECT request_hash FROM credit_entries WHERE wallet_id = $1", odd.user_id)
+    assert {row["request_hash"] for row in hashes} == {None, bytes(32)}
+    await check_verified(dsn)
 
 
 async def test_no_text_is_forgotten(database: Database) -> None:
