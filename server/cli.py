@@ -399,6 +399,8 @@ async def _erase(dsn: str, subject: Identity, *, dry_run: bool) -> Counter[str]:
                 counts[step.what] += step.rows
                 if sys.stderr.isatty():
                     click.echo(f"\r{counts.total():,} rows …", err=True, nl=False)
+            if counts and sys.stderr.isatty():
+                click.echo(err=True)
         except (db.database.RetryLaterError, asyncpg.PostgresError) as error:
             raise StartError(
                 f"The database broke off ({error}): run this again, and it erases what is left."
