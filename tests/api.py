@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,10 +30,12 @@ def named(name: str) -> Any:
     return SCHEMA.type_map[name]
 
 
-def fields(name: str) -> str:
+def fields(name: str, *, but: Collection[str] = ()) -> str:
     """Select all of a type but what is large, has arguments, or is another object with an id."""
     selected = []
     for key, field in named(name).fields.items():
+        if key in but:
+            continue
         type_ = get_named_type(field.type)
         if is_leaf_type(type_) and not field.args and key not in LARGE:
             selected.append(key)
@@ -43,11 +45,12 @@ def fields(name: str) -> str:
 
 
 def refusals() -> str:
-    """Select all details of every refusal."""
-    parts = []
+    """Select all of every refusal, and what all have in common once."""
+    parts = [common := fields("Error")]
     for type_ in SCHEMA.get_possible_types(named("Error")):
         video = " videoData { ...video }" if "videoData" in type_.fields else ""
-        parts.append(f"... on {type_.name} {{ {fields(type_.name)}{video} }}")
+        if own := fields(type_.name, but=common.split()) + video:
+            parts.append(f"... on {type_.name} {{ {own} }}")
     return " ".join(parts)
 
 
